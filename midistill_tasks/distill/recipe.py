@@ -1,0 +1,224 @@
+"""A recipe: what a distillation run is, read from YAML and checked before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PAPER_BOTTLENECK = 192
+"""B of the paper for Pythia-160m."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FineTune(Section):
+    """Trains the teacher on the members first, once for all students that share the folder."""
+
+    folder: str = Field(description="where the fine-tuned teacher is kept, and found again by the next student")
+    epochs: int = Field(3, ge=1, description="passes over the members")
+    learning_rate: float = Field(1e-3, gt=0, description="peak of the linear schedule")
+    batch_size: int = Field(8, ge=1, description="texts a step")
+
+
+class Cache(Section):
+    """Keeps the teacher's top-k logits on disk, for any number of students."""
+
+    folder: str = Field(description="where the caches are kept, one sub-folder a teacher, data set and temperature")
+    k: int = Field(128, ge=1, description="logits kept a token; the vocabulary's size keeps all")
+
+
+class Teacher(Section):
+    """The model to distil from."""
+
+    model: str | None = Field(None, description="any causal LM: a hub id or a folder; absent = the cache alone is used")
+    config: dict[str, Any] | None = Field(
+        None, description="instead of `model`: a new model of this config, for `fine_tune` to train from nothing"
+    )
+    revision: str | None = Field(None, description="of the hub model")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the teacher's weights")
+    quantize: Literal["8bit", "4bit"] | None = Field(
+        None, description="loads it through bitsandbytes (GPU only; never run by our tests)"
+    )
+    fine_tune: FineTune | None = Field(None, description="trains the teacher on the members first")
+    cache: Cache | None = Field(None, description="trains the student from the teacher's top-k logits on disk")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Teacher:
+        if self.model and self.config:
+            raise ValueError("'model' and 'config' exclude each other: remove one")
+        if self.config and not self.fine_tune:
+            raise ValueError("a teacher from 'config' has learnt nothing: add 'fine_tune'")
+        if self.config and "model_type" not in self.config:
+            raise ValueError("'config' needs its 'model_type', such as gpt_neox")
+        if not (self.model or self.config or self.cache):
+            raise ValueError("give 'model', or 'config' with 'fine_tune', or the 'cache' of an earlier run")
+        return self
+
+
+class Lora(Section):
+    """Trains low-rank adapters only; the saved student has them merged in."""
+
+    rank: int = Field(8, ge=1, description="of each adapter")
+    alpha: int = Field(16, ge=1, description="scale of the adapters, times 1/rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="before each adapter")
+
+
+class Student(Section):
+    """The model to train: one of `config`, `checkpoint`, `every_nth_layer`."""
+
+    config: str | dict[str, Any] | None = Field(
+        None, description="a hub id or folder whose config.json to use, or the config itself with its model_type"
+    )
+    checkpoint: str | None = Field(None, description="a hub id or folder of a causal LM")
+    every_nth_layer: int | None = Field(None, ge=1, description="the teacher with layers 0, n, 2n, … only")
+    reinitialise: bool = Field(True, description="start from random weights, as the paper does")
+    lora: Lora | None = Field(None, description="LoRA instead of full training (needs `reinitialise: false`)")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Student:
+        given = [name for name in ("config", "checkpoint", "every_nth_layer") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none"
+            raise ValueError(f"give exactly one of 'config', 'checkpoint', 'every_nth_layer' (found {found})")
+        if self.config is not None and not self.reinitialise:
+            raise ValueError("a 'config' has no weights to keep: remove 'reinitialise: false' or use 'checkpoint'")
+        if isinstance(self.config, dict) and "model_type" not in self.config:
+            raise ValueError("'config' needs its 'model_type', such as gpt_neox")
+        if self.lora and self.reinitialise:
+            raise ValueError("LoRA on random weights learns little: add 'reinitialise: false' or remove 'lora'")
+        return self
+
+
+class Data(Section):
+    """The texts: members, which teacher and student see, and non-members, which only the measurements see."""
+
+    split: str = Field("files", description="a split of `midistill tasks`, or files = `members` and `nonmembers`")
+    members: str | None = Field(None, description="files: JSONL, CSV, Parquet or txt")
+    nonmembers: str | None = Field(None, description="files: the same; without it nothing is measured in training")
+    column: str = Field("text", description="files: the column that holds the text")
+    dataset_path: str | None = Field(None, description="a local copy of the split's data")
+    n: int | None = Field(None, ge=2, description="texts per class, drawn with `seed`; all by default")
+    seed: int = Field(0, ge=0, description="of that draw; keep it the same for every arm of a comparison")
+    distil_on: str | None = Field(
+        None, description="a file of other texts to distil on, so that the student never sees a member itself"
+    )
+    max_length: int = Field(128, ge=2, description="tokens kept of a text; the rest is cut off, and counted")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Data:
+        if self.split == "files" and not self.members:
+            raise ValueError("split 'files' needs 'members', the file of the texts to train on")
+        if self.split != "files" and (self.members or self.nonmembers):
+            raise ValueError(f"'members' and 'nonmembers' belong to 'split: files', not to '{self.split}'")
+        return self
+
+
+class Loss(Section):
+    """(1 − alpha)·CE + alpha·T²·D(teacher, student), shifted, masked, mean per token."""
+
+    alpha: float = Field(0.5, ge=0, le=1, description="weight of the divergence")
+    temperature: float = Field(2.0, gt=0, description="T of both distributions in D")
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "skew_kl"] = Field("forward_kl", description="D")
+    beta: float = Field(0.5, gt=0, lt=1, description="jsd: the teacher's share of the mixture")
+    skew: float = Field(0.1, gt=0, lt=1, description="skew_kl: the teacher's share of the mixture")
+    compat: Literal["paper"] | None = Field(
+        None, description="paper: the published code's unshifted CE and KL summed over time, for the record"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Loss:
+        if self.compat and self.divergence != "forward_kl":
+            raise ValueError("'compat: paper' is forward KL: remove 'divergence'")
+        return self
+
+
+class Interventions(Section):
+    """What the paper changes so that the student leaks less, and the controls."""
+
+    selection: str | None = Field(None, description="the folder that `midistill select` wrote")
+    non_vulnerable: bool = Field(False, description="train on the selection's non-vulnerable members only")
+    vulnerable_plus: float | None = Field(
+        None, ge=0, le=1, description="train on the vulnerable members and this share of the others (0.05 = 5 per cent)"
+    )
+    random_drop: bool = Field(False, description="control: drop as many members at random as there are vulnerable ones")
+    bottleneck: int | None = Field(None, ge=1, description="B: each first FFN projection H→I becomes H→B→GELU→I")
+    same_params: int | None = Field(
+        None, ge=1, description="control: a plain student with as many parameters as one with this bottleneck"
+    )
+    nonorm: bool = Field(False, description="each LayerNorm and RMSNorm becomes γ⊙x+β")
+    all: bool = Field(False, description=f"non_vulnerable, nonorm and bottleneck ({PAPER_BOTTLENECK} unless given)")
+    red_list: list[str] | None = Field(
+        None, min_length=1, description="tokens that the student gives no probability, in its forward"
+    )
+    temperature: float | None = Field(None, gt=0, description="divides the student's logits in its forward")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_all(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("all") is True:
+            for name in ("non_vulnerable", "nonorm"):
+                if given.get(name) is False:
+                    raise ValueError(f"'all: true' and '{name}: false' contradict each other")
+            return {"bottleneck": PAPER_BOTTLENECK, **given, "non_vulnerable": True, "nonorm": True}
+        return given
+
+    @model_validator(mode="after")
+    def _possible(self) -> Interventions:
+        chosen = [name for name in ("non_vulnerable", "random_drop") if getattr(self, name)]
+        chosen += ["vulnerable_plus"] if self.vulnerable_plus is not None else []
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} both choose the texts: keep one")
+        if chosen and not self.selection:
+            raise ValueError(f"'{chosen[0]}' needs 'selection', the folder that `midistill select` wrote")
+        if self.bottleneck and self.same_params:
+            raise ValueError("'same_params' is the control of 'bottleneck': keep one")
+        return self
+
+
+class Train(Section):
+    """The optimisation; the defaults are the paper's."""
+
+    epochs: int = Field(30, ge=1, description="passes over the texts")
+    batch_size: int = Field(8, ge=1, description="texts a step and process")
+    accumulate: int = Field(1, ge=1, description="batches summed into one step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak, AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="after the warm-up")
+    warmup_steps: int = Field(500, ge=0, description="steps until the peak")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    log_every: int = Field(50, ge=1, description="steps between log lines")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints, from which --resume goes on")
+    audit_every: int = Field(500, ge=1, description="steps between measurements of perplexity and membership leakage")
+    audit_texts: int = Field(200, ge=2, description="members, and as many non-members, that they use")
+    loggers: list[str] = Field(default_factory=list, description="of transformers: tensorboard, wandb, …")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    output: str = Field(description="folder of the student; it must not hold another run")
+    seed: int = Field(0, ge=0, description="of the student's weights, the order of the texts and random_drop")
+    teacher: Teacher
+    student: Student
+    data: Data
+    loss: Loss = Field(default_factory=Loss)
+    interventions: Interventions = Field(default_factory=Interventions)
+    train: Train = Field(default_factory=Train)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        no_teacher = self.teacher.model is None and self.teacher.config is None
+        if no_teacher and self.student.every_nth_layer is not None:
+            raise ValueError("student.every_nth_layer takes layers from the teacher: give teacher.model")
+        if self.teacher.cache and self.loss.compat:
+            raise ValueError("loss.compat needs the whole teacher: remove teacher.cache")
+        if self.loss.alpha == 0 and self.teacher.cache:
+            raise ValueError("loss.alpha 0 never looks at the teacher: remove teacher.cache")
+        if self.interventions.selection and self.data.distil_on:
+            raise ValueError("interventions.selection divides the members: remove data.distil_on")
+        return self
