@@ -83,7 +83,7 @@ def test_a_mistake_is_named_with_its_line_and_the_remedy(write, change, said):
 @pytest.mark.parametrize(
     ("interventions", "said"),
     [
-        ("{non_vulnerable: true}", "'non_vulnerable' needs 'vulnerable'"),
+        ("{non_vulnerable: true}", "'non_vulnerable' needs 'selection'"),
         ("{non_vulnerable: true, random_drop: true, selection: s}", "both choose the texts"),
         ("{bottleneck: 8, same_params: 8}", "control of 'bottleneck'"),
         ("{all: true, nonorm: false, selection: s}", "contradict"),

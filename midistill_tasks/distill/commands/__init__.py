@@ -1,0 +1,1 @@
+"""The verbs of `midistill` that belong to distillation, one module each."""

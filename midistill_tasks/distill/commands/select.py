@@ -1,0 +1,53 @@
+"""`midistill select`: divides the members by whether an attack on the teacher finds them."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "which members an attack on the teacher finds: writes vulnerable.jsonl and non_vulnerable.jsonl"
+EPILOG = """\
+the samples come from a run such as
+  lm_eval --model hf --model_args pretrained=TEACHER --tasks mia_loss_files,mia_mink_files \\
+    --metadata '{"mia": {"members": "a.jsonl", "nonmembers": "b.jsonl"}}' --log_samples --output_path results
+then
+  midistill select results --attack mink --output selection
+  midistill distill recipe.yaml --set interventions='{selection: selection, non_vulnerable: true}'
+Each member is judged by a threshold chosen on the other half of the texts.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = HELP, EPILOG
+    parser.add_argument("samples", nargs="+", help="samples_mia_*.jsonl of the teacher, or folders that hold them")
+    parser.add_argument("--attack", action="append", help="use this attack (may be repeated); default: all found")
+    parser.add_argument(
+        "--vote",
+        choices=["any", "majority", "all"],
+        default="majority",
+        help="with several attacks: how many must call a text a member (default: majority, more than half)",
+    )
+    parser.add_argument("--output", required=True, help="folder to write to")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the selection and prints the counts."""
+    from pathlib import Path
+
+    from midistill_tasks.distill.samples import read_all
+    from midistill_tasks.distill.selection import choose_attacks, select, write_selection
+
+    samples = choose_attacks(read_all(args.samples), args.attack)
+    selection = select(samples, args.vote)
+    sources = {attack: str(one.path) for attack, one in samples.items()}
+    write_selection(selection, Path(args.output), {"vote": args.vote, "samples": sources})
+    labels = [row.label for row in next(iter(samples.values())).rows.values()]
+    print(f"{'called members':<20} {f'of {sum(labels)} members':>18} {f'of {labels.count(0)} non-members':>20}")
+    for name, counts in selection.called.items():
+        unscored = f"   ({counts['without_score']} without a score)" if counts["without_score"] else ""
+        print(f"{name:<20} {counts['members']:>18} {counts['nonmembers']:>20}{unscored}")
+    print(
+        f"{args.output}: {len(selection.vulnerable)} vulnerable, {len(selection.non_vulnerable)} non-vulnerable members"
+    )
+    return 0
