@@ -152,8 +152,11 @@ class Interventions(Section):
     )
     nonorm: bool = Field(False, description="each LayerNorm and RMSNorm becomes γ⊙x+β")
     all: bool = Field(False, description=f"non_vulnerable, nonorm and bottleneck ({PAPER_BOTTLENECK} unless given)")
-    red_list: list[str] | None = Field(
-        None, min_length=1, description="tokens that the student gives no probability, in its forward"
+    foldable: bool = Field(
+        False, description="the variants of bottleneck and nonorm that `midistill export --plain` can fold away"
+    )
+    red_list: list[str | int] | None = Field(
+        None, min_length=1, description="tokens (or their ids) that the student gives no probability, in its forward"
     )
     temperature: float | None = Field(None, gt=0, description="divides the student's logits in its forward")
 
@@ -177,6 +180,8 @@ class Interventions(Section):
             raise ValueError(f"'{chosen[0]}' needs 'selection', the folder that `midistill select` wrote")
         if self.bottleneck and self.same_params:
             raise ValueError("'same_params' is the control of 'bottleneck': keep one")
+        if self.foldable and not (self.bottleneck or self.nonorm):
+            raise ValueError("'foldable' chooses a variant of 'bottleneck' and 'nonorm': add one of them")
         return self
 
 

@@ -1,0 +1,157 @@
+"""The texts of a run: which ones the student is trained on, and which ones only measure it."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from midistill_tasks.distill.recipe import Data, Interventions
+from midistill_tasks.distill.selection import read_selection
+from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.options import MIAOptions
+from midistill_tasks.splits import SPLITS, local
+from midistill_tasks.splits.load import load_split
+from midistill_tasks.splits.prepare import prepare
+
+IGNORED = -100
+"""The label of a token that is not scored."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Members, non-members, and what was left out on the way to them."""
+
+    members: list[str]
+    nonmembers: list[str]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def load_texts(data: Data) -> Texts:
+    """Members and non-members of the recipe's split, without blank texts, duplicates and texts on both sides.
+
+    With ``n`` they are exactly the texts that the harness's MIA tasks score under the same ``n`` and ``seed``.
+
+    Raises:
+        InputError: for a split, file or column that does not exist, or if no member is left.
+    """
+    if data.split == "files" and data.nonmembers is None:
+        texts = read_texts(data.members or "", data.column)
+        kept = list(dict.fromkeys(text for text in texts if text.strip()))
+        if not kept:
+            raise InputError(f"{data.members} holds no text: give a file with at least one member")
+        return Texts(kept, [], {"left_out": len(texts) - len(kept)})
+    if data.split not in SPLITS:
+        raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
+    keys = ("n", "seed", "members", "nonmembers", "column", "dataset_path")
+    options = MIAOptions(**{key: getattr(data, key) for key in keys})
+    split = SPLITS[data.split]
+    rows = load_split(split, split.config, options)
+    for ours, key in (("text", "doc_to_text"), ("label", "doc_to_target")):
+        theirs = split.config.get(key, ours)
+        rows = rows.rename_column(theirs, ours) if theirs != ours and theirs in rows.column_names else rows
+    prepared = prepare(rows, options, data.split)
+    nonmembers = [doc["text"] for doc in prepared.docs if doc["label"] == 0]
+    members = [doc["text"] for doc in prepared.docs if doc["label"] == 1]
+    if data.n is None:  # the harness may score fewer, to balance the classes, but all of them are members
+        others = {row["text"] for row in rows if int(row["label"]) == 0}
+        everyone = dict.fromkeys(row["text"] for row in rows if int(row["label"]) == 1)
+        members = [text for text in everyone if text.strip() and text not in others]
+    return Texts(members, nonmembers, {**prepared.counts, "members": len(members)})
+
+
+def read_texts(path: str, column: str) -> list[str]:
+    """The texts of one file (JSONL, CSV, Parquet, txt)."""
+    return local.pick_texts(local.read_file(Path(path)), column, path)
+
+
+def text_id(text: str) -> str:
+    """The id under which the harness's samples know a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def kept_members(members: Sequence[str], interventions: Interventions, seed: int) -> list[int]:
+    """Positions of the members that the interventions leave to train on, ascending.
+
+    Raises:
+        InputError: if the selection does not decide on exactly these members, or nothing is left.
+    """
+    everyone = list(range(len(members)))
+    if not (interventions.non_vulnerable or interventions.random_drop or interventions.vulnerable_plus is not None):
+        return everyone
+    folder = Path(interventions.selection or "")
+    vulnerable, others = read_selection(folder)
+    ids = [text_id(text) for text in members]
+    undecided = len(set(ids) - vulnerable - others)
+    strangers = len((vulnerable | others) - set(ids))
+    if undecided or strangers:
+        raise InputError(
+            f"interventions.selection: {folder} decides on {len(vulnerable | others)} members, of which {strangers} are"
+            f" not in the data, and {undecided} of the data's {len(ids)} are not in it: give data.n and data.seed the"
+            " values of the harness run that it was made from"
+        )
+    hit = [position for position in everyone if ids[position] in vulnerable]
+    missed = [position for position in everyone if ids[position] not in vulnerable]
+    draw = random.Random(seed)
+    if interventions.non_vulnerable:
+        kept = missed
+    elif interventions.random_drop:
+        kept = draw.sample(everyone, len(missed))
+    else:
+        kept = hit + draw.sample(missed, round((interventions.vulnerable_plus or 0) * len(missed)))
+    if not kept:
+        raise InputError(f"interventions: no member is left to train on ({len(hit)} of {len(ids)} are vulnerable)")
+    return sorted(kept)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Texts as token ids, the too short ones left out; `positions` says which texts they were."""
+
+    ids: list[list[int]]
+    positions: list[int]
+    cut: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
+    """The first ``max_length`` tokens of each text that has at least two.
+
+    Raises:
+        InputError: if none has.
+    """
+    encoded = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"] if texts else []
+    positions = [position for position, ids in enumerate(encoded) if len(ids) >= 2]
+    if not positions:
+        raise InputError(f"none of the {len(texts)} texts has two tokens, so there is nothing to predict: give texts")
+    return Encoded(
+        ids=[encoded[position][:max_length] for position in positions],
+        positions=positions,
+        cut=sum(len(encoded[position]) > max_length for position in positions),
+    )
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """``input_ids`` and ``attention_mask``, [B, L], padded on the right."""
+    length = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows]),
+    }
+
+
+def fingerprint(value: Any) -> str:
+    """xxh3-128 of nested lists, strings and numbers."""
+    import json
+
+    import xxhash
+
+    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True, ensure_ascii=False).encode())
