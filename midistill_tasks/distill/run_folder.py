@@ -1,0 +1,132 @@
+"""The output folder of a run: never shared, never overwritten, and resumed from whole checkpoints only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from transformers import TrainerCallback
+
+from midistill_tasks.distill.recipe import Recipe
+from midistill_tasks.distill.recipe_file import dump_recipe
+from midistill_tasks.errors import InputError
+
+RECIPE = "recipe.yaml"
+RECORD = "midistill.json"
+"""Written last: a folder that holds it is a finished run."""
+CHECKPOINTS = "checkpoints"
+WHOLE = "midistill_whole.json"
+"""Marks a checkpoint that was written to its end, with the sizes of its files."""
+
+
+def open_run(recipe: Recipe, resume: bool) -> Path | None:
+    """Makes the output folder, or finds it again; the checkpoint to go on from, or None for the beginning.
+
+    Checkpoints that a killed run left half written are moved aside (``incomplete-N``).
+
+    Raises:
+        InputError: if the folder holds another run, a finished one, or something else.
+    """
+    folder = Path(recipe.output)
+    if not (folder / RECIPE).is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"output: {folder} exists and holds no run of midistill: give an empty or a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
+        return None
+    _check_same_run(recipe, folder, resume)
+    return _last_whole_checkpoint(folder / CHECKPOINTS)
+
+
+def _check_same_run(recipe: Recipe, folder: Path, resume: bool) -> None:
+    earlier = _flat(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
+    ours = _flat(recipe.model_dump(mode="json"))
+    differing = [key for key in earlier.keys() | ours.keys() if earlier.get(key) != ours.get(key)]
+    if differing:
+        key = min(differing)
+        raise InputError(
+            f"output: {folder} already holds another run ('{key}' is {earlier.get(key)!r} there, {ours.get(key)!r} in"
+            " this recipe): give another output"
+        )
+    if (folder / RECORD).is_file():
+        raise InputError(f"output: {folder} already holds this run, finished: give another output to repeat it")
+    if not resume:
+        raise InputError(
+            f"output: {folder} already holds this run, unfinished: add --resume to go on, or give another output"
+        )
+
+
+def _flat(values: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {above: values}
+    return {
+        key: leaf
+        for name, value in values.items()
+        for key, leaf in _flat(value, f"{above}.{name}" if above else str(name)).items()
+    }
+
+
+def _last_whole_checkpoint(folder: Path) -> Path | None:
+    whole = {}
+    for checkpoint in folder.glob("checkpoint-*"):
+        step = int(checkpoint.name.removeprefix("checkpoint-"))
+        if _is_whole(checkpoint):
+            whole[step] = checkpoint
+        else:
+            checkpoint.rename(_unused(folder / f"incomplete-{step}"))
+    return whole[max(whole)] if whole else None
+
+
+def _unused(path: Path) -> Path:
+    number = 1
+    candidate = path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / WHOLE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(sizes == _sizes(checkpoint))
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != WHOLE)
+    return {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
+
+
+class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
+    """Marks each checkpoint once every process has written its part of it."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after a checkpoint, in every process."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (checkpoint / WHOLE).write_text(json.dumps(_sizes(checkpoint)) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def disk_errors_explained(folder: Path) -> Iterator[None]:
+    """Turns a failed write into one sentence that says what is safe and how to go on."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        text = " ".join(str(error).split())[:200]
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in text and "file write failed" not in text:
+            raise
+        raise InputError(
+            f"output: {folder} cannot be written ({text}): free some space, then run the same command with --resume;"
+            " it goes on from the last whole checkpoint"
+        ) from error

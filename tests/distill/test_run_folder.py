@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from midistill_tasks.distill.recipe_file import load_recipe
+from midistill_tasks.distill.run_folder import RECORD, MarkWholeCheckpoints, disk_errors_explained, open_run
+from midistill_tasks.errors import InputError
+
+
+def write_checkpoint(output: str, step: int) -> Path:
+    checkpoint = Path(output) / "checkpoints" / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    args, state = SimpleNamespace(output_dir=checkpoint.parent), SimpleNamespace(global_step=step)
+    state.is_world_process_zero = True
+    MarkWholeCheckpoints().on_save(args, state, None)
+    return checkpoint
+
+
+def test_a_new_folder_gets_the_resolved_recipe(recipe_of):
+    recipe = recipe_of()
+    assert open_run(recipe, resume=False) is None
+    assert load_recipe(f"{recipe.output}/recipe.yaml") == recipe
+
+
+def test_another_run_is_never_touched(recipe_of):
+    open_run(recipe_of(), resume=False)
+    with pytest.raises(InputError, match=r"'train\.epochs' is 2 there, 3 in this recipe"):
+        open_run(recipe_of(train__epochs=3), resume=True)
+    with pytest.raises(InputError, match="unfinished: add --resume"):
+        open_run(recipe_of(), resume=False)
+    (Path(recipe_of().output) / RECORD).write_text("{}")
+    with pytest.raises(InputError, match="finished: give another output"):
+        open_run(recipe_of(), resume=True)
+
+
+def test_a_folder_with_something_else_is_refused(recipe_of):
+    folder = Path(recipe_of().output)
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds no run of midistill"):
+        open_run(recipe_of(), resume=True)
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_resuming_takes_the_last_whole_checkpoint_and_moves_a_half_written_one_aside(recipe_of):
+    recipe = recipe_of()
+    open_run(recipe, resume=False)
+    write_checkpoint(recipe.output, 2)
+    last = write_checkpoint(recipe.output, 10)
+    (write_checkpoint(recipe.output, 12) / "model.safetensors").write_bytes(b"wei")
+    (write_checkpoint(recipe.output, 14) / "midistill_whole.json").unlink()
+    assert open_run(recipe, resume=True) == last
+    assert sorted(path.name for path in last.parent.iterdir()) == [
+        "checkpoint-10",
+        "checkpoint-2",
+        "incomplete-12",
+        "incomplete-14",
+    ]
+
+
+def test_no_whole_checkpoint_means_from_the_beginning(recipe_of):
+    open_run(recipe_of(), resume=False)
+    assert open_run(recipe_of(), resume=True) is None
+
+
+def test_a_full_disk_is_explained_and_other_errors_are_not_hidden(tmp_path):
+    with pytest.raises(InputError, match=r"No space left.*--resume"), disk_errors_explained(tmp_path):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(InputError, match="--resume"), disk_errors_explained(tmp_path):
+        raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
+    with pytest.raises(RuntimeError, match="shapes"), disk_errors_explained(tmp_path):
+        raise RuntimeError("shapes do not fit")
