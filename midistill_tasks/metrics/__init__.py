@@ -1,0 +1,142 @@
+"""What a membership-inference attack achieved: AUROC, TPR at a low FPR, accuracies, each with its standard error.
+
+The blind baseline (`blind.blind_auroc`) stands apart: it needs texts, not scores.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.metrics import roc, thresholds
+from midistill_tasks.metrics.scored import Scored, as_scored, columns
+
+__all__ = ["METRICS", "Metric", "Scored", "as_scored", "warn_once"]
+
+_Figure = Callable[[Sequence[Scored]], float]
+
+logger = logging.getLogger(__name__)
+
+
+class Metric(NamedTuple):
+    """A figure of the table.
+
+    Attributes:
+        name: as the table of a MIA task shows it; the harness knows it as ``mia_<name>``.
+        value: from all texts of a task; NaN, with one warning, where it is not defined.
+        stderr: its standard error, or the harness's "N/A" where that is not defined; None where there is none at all.
+        higher_is_better: False where less is more private, None where neither direction is.
+        description: one line for people.
+    """
+
+    name: str
+    value: Callable[[Sequence[Scored]], float]
+    stderr: Callable[[Sequence[Scored]], float | str] | None
+    higher_is_better: bool | None
+    description: str
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Logs a warning the first time that this process meets it: six attacks of one split share their reason."""
+    logger.warning(message)
+
+
+def _metric(
+    name: str, needs: str, value: _Figure, stderr: _Figure | None, higher_is_better: bool | None, description: str
+) -> Metric:
+    """Makes what a sample is too small for into NaN with a warning that names what it `needs`, and into "N/A"."""
+
+    def value_or_warn(items: Sequence[Scored]) -> float:
+        figure = _or_nan(value, items)
+        if math.isnan(figure):
+            members, nonmembers = (sum(i.label == side and not math.isnan(i.score) for i in items) for side in (1, 0))
+            warn_once(f"{name} is NaN: it needs {needs}, not {members} members and {nonmembers} non-members")
+        return figure
+
+    def stderr_or_na(items: Sequence[Scored]) -> float | str:
+        error = math.nan if stderr is None else _or_nan(stderr, items)
+        return "N/A" if math.isnan(error) else error
+
+    return Metric(name, value_or_warn, None if stderr is None else stderr_or_na, higher_is_better, description)
+
+
+def _or_nan(figure: _Figure, items: Sequence[Scored]) -> float:
+    try:
+        return figure(items)
+    except InputError:
+        return math.nan
+
+
+def _tpr(percent: str) -> Metric:
+    bound = float(percent) / 100
+
+    def value(items: Sequence[Scored]) -> float:
+        labels, scores, _ = columns(items)
+        return roc.tpr_at_fpr(labels, scores, bound)
+
+    def stderr(items: Sequence[Scored]) -> float:
+        labels, scores, clusters = columns(items)
+        return roc.tpr_at_fpr_stderr(labels, scores, bound, clusters)
+
+    return _metric(
+        f"tpr_at_{percent}pct_fpr",
+        f"scored members and at least {round(1 / bound)} scored non-members",
+        value,
+        stderr,
+        False,
+        f"share of members caught while at most {percent} % of non-members are accused",
+    )
+
+
+def _accuracy(part: str, higher_is_better: bool | None, description: str) -> Metric:
+    def estimate(items: Sequence[Scored]) -> thresholds.Estimate:
+        judged = thresholds.accuracies(items, thresholds.crossfit_decisions(items))
+        chosen: thresholds.Estimate = getattr(judged, part)
+        return chosen
+
+    return _metric(
+        f"{part}_acc",
+        "scored texts of both classes in each of the two halves",
+        lambda items: estimate(items).value,
+        lambda items: estimate(items).stderr,
+        higher_is_better,
+        description,
+    )
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _metric(
+            "auroc",
+            "scored texts of both classes",
+            lambda items: roc.auroc(*columns(items)[:2]),
+            lambda items: roc.delong_stderr(*columns(items)),
+            None,
+            "chance that a member scores above a non-member; 0.5 = no leak, 0.3 leaks as well as 0.7: no direction",
+        ),
+        _tpr("1"),
+        _tpr("0.1"),
+        _accuracy("balanced", False, "mean of member_acc and nonmember_acc, threshold cross-fitted; 0.5 = no leak"),
+        _accuracy("member", False, "share of members called members, threshold cross-fitted"),
+        _accuracy(
+            "nonmember",
+            None,
+            "share of non-members not called members; trades with member_acc through the threshold: no direction",
+        ),
+        _metric(
+            "balanced_acc_oracle",
+            "scored texts of both classes",
+            lambda items: thresholds.accuracies(items, thresholds.oracle_decisions(items)).balanced.value,
+            None,
+            False,
+            "the same at the threshold chosen on the judged texts, as papers report it: too high, hence without error",
+        ),
+    )
+}
+"""In the order of the table."""

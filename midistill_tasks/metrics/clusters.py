@@ -1,0 +1,63 @@
+"""Standard errors of means over texts, some of which may come from one document (a cluster)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
+
+Z95 = 1.959963984540054
+"""The two-sided 95 % quantile of the normal distribution: value ± Z95 · stderr is the interval meant everywhere."""
+
+
+def cluster_codes(clusters: Sequence[str] | None, n: int) -> IntArray:
+    """Integer codes 0…C−1, shape [n]; every text its own cluster where `clusters` is None."""
+    if clusters is None:
+        return np.arange(n, dtype=np.int64)
+    return np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
+
+
+def mean_variance(residuals: FloatArray, codes: IntArray) -> float:
+    """Variance of a mean, from the deviations [n] of its terms, summed within clusters.
+
+    C/(C−1) · Σ_c (Σ_{i∈c} r_i / n)²; with one text a cluster this is the sample variance over n. NaN for fewer than
+    two clusters.
+    """
+    held = len(np.unique(codes))
+    if held < 2:
+        return math.nan
+    sums = np.bincount(codes, weights=residuals) / len(residuals)
+    return float(held / (held - 1) * (sums @ sums))
+
+
+def two_sample_variance(residuals: FloatArray, labels: BoolArray, codes: IntArray) -> float:
+    """Variance of (mean over members + mean over non-members), from deviations of each from its class's mean, [n].
+
+    Obuchowski, Biometrics 53:567 (1997): S10/M + S01/N + 2·S11/(MN). A cluster may hold members only, non-members only
+    or both; only the last kind adds covariance. NaN where a class lies in fewer than two clusters.
+    """
+    variance = mean_variance(residuals[labels], codes[labels]) + mean_variance(residuals[~labels], codes[~labels])
+    if math.isnan(variance):
+        return variance
+    total = int(codes.max()) + 1
+    sums = [
+        np.bincount(codes[side], weights=residuals[side], minlength=total) / side.sum() for side in (labels, ~labels)
+    ]
+    covariance = total / (total - 1) * float(sums[0] @ sums[1])
+    return max(variance + 2 * covariance, 0.0)
+
+
+def boundary_stderr(n: int) -> float:
+    """Standard error of a share that came out as exactly 0 or 1 in n independent cases, where the usual one is 0.
+
+    The distance to Wilson's 95 % limit, z²/(n+z²), over z, so that value ± z·stderr ends at that limit.
+    """
+    return Z95 / (n + Z95**2)
+
+
+def share_stderr(variance: float, value: float, n_clusters: int) -> float:
+    """The root of a share's variance; `boundary_stderr` where the share is 0 or 1 and its variance therefore 0."""
+    return boundary_stderr(n_clusters) if variance == 0 and value in (0.0, 1.0) else math.sqrt(variance)

@@ -1,0 +1,215 @@
+"""AUROC with DeLong's error and paired test, and TPR at a low FPR with a bootstrap error.
+
+Throughout: `labels` [n], true = member; `scores` [n], higher = more likely a member, NaN rows are dropped, ±inf is
+legal; `clusters` [n], the document of each text, or None where texts are independent. What a sample is too small for
+is NaN, never an exception.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from midistill_tasks.metrics.clusters import Z95, boundary_stderr, cluster_codes, two_sample_variance
+from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
+
+
+def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
+    """P(member's score > non-member's) + ½ P(equal), by midranks in O(n log n). NaN without both classes."""
+    member, (values,), _ = _complete(labels, [scores], None)
+    return _components(member, values)[0] if _has_both(member) else math.nan
+
+
+def delong_stderr(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: Sequence[str] | None = None) -> float:
+    """Standard error of `auroc`: DeLong et al., Biometrics 44:837 (1988); with clusters Obuchowski 1997.
+
+    At complete separation (AUROC 0 or 1) DeLong's is 0, and the distance to Newcombe's limit stands in for it, see
+    `newcombe_stderr`. A score that is the same for all texts has AUROC 0.5 in every resample, hence error 0.
+    NaN where a class lies in fewer than two clusters.
+    """
+    member, (values,), codes = _complete(labels, [scores], clusters)
+    if not _has_both(member):
+        return math.nan
+    area, components = _components(member, values)
+    variance = two_sample_variance(components - area, member, codes)
+    return math.sqrt(variance + _separation_variance(area, member, codes))
+
+
+def newcombe_stderr(n_members: int, n_nonmembers: int) -> float:
+    """Standard error of an AUROC of exactly 1 (or 0): the distance to Newcombe's 95 % limit, over z.
+
+    Newcombe, Statistics in Medicine 25:559 (2006), method 5: the limit θ solves 1 − θ = z·sqrt(V(θ)) with
+    V(θ) = θ(1−θ)·(1 + N(1−θ)/(2−θ) + Nθ/(1+θ)) / (mn), N = (m+n)/2 − 1.
+    """
+    half = (n_members + n_nonmembers) / 2 - 1
+
+    def excess(theta: float) -> float:
+        spread = 1 + half * (1 - theta) / (2 - theta) + half * theta / (1 + theta)
+        return 1 - theta - Z95**2 * theta * spread / (n_members * n_nonmembers)
+
+    return (1 - float(brentq(excess, 0.0, 1.0))) / Z95
+
+
+class PairedTest(NamedTuple):
+    """AUROC of two scores on the same texts; `diff` = a − b with its standard error and two-sided p."""
+
+    auroc_a: float
+    auroc_b: float
+    diff: float
+    se: float
+    p: float
+
+
+def delong_paired(
+    labels: npt.ArrayLike, scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, clusters: Sequence[str] | None = None
+) -> PairedTest:
+    """DeLong's test of two AUROCs on the same texts (row i of both scores is text i); with clusters Obuchowski 1997.
+
+    A text that either score lacks is dropped from both. An AUROC of 0 or 1 has constant components, which would make
+    the test too sure: its `newcombe_stderr` is added in quadrature. All NaN without both classes; `se` and `p` NaN
+    where a class lies in fewer than two clusters.
+    """
+    member, (values_a, values_b), codes = _complete(labels, [scores_a, scores_b], clusters)
+    if not _has_both(member):
+        return PairedTest(*[math.nan] * 5)
+    area_a, components_a = _components(member, values_a)
+    area_b, components_b = _components(member, values_b)
+    diff = area_a - area_b
+    variance = two_sample_variance(components_a - components_b - diff, member, codes)
+    variance += _separation_variance(area_a, member, codes) + _separation_variance(area_b, member, codes)
+    se = math.sqrt(variance)
+    if se == 0:  # the same ranking twice; or, in a handful of texts, components that differ by a constant
+        return PairedTest(area_a, area_b, diff, se, 1.0 if diff == 0 else math.nan)
+    return PairedTest(area_a, area_b, diff, se, 2 * float(ndtr(-abs(diff) / se)))
+
+
+def tpr_at_fpr(labels: npt.ArrayLike, scores: npt.ArrayLike, bound: float) -> float:
+    """The largest TPR of a threshold whose empirical FPR is at most `bound`; no interpolation.
+
+    Texts with equal scores fall on one side of a threshold together. NaN without members, or with fewer than 1/bound
+    non-members, where the FPR can only be 0 or too large.
+    """
+    member, (values,), _ = _complete(labels, [scores], None)
+    others = np.sort(values[~member])[::-1]
+    allowed = _allowed(bound, len(others))
+    if allowed < 1 or not member.any():
+        return math.nan
+    if allowed == len(others):
+        return 1.0
+    # Every threshold that spares the non-member after the allowed ones; the lowest such lies just above that one.
+    return float(np.mean(values[member] > others[allowed]))
+
+
+def tpr_at_fpr_stderr(
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    bound: float,
+    clusters: Sequence[str] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> float:
+    """Bootstrap standard error of `tpr_at_fpr`: clusters are drawn again with replacement, by kind (see `_resample`).
+
+    Rough where the bound allows only a few false positives (the k-th highest of n is hard to resample for small k).
+    A TPR that is 0 or 1 in all draws has `boundary_stderr`. NaN where `tpr_at_fpr` is, and where a class lies in
+    fewer than two clusters.
+    """
+    value = tpr_at_fpr(labels, scores, bound)
+    member, (values,), codes = _complete(labels, [scores], clusters)
+    if math.isnan(value) or min(_clusters_by_class(member, codes)) < 2:
+        return math.nan
+    order = np.argsort(-values, kind="stable")
+    member, values, codes = member[order], values[order], codes[order]
+    # Members that lie above non-member j in the sorted order, none of a tied block: the first of j's block is where.
+    block_start = np.searchsorted(-values, -values[~member], side="left")
+    above = np.searchsorted(np.flatnonzero(member), block_start)
+    rates: list[FloatArray] = []
+    for weights in _resample(member, codes, draws, np.random.default_rng(seed)):
+        rates.append(_weighted_tpr(weights[:, member], weights[:, ~member], above, bound))
+    spread = float(np.std(np.concatenate(rates), ddof=1))
+    return boundary_stderr(_clusters_by_class(member, codes)[0]) if spread == 0 and value in (0.0, 1.0) else spread
+
+
+def _weighted_tpr(members: IntArray, others: IntArray, above: IntArray, bound: float) -> FloatArray:
+    """TPR at the bound per draw, from weights [draws, M] and [draws, N] sorted by falling score."""
+    false_positives = np.cumsum(others, axis=1)
+    allowed = np.floor(bound * false_positives[:, -1] + 1e-9)
+    first_too_many = np.argmax(false_positives > allowed[:, None], axis=1)
+    true_positives = np.cumsum(members, axis=1)
+    caught = above[first_too_many]
+    hits = np.where(caught > 0, np.take_along_axis(true_positives, np.maximum(caught - 1, 0)[:, None], axis=1)[:, 0], 0)
+    rate: FloatArray = hits / true_positives[:, -1]
+    return rate
+
+
+def _resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """How often each text is drawn, [draws, n] in portions that fit in memory.
+
+    Clusters are drawn within their kind (members only, non-members only, both), so that every draw has both classes;
+    for independent texts this is the bootstrap stratified by class.
+    """
+    n_clusters = int(codes.max()) + 1
+    kind = np.zeros(n_clusters, dtype=np.int64)
+    kind[codes[member]] += 1
+    kind[codes[~member]] += 2
+    portion = max(1, 4_000_000 // len(codes))
+    for start in range(0, draws, portion):
+        count = min(portion, draws - start)
+        drawn = np.zeros((count, n_clusters), dtype=np.int64)
+        for stratum in np.unique(kind):
+            inside = np.flatnonzero(kind == stratum)
+            picks = rng.integers(len(inside), size=(count, len(inside)))
+            picks += np.arange(count)[:, None] * len(inside)
+            counts = np.bincount(picks.ravel(), minlength=count * len(inside))
+            drawn[:, inside] = counts.reshape(count, len(inside))
+        yield drawn[:, codes]
+
+
+def _allowed(bound: float, n: int) -> int:
+    """The largest k with k/n ≤ bound, compared as the quotient (0.01·2900 is not 29 in floats, 29/2900 is 0.01)."""
+    k = min(math.floor(bound * n) + 1, n)
+    while k > 0 and k / n > bound:
+        k -= 1
+    return k
+
+
+def _complete(
+    labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None
+) -> tuple[BoolArray, list[FloatArray], IntArray]:
+    """Labels, scores and cluster codes of the rows that every score has."""
+    member = np.asarray(labels).astype(np.bool_)
+    columns = [np.asarray(column, dtype=np.float64) for column in scores]
+    keep = ~np.any([np.isnan(column) for column in columns], axis=0)
+    kept = None if clusters is None else [name for name, k in zip(clusters, keep, strict=True) if k]
+    return member[keep], [column[keep] for column in columns], cluster_codes(kept, int(keep.sum()))
+
+
+def _has_both(member: BoolArray) -> bool:
+    return bool(member.any() and not member.all())
+
+
+def _components(member: BoolArray, values: FloatArray) -> tuple[float, FloatArray]:
+    """The AUROC and DeLong's structural components V10 (members) and V01 (non-members) in the rows' order, [n].
+
+    By midranks: Sun and Xu, IEEE Signal Processing Letters 21:1389 (2014).
+    """
+    ranks = rankdata(values)
+    components = np.empty(len(values))
+    components[member] = (ranks[member] - rankdata(values[member])) / (~member).sum()
+    components[~member] = 1 - (ranks[~member] - rankdata(values[~member])) / member.sum()
+    return float(components[member].mean()), components
+
+
+def _separation_variance(area: float, member: BoolArray, codes: IntArray) -> float:
+    return newcombe_stderr(*_clusters_by_class(member, codes)) ** 2 if area in (0.0, 1.0) else 0.0
+
+
+def _clusters_by_class(member: BoolArray, codes: IntArray) -> tuple[int, int]:
+    return len(np.unique(codes[member])), len(np.unique(codes[~member]))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.model_selection import StratifiedKFold
+
+from midistill_tasks.metrics.blind import blind_auroc
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"needs {DATA}, which is not part of the project")
+
+WORDS = [f"word{i}" for i in range(300)]
+
+
+def texts_of(rng: np.random.Generator, n: int, length: int = 60) -> list[str]:
+    frequency = 1 / np.arange(1, 301)
+    return [" ".join(rng.choice(WORDS, size=length, p=frequency / frequency.sum())) for _ in range(n)]
+
+
+@needs_data
+def test_wikimia_is_told_apart_without_a_model():
+    rows = [json.loads(line) for line in (DATA / "wikimia" / "wikimia_128.jsonl").read_text("utf-8").splitlines()]
+    value, stderr = blind_auroc([row["input"] for row in rows], [row["label"] for row in rows])
+    assert value > 0.985
+    assert 0 < stderr < 0.02
+
+
+def test_exchangeable_texts_stay_at_chance_within_the_error():
+    rng = np.random.default_rng(0)
+    texts = texts_of(rng, 100)
+    runs = np.array([blind_auroc(texts, rng.permutation(np.arange(100) % 2)) for _ in range(80)])
+    assert abs(runs[:, 0].mean() - 0.5) < 3 * runs[:, 0].std() / math.sqrt(80)
+    assert np.mean(np.abs(runs[:, 0] - 0.5) < 1.96 * runs[:, 1]) > 0.9
+
+
+def test_passages_of_one_document_do_not_tell_on_each_other():
+    # Each document has a word of its own, and is a member as a whole: only a split through documents would find that.
+    rng = np.random.default_rng(1)
+    labels = np.repeat(rng.permutation(np.arange(60) % 2), 4)
+    clusters = [f"doc{i // 4}" for i in range(240)]
+    texts = [f"{text} {name} {name}x" for text, name in zip(texts_of(rng, 240), clusters, strict=True)]
+    value, stderr = blind_auroc(texts, labels, clusters)
+    assert abs(value - 0.5) < 3 * stderr
+    assert blind_auroc(texts, labels)[0] > 0.7
+
+
+def test_a_planted_word_is_found():
+    rng = np.random.default_rng(2)
+    labels = np.arange(100) % 2
+    texts = [f"{text} 2023" if label else text for text, label in zip(texts_of(rng, 100), labels, strict=True)]
+    value, stderr = blind_auroc(texts, labels)
+    assert value > 0.97
+    assert stderr > 0
+
+
+def test_the_figure_is_the_mean_of_the_folds():
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(3)
+    texts, labels = texts_of(rng, 60), rng.permutation(np.arange(60) % 2)
+    words = CountVectorizer(binary=True, min_df=2).fit_transform(texts)
+    areas = []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=7).split(texts, labels):
+        model = LogisticRegression(solver="liblinear").fit(words[train], labels[train])
+        areas.append(roc_auc_score(labels[test], model.decision_function(words[test])))
+    assert blind_auroc(texts, labels, seed=7)[0] == pytest.approx(np.mean(areas))
+
+
+@pytest.mark.parametrize("n", [0, 2, 18])
+def test_too_few_texts_of_a_class_are_nan_and_said(n, caplog):
+    value, stderr = blind_auroc(texts_of(np.random.default_rng(4), n), np.arange(n) % 2)
+    assert math.isnan(value)
+    assert math.isnan(stderr)
+    assert "needs 10 texts" in caplog.text
+
+
+def test_texts_without_words_are_nan():
+    assert math.isnan(blind_auroc(["?"] * 40, np.arange(40) % 2)[0])
+
+
+def test_two_thousand_texts_take_seconds():
+    rng = np.random.default_rng(5)
+    texts = texts_of(rng, 2000, 128)
+    start = time.perf_counter()
+    blind_auroc(texts, np.arange(2000) % 2)
+    assert time.perf_counter() - start < 10  # 1.1 s alone on two cores; room for a busy machine
