@@ -122,6 +122,7 @@ def test_paired_test_at_separation_keeps_an_error_for_the_perfect_side():
     perfect = labels.astype(float)
     test = roc.delong_paired(labels, perfect, a)
     assert test.se == pytest.approx(math.hypot(roc.delong_stderr(labels, a), roc.newcombe_stderr(20, 20)))
+    assert roc.delong_paired(labels, a, perfect).se == pytest.approx(test.se)
     opposite = roc.delong_paired(labels, perfect, -perfect)
     assert opposite.diff == 1.0
     assert opposite.se > 0

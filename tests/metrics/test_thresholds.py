@@ -28,6 +28,10 @@ def test_best_threshold_is_the_best_of_all_and_the_highest_of_these(seed):
     assert (scores > threshold).tolist() == (scores > highest).tolist()
 
 
+def test_fewest_are_called_members_where_thresholds_are_equally_good():
+    assert thresholds.best_threshold(np.array([True, False, True, False]), np.array([4.0, 3.0, 2.0, 1.0])) == 3.5
+
+
 def test_threshold_lies_midway_and_nobody_is_called_where_nothing_beats_chance():
     assert thresholds.best_threshold(np.array([True, False]), np.array([3.0, 1.0])) == 2.0
     assert thresholds.best_threshold(np.array([True, False]), np.array([1.0, 3.0])) == math.inf
