@@ -127,25 +127,23 @@ def tpr_at_fpr_stderr(
         return math.nan
     order = np.argsort(-values, kind="stable")
     member, values, codes = member[order], values[order], codes[order]
-    # Members that lie above non-member j in the sorted order, none of a tied block: the first of j's block is where.
-    block_start = np.searchsorted(-values, -values[~member], side="left")
-    above = np.searchsorted(np.flatnonzero(member), block_start)
     rates: list[FloatArray] = []
     for weights in _resample(member, codes, draws, np.random.default_rng(seed)):
-        rates.append(_weighted_tpr(weights[:, member], weights[:, ~member], above, bound))
+        rates.append(_weighted_tpr(weights, member, values, bound))
     spread = float(np.std(np.concatenate(rates), ddof=1))
     return boundary_stderr(_clusters_by_class(member, codes)[0]) if spread == 0 and value in (0.0, 1.0) else spread
 
 
-def _weighted_tpr(members: IntArray, others: IntArray, above: IntArray, bound: float) -> FloatArray:
-    """TPR at the bound per draw, from weights [draws, M] and [draws, N] sorted by falling score."""
-    false_positives = np.cumsum(others, axis=1)
+def _weighted_tpr(weights: IntArray, member: BoolArray, values: FloatArray, bound: float) -> FloatArray:
+    """`tpr_at_fpr` of each draw, [draws], from how often it has each text, [draws, n], sorted by falling score."""
+    false_positives = np.cumsum(weights[:, ~member], axis=1)
     allowed = np.floor(bound * false_positives[:, -1] + 1e-9)
     first_too_many = np.argmax(false_positives > allowed[:, None], axis=1)
-    true_positives = np.cumsum(members, axis=1)
-    caught = above[first_too_many]
-    hits = np.where(caught > 0, np.take_along_axis(true_positives, np.maximum(caught - 1, 0)[:, None], axis=1)[:, 0], 0)
-    rate: FloatArray = hits / true_positives[:, -1]
+    # How many members lie above that non-member: those before the first text of its score, since a tie is no win.
+    block_start = np.searchsorted(-values, -values[~member], side="left")
+    caught = np.searchsorted(np.flatnonzero(member), block_start)[first_too_many]
+    true_positives = np.cumsum(np.pad(weights[:, member], ((0, 0), (1, 0))), axis=1)
+    rate: FloatArray = np.take_along_axis(true_positives, caught[:, None], axis=1)[:, 0] / true_positives[:, -1]
     return rate
 
 
@@ -173,7 +171,7 @@ def _resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Gen
 
 
 def _allowed(bound: float, n: int) -> int:
-    """The largest k with k/n ≤ bound, compared as the quotient (0.01·2900 is not 29 in floats, 29/2900 is 0.01)."""
+    """The largest k with k/n ≤ bound, compared as the quotient (in floats 0.29·100 < 29, but 29/100 is 0.29)."""
     k = min(math.floor(bound * n) + 1, n)
     while k > 0 and k / n > bound:
         k -= 1

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import math
 import time
 
@@ -179,10 +178,10 @@ def test_a_tied_block_is_called_as_a_whole():
 
 
 def test_the_bound_is_met_exactly_where_its_float_product_is_not_whole():
-    n = 2900  # 0.01 * 2900 < 29 in floats
-    labels = np.array([1] + [0] * n)
-    scores = np.array([n - 29 + 0.5, *range(1, n + 1)])
-    assert roc.tpr_at_fpr(labels, scores, 0.01) == 1.0
+    assert 0.29 * 100 < 29
+    labels = np.array([1] + [0] * 100)
+    assert roc.tpr_at_fpr(labels, [100 - 29 + 0.5, *range(1, 101)], 0.29) == 1.0
+    assert roc.tpr_at_fpr(labels, [100 - 30 + 0.5, *range(1, 101)], 0.29) == 0.0
 
 
 def test_tpr_is_nan_below_one_false_positive():
@@ -196,9 +195,8 @@ def test_bootstrap_weights_give_what_the_repeated_texts_give():
     labels, scores = draw(np.random.default_rng(9), 60, digits=0)
     order = np.argsort(-scores, kind="stable")
     member, values = labels[order].astype(bool), scores[order]
-    for weights in itertools.islice(roc._resample(member, np.arange(60), 20, np.random.default_rng(0)), 20):
-        above = np.searchsorted(np.flatnonzero(member), np.searchsorted(-values, -values[~member], side="left"))
-        rates = roc._weighted_tpr(weights[:, member], weights[:, ~member], above, 0.1)
+    for weights in roc._resample(member, np.arange(60), 100, np.random.default_rng(0)):
+        rates = roc._weighted_tpr(weights, member, values, 0.1)
         for row, rate in zip(weights, rates, strict=True):
             repeated = np.repeat(np.arange(60), row)
             assert rate == tpr_by_enumeration(member[repeated].astype(int), values[repeated], 0.1)
