@@ -32,7 +32,8 @@ def delong_stderr(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: Sequen
 
     At complete separation (AUROC 0 or 1) DeLong's is 0, and the distance to Newcombe's limit stands in for it, see
     `newcombe_stderr`. A score that is the same for all texts has AUROC 0.5 in every resample, hence error 0.
-    NaN where a class lies in fewer than two clusters.
+    NaN where a class lies in fewer than two clusters; with few clusters the error is too small (15 clusters of four:
+    ±1.96 errors covered 86 % in simulation, 100 clusters: 95 %).
     """
     member, (values,), codes = _complete(labels, [scores], clusters)
     if not _has_both(member):
