@@ -32,8 +32,8 @@ def delong_stderr(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: Sequen
 
     At complete separation (AUROC 0 or 1) DeLong's is 0, and the distance to Newcombe's limit stands in for it, see
     `newcombe_stderr`. A score that is the same for all texts has AUROC 0.5 in every resample, hence error 0.
-    NaN where a class lies in fewer than two clusters; with few clusters the error is too small (15 clusters of four:
-    ±1.96 errors covered 86 % in simulation, 100 clusters: 95 %).
+    NaN where a class lies in fewer than two clusters. With few clusters it is too small: ±1.96 errors covered 82 to
+    92 % in simulations of 15 clusters of four (the least at AUROC 0.93), 92 to 96 % with 100 clusters.
     """
     member, (values,), codes = _complete(labels, [scores], clusters)
     if not _has_both(member):
