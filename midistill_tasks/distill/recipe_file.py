@@ -33,7 +33,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: with file, line and remedy, for anything that is not a recipe.
     """
-    path = _find(name)
+    path = find_recipe(name)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -88,7 +88,8 @@ def _describe_keys(section: type[BaseModel], indent: str) -> list[str]:
     return lines
 
 
-def _find(name: str) -> Path:
+def find_recipe(name: str) -> Path:
+    """The file of a recipe, given its path or its shipped name; InputError where there is none."""
     path = Path(name)
     if path.is_file():
         return path

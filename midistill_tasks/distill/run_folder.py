@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,15 +34,22 @@ def open_run(recipe: Recipe, resume: bool) -> Path | None:
     Raises:
         InputError: if the folder holds another run, a finished one, or something else.
     """
+    check_output(recipe, resume)
     folder = Path(recipe.output)
-    if not (folder / RECIPE).is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"output: {folder} exists and holds no run of midistill: give an empty or a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE).write_text(dump_recipe(recipe), encoding="utf-8")
-        return None
-    _check_same_run(recipe, folder, resume)
-    return _last_whole_checkpoint(folder / CHECKPOINTS)
+    if (folder / RECIPE).is_file():
+        return _last_whole_checkpoint(folder / CHECKPOINTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECIPE, dump_recipe(recipe))
+    return None
+
+
+def check_output(recipe: Recipe, resume: bool) -> None:
+    """Refuses what `open_run` would refuse, and changes nothing."""
+    folder = Path(recipe.output)
+    if (folder / RECIPE).is_file():
+        _check_same_run(recipe, folder, resume)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"output: {folder} exists and holds no run of midistill: give an empty or a new folder")
 
 
 def _check_same_run(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -115,6 +123,13 @@ class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (checkpoint / WHOLE).write_text(json.dumps(_sizes(checkpoint)) + "\n", encoding="utf-8")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Under another name first, so that a killed run never leaves half a file under this one."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
 
 
 @contextmanager

@@ -28,11 +28,15 @@ BYTES_PER_LOGIT = 8
 
 @dataclass(frozen=True)
 class Key:
-    """What the figures depend on; caches of different keys stand side by side in one folder."""
+    """What the figures depend on; caches of different keys stand side by side in one folder.
+
+    `vocab` is the number of the tokenizer's tokens: rows beyond it are padding of the teacher's and left out.
+    """
 
     teacher: str
     tokenizer: str
     texts: str
+    vocab: int
     temperature: float
     k: int
     max_length: int
@@ -176,7 +180,7 @@ def _batch(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key) ->
         inputs = {name: tensor.to(teacher.device) for name, tensor in pad(rows, 0).items()}
         logits = teacher(**inputs, use_cache=False).logits
         for row, whole in zip(rows, logits, strict=True):
-            z = whole[: len(row) - 1].float()
+            z = whole[: len(row) - 1, : key.vocab].float()
             top = z.topk(min(key.k, z.shape[-1]), dim=-1)
             lse, lse_t = z.logsumexp(-1), (z / key.temperature).logsumexp(-1)
             yield Entry(top.values.cpu(), top.indices.int().cpu(), lse.cpu(), lse_t.cpu())

@@ -23,7 +23,7 @@ from midistill_tasks.distill.teacher_cache import (
 )
 from midistill_tasks.errors import InputError
 
-KEY = Key(teacher="t", tokenizer="k", texts="x", temperature=2.0, k=5, max_length=16)
+KEY = Key(teacher="t", tokenizer="k", texts="x", vocab=62, temperature=2.0, k=5, max_length=16)
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(teacher_cache, "SHARD_BYTES", 6 * 16 * 5 * teacher_cache.BYTES_PER_LOGIT)
 
 
-def test_each_entry_is_the_teachers_own_top_k_and_log_sum_exp(tmp_path, teacher, rows, small_shards):
+def test_each_entry_is_the_teachers_own_top_k_and_log_sum_exp_over_the_tokens(tmp_path, teacher, rows, small_shards):
     folder = write_cache(tmp_path, KEY, teacher, rows)
     assert len(list(folder.glob("*.safetensors"))) == 4
     cache = TeacherCache(folder, [len(row) for row in rows], KEY)
     for position in (0, 5, 6, 13, 19):
         entry = cache[position]
-        z = teacher(torch.tensor([rows[position]])).logits[0, :-1].double()
+        z = teacher(torch.tensor([rows[position]])).logits[0, :-1, :62].double()
         assert entry.ids.shape == (len(rows[position]) - 1, 5)
         torch.testing.assert_close(entry.logits.double(), z.gather(-1, entry.ids.long()), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(entry.logits.double(), z.sort(descending=True).values[:, :5], atol=1e-5, rtol=1e-5)
@@ -140,7 +140,7 @@ from midistill_tasks.distill import teacher_cache
 teacher_cache.SHARD_BYTES = 1
 original = teacher_cache._figures
 teacher_cache._figures = lambda *args: time.sleep(0.05) or original(*args)
-key = teacher_cache.Key("t", "k", "x", 2.0, 5, 16)
+key = teacher_cache.Key("t", "k", "x", 62, 2.0, 5, 16)
 teacher = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 teacher_cache.write_cache(Path(sys.argv[2]), key, teacher, [[2, 3, 4 + n] for n in range(40)])
 """

@@ -1,0 +1,64 @@
+"""Measures, while a student trains, what it has learnt and how much it leaks, next to its teacher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from transformers import Trainer, TrainerCallback
+
+from midistill_tasks.distill.statistics import token_statistics
+from midistill_tasks.metrics import METRICS, Scored
+
+FIGURES = ("heldout_perplexity", "loss_auroc", "loss_member_acc")
+
+
+class Sample:
+    """The fixed texts that are measured: token ids of members and of non-members, with the ids of the texts."""
+
+    def __init__(self, members: Sequence[tuple[str, list[int]]], nonmembers: Sequence[tuple[str, list[int]]]) -> None:
+        self._names = [(name, label) for texts, label in ((members, 1), (nonmembers, 0)) for name, _ in texts]
+        self._rows = [row for texts in (members, nonmembers) for _, row in texts]
+
+    def measure(self, model: nn.Module) -> dict[str, float]:
+        """Perplexity on the non-members (held out: nobody trained on them), AUROC and cross-fitted member accuracy of
+        the loss attack on all."""
+        statistics = token_statistics(model, self._rows)
+        means = [float(one.logprob.mean()) for one in statistics]
+        scored = [Scored(label, mean, name, name) for (name, label), mean in zip(self._names, means, strict=True)]
+        held_out = [one.logprob for one, (_, label) in zip(statistics, self._names, strict=True) if label == 0]
+        tokens = sum(map(len, held_out))
+        loss = -sum(float(logprob.sum()) for logprob in held_out) / tokens
+        return {
+            "heldout_perplexity": math.exp(min(loss, 700.0)),
+            "loss_auroc": METRICS["auroc"].value(scored),
+            "loss_member_acc": METRICS["member_acc"].value(scored),
+        }
+
+
+class LeakageCallback(TrainerCallback):  # type: ignore[misc]
+    """Logs the figures of `Sample.measure` before training, every `every` steps and at the end.
+
+    Student's figures appear as ``student_heldout_perplexity`` …, the teacher's as ``teacher_…`` where they are known.
+    """
+
+    def __init__(self, trainer: Trainer, sample: Sample, teacher: dict[str, float] | None, every: int) -> None:
+        self.trainer, self.sample, self.every = trainer, sample, every
+        self.teacher = {f"teacher_{name}": value for name, value in (teacher or {}).items()}
+        self.last: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measures the student as it starts, unless the run is resumed."""
+        if state.global_step == 0:
+            self._measure()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measures every `every` steps and after the last one."""
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._measure()
+
+    def _measure(self) -> None:
+        self.last = {f"student_{name}": value for name, value in self.sample.measure(self.trainer.model).items()}
+        self.trainer.log({**self.last, **self.teacher})

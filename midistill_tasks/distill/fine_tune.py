@@ -1,0 +1,128 @@
+"""Trains a teacher on the members, once for all students that share its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from midistill_tasks.distill.data import Encoded, encode, fingerprint
+from midistill_tasks.distill.loader import Collator, TextDataset
+from midistill_tasks.distill.models import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
+from midistill_tasks.distill.recipe import Recipe
+from midistill_tasks.errors import InputError
+
+MADE = "midistill_teacher.json"
+VOCABULARY = 1024
+"""Tokens of a tokenizer made for a teacher from nothing, unless its config says otherwise."""
+
+
+def fine_tuned_teacher(recipe: Recipe, members: list[str]) -> Path:
+    """The folder of the teacher fine-tuned on the members: found again where it was made the same way, else made.
+
+    Raises:
+        InputError: if the folder holds another teacher, or something else.
+    """
+    fine_tune = recipe.teacher.fine_tune
+    assert fine_tune is not None  # noqa: S101
+    folder = Path(fine_tune.folder)
+    made = {
+        "teacher": recipe.teacher.model_dump(mode="json", include={"model", "config", "revision"}),
+        "fine_tune": fine_tune.model_dump(mode="json", exclude={"folder"}),
+        "members": fingerprint(members),
+        "max_length": recipe.data.max_length,
+    }
+    there = [_is_there(folder, made) if PartialState().is_main_process else None]
+    broadcast_object_list(there)
+    if not there[0]:
+        model, tokenizer = _untrained(recipe, members)
+        _train(model, encode(members, tokenizer, recipe.data.max_length), recipe)
+        if PartialState().is_main_process:
+            _save(model, tokenizer, folder, made)
+        PartialState().wait_for_everyone()
+    return folder
+
+
+def _is_there(folder: Path, made: dict[str, Any]) -> bool:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not (folder / MADE).is_file():
+        raise InputError(f"teacher.fine_tune.folder: {folder} holds no teacher of midistill: give a new folder")
+    earlier = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    differing = [key for key in made if earlier.get(key) != made[key]]
+    if differing:
+        raise InputError(
+            f"teacher.fine_tune.folder: {folder} holds a teacher made otherwise ({', '.join(differing)} differ):"
+            " give another folder"
+        )
+    return True
+
+
+def _untrained(recipe: Recipe, members: list[str]) -> tuple[Any, PreTrainedTokenizerBase]:
+    teacher = recipe.teacher
+    if teacher.config is None:
+        tokenizer = load_tokenizer(teacher.model or "", "teacher.model")
+        kwargs = {"dtype": torch.float32, "revision": teacher.revision}
+        model = from_pretrained(AutoModelForCausalLM, teacher.model, "teacher.model", **kwargs)
+    else:
+        tokenizer = train_tokenizer(members, int(teacher.config.get("vocab_size", VOCABULARY)))
+        config = config_from_dict(teacher.config, len(tokenizer), "teacher.config")
+        torch.manual_seed(recipe.data.seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    check_vocabulary(model, tokenizer, "teacher")
+    return model, tokenizer
+
+
+def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer of the texts, with at most `vocab_size` tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    end = "<|endoftext|>"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[end], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    made: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=end, bos_token=end, pad_token=end
+    )
+    return made
+
+
+def _train(model: Any, texts: Encoded, recipe: Recipe) -> None:
+    fine_tune = recipe.teacher.fine_tune
+    assert fine_tune is not None  # noqa: S101
+    arguments = TrainingArguments(
+        output_dir=fine_tune.folder + ".training",  # nothing is written there
+        num_train_epochs=fine_tune.epochs,
+        learning_rate=fine_tune.learning_rate,
+        per_device_train_batch_size=fine_tune.batch_size,
+        seed=recipe.data.seed,
+        save_strategy="no",
+        report_to="none",
+        logging_steps=50,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator()).train()
+
+
+def _save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, made: dict[str, Any]) -> None:
+    """Under another name first, so that a killed run never leaves half a teacher under this one."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    try:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        (unfinished / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        unfinished.rename(folder)
+    except OSError as error:
+        raise InputError(f"teacher.fine_tune.folder: {folder} cannot be written ({error}): free some space") from error

@@ -1,0 +1,75 @@
+"""What a run was made of and what came out, for the output folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from midistill_tasks.distill.callback import LeakageCallback
+from midistill_tasks.distill.recipe import Recipe
+from midistill_tasks.distill.run_folder import RECORD, write_atomically
+
+PACKAGES = ("midistill", "torch", "transformers", "accelerate", "tokenizers", "datasets", "safetensors", "peft")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run.
+
+    Attributes:
+        versions: of Python and the packages.
+        seeds: of the run and of the draw of texts.
+        hashes: xxh3-128 of teacher weights, tokenizer and token ids.
+        counts: texts used and left out.
+        processes: that trained together.
+        steps: of the optimiser.
+        parameters: of the student.
+        measured: the last figures of the student next to the teacher's; empty without non-members.
+        log: the Trainer's log lines.
+    """
+
+    versions: dict[str, str]
+    seeds: dict[str, int]
+    hashes: dict[str, str]
+    counts: dict[str, int]
+    processes: int
+    steps: int
+    parameters: int
+    measured: dict[str, float]
+    log: list[dict[str, float]]
+
+    def write(self, folder: Path) -> None:
+        """Writes ``midistill.json``, whose presence says that the run is finished."""
+        write_atomically(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def make_record(
+    recipe: Recipe, trainer: Any, hashes: dict[str, str], counts: dict[str, int], leakage: LeakageCallback | None
+) -> Record:
+    """The record of a `DistillationTrainer` that has trained."""
+    return Record(
+        versions={"python": platform.python_version(), **installed_versions()},
+        seeds={"run": recipe.seed, "data": recipe.data.seed},
+        hashes=hashes,
+        counts=counts,
+        processes=trainer.args.world_size,
+        steps=trainer.state.global_step,
+        parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+        measured={**leakage.last, **leakage.teacher} if leakage else {},
+        log=trainer.state.log_history,
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Of `PACKAGES`, those that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,217 @@
+"""One distillation from recipe to saved student."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import PreTrainedTokenizerBase
+
+from midistill_tasks.distill.callback import LeakageCallback, Sample
+from midistill_tasks.distill.card import write_card
+from midistill_tasks.distill.data import (
+    Encoded,
+    Texts,
+    encode,
+    fingerprint,
+    kept_members,
+    load_texts,
+    read_texts,
+    text_id,
+)
+from midistill_tasks.distill.fine_tune import fine_tuned_teacher
+from midistill_tasks.distill.loader import TextDataset
+from midistill_tasks.distill.models import (
+    check_same_tokenizer,
+    check_vocabulary,
+    load_teacher,
+    load_tokenizer,
+    make_student,
+    student_tokenizer,
+)
+from midistill_tasks.distill.recipe import Recipe
+from midistill_tasks.distill.record import Record, make_record
+from midistill_tasks.distill.run_folder import check_output, disk_errors_explained, open_run
+from midistill_tasks.distill.saving import save
+from midistill_tasks.distill.teacher_cache import (
+    Key,
+    TeacherCache,
+    find_cache,
+    hash_tokenizer,
+    hash_weights,
+    write_cache,
+)
+from midistill_tasks.distill.trainer import DistillationTrainer
+from midistill_tasks.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Materials:
+    """What the training needs, made and checked; `teacher` is None where its cache does its work."""
+
+    teacher: Any
+    tokenizer: PreTrainedTokenizerBase
+    texts: Texts
+    dataset: TextDataset
+    sample: Sample | None
+    hashes: dict[str, str]
+    counts: dict[str, int]
+    teacher_figures: dict[str, float] | None
+
+
+def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
+    """Trains, measures and saves the student; every process of a `torchrun` calls it.
+
+    Args:
+        recipe: what to do.
+        resume: go on with a run that was interrupted.
+
+    Returns:
+        What was done and measured, as the output folder's ``midistill.json`` holds it.
+
+    Raises:
+        InputError: for anything that the user can mend; nothing that existed has been changed then.
+    """
+    check_output(recipe, resume)
+    materials = gather(recipe)
+    student = make_student(recipe, materials.teacher, materials.tokenizer)
+    check_vocabulary(student, materials.tokenizer, "student")
+    if recipe.teacher.cache:
+        materials.teacher = None
+    trainer = DistillationTrainer(student, materials.teacher, recipe, materials.dataset, len(materials.tokenizer))
+    leakage = _leakage(trainer, materials, recipe)
+    _warn_of_warmup(trainer, recipe)
+    with disk_errors_explained(Path(recipe.output)):
+        trainer.train(resume_from_checkpoint=_checkpoint(recipe, resume))
+        record = make_record(recipe, trainer, materials.hashes, materials.counts, leakage)
+        if PartialState().is_main_process:
+            _save(trainer, materials.tokenizer, recipe, record)
+    PartialState().wait_for_everyone()
+    return record
+
+
+def gather(recipe: Recipe) -> Materials:
+    """Texts, teacher (or its cache) and tokenizer, with everything checked that needs no student."""
+    texts = load_texts(recipe.data)
+    name = str(fine_tuned_teacher(recipe, texts.members)) if recipe.teacher.fine_tune else recipe.teacher.model
+    tokenizer = _tokenizer(recipe, name)
+    if recipe.data.distil_on:
+        pool, kept = read_texts(recipe.data.distil_on, recipe.data.column), None
+    else:
+        pool, kept = texts.members, kept_members(texts.members, recipe.interventions, recipe.seed)
+    theirs = student_tokenizer(recipe.student)
+    if theirs is not None:
+        check_same_tokenizer(tokenizer, theirs, pool)
+    encoded = encode(pool, tokenizer, recipe.data.max_length)
+    teacher = load_teacher(recipe.teacher.model_copy(update={"model": name})) if name else None
+    if teacher is not None:
+        check_vocabulary(teacher, tokenizer, "teacher")
+    sample = _sample(texts, tokenizer, recipe)
+    hashes = {
+        "texts": fingerprint(encoded.ids),
+        "tokenizer": hash_tokenizer(tokenizer),
+        "teacher": hash_weights(teacher) if teacher is not None else "",
+    }
+    cache = _cache(recipe, teacher, encoded, hashes, len(tokenizer)) if recipe.teacher.cache else None
+    positions = [n for n, position in enumerate(encoded.positions) if kept is None or position in set(kept)]
+    if not positions:
+        raise InputError("interventions: every member that is left has a single token: nothing to train on")
+    return Materials(
+        teacher=teacher,
+        tokenizer=tokenizer,
+        texts=texts,
+        dataset=TextDataset([encoded.ids[n] for n in positions], cache, positions),
+        sample=sample,
+        hashes=hashes,
+        counts={
+            **texts.counts,
+            "trained_on": len(positions),
+            "too_short": len(pool) - len(encoded),
+            "cut": encoded.cut,
+        },
+        teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
+    )
+
+
+def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
+    if teacher:
+        return load_tokenizer(teacher, "teacher.model")
+    tokenizer = student_tokenizer(recipe.student)
+    if tokenizer is None:
+        raise InputError("student: without teacher.model the tokenizer must come with it: give student.checkpoint")
+    return tokenizer
+
+
+def _cache(recipe: Recipe, teacher: Any, encoded: Encoded, hashes: dict[str, str], vocab: int) -> TeacherCache:
+    """The teacher's cache over all texts, those included that an intervention drops: the arms of a study share it."""
+    settings = recipe.teacher.cache
+    assert settings is not None  # noqa: S101
+    root = Path(settings.folder)
+    key = Key(
+        **hashes,
+        vocab=vocab,
+        temperature=recipe.loss.temperature,
+        k=min(settings.k, vocab),
+        max_length=recipe.data.max_length,
+    )
+    if teacher is None:
+        key = find_cache(root, key)
+        hashes["teacher"] = key.teacher
+    else:
+        state = PartialState()
+        write_cache(root, key, teacher.to(state.device), encoded.ids, state.process_index, state.num_processes)
+        state.wait_for_everyone()
+    return TeacherCache(root / key.name, [len(ids) for ids in encoded.ids], key)
+
+
+def _sample(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:
+    if not texts.nonmembers:
+        return None
+    sides = []
+    for side in (texts.members, texts.nonmembers):
+        encoded = encode(side, tokenizer, recipe.data.max_length)
+        named = zip((text_id(side[position]) for position in encoded.positions), encoded.ids, strict=True)
+        # By id, which is a hash: a fixed sample that does not depend on the order of the files.
+        sides.append(sorted(named)[: recipe.train.audit_texts])
+    return Sample(*sides)
+
+
+def _leakage(trainer: DistillationTrainer, materials: Materials, recipe: Recipe) -> LeakageCallback | None:
+    if materials.sample is None:
+        return None
+    callback = LeakageCallback(trainer, materials.sample, materials.teacher_figures, recipe.train.audit_every)
+    trainer.add_callback(callback)
+    return callback
+
+
+def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
+    steps = recipe.train.epochs * -(-len(trainer.shuffle) // (trainer.shuffle.multiple * recipe.train.accumulate))
+    if steps <= recipe.train.warmup_steps and PartialState().is_main_process:
+        logger.warning(
+            "train.warmup_steps (%d) is not below the run's %d steps: the learning rate never reaches its peak;"
+            " try --set train.warmup_steps=%d",
+            recipe.train.warmup_steps, steps, steps // 10,
+        )  # fmt: skip
+
+
+def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
+    """Opens the output folder in the main process; all processes go on from the same checkpoint."""
+    found = [open_run(recipe, resume) if PartialState().is_main_process else None]
+    broadcast_object_list(found)
+    return str(found[0]) if found[0] else None
+
+
+def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if recipe.student.lora:
+        model = model.merge_and_unload()
+    folder = Path(recipe.output)
+    save(model.eval(), tokenizer, folder)
+    write_card(folder, recipe, record)
+    record.write(folder)

@@ -1,0 +1,212 @@
+"""transformers' Trainer with the distillation loss; everything else (loggers, checkpoints, DDP) is the Trainer's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from midistill_tasks.distill.divergences import make_divergence
+from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
+from midistill_tasks.distill.losses import DistillationLoss, Head, Logits, Source, TopK, distillation_loss
+from midistill_tasks.distill.recipe import Loss, Recipe
+from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
+from midistill_tasks.errors import InputError
+
+DIVERGED_FACTOR = 10
+DIVERGED_STEPS = 10
+"""A run is given up when its loss stays this many times above that of a student that knows nothing, for so long."""
+
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]
+    """Trains `student` by a recipe.
+
+    Args:
+        student: a causal LM in float32, perhaps a PEFT model.
+        teacher: a frozen causal LM on the same tokens; None where `texts` come with a cache, or with alpha 0.
+        recipe: read here: ``loss``, ``train``, ``seed``, ``output``.
+        texts: what to train on.
+        n_tokens: tokens of the tokenizer; the divergence runs over them only, not over padding of the vocabulary.
+    """
+
+    def __init__(self, student: Any, teacher: Any, recipe: Recipe, texts: TextDataset, n_tokens: int) -> None:
+        super().__init__(model=student, args=arguments(recipe), train_dataset=texts, data_collator=Collator())
+        # Makes the Trainer count the labels of a whole step, over batches and processes, for `compute_loss`.
+        self.model_accepts_loss_kwargs = True
+        self.recipe, self.n_tokens = recipe, n_tokens
+        self.teacher = (
+            teacher.to(self.args.device) if teacher is not None and not teacher_is_placed(teacher) else teacher
+        )
+        loss = recipe.loss
+        self.divergence = make_divergence(loss.divergence, loss.beta, loss.skew)
+        self.short_way = head_is_last(student.train())
+        self.teacher_short_way = self.teacher is not None and head_is_last(self.teacher)
+        self.guard = DivergenceGuard(loss, student.get_output_embeddings().out_features, recipe.interventions.nonorm)
+        self.terms: list[Tensor] = []
+        self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)
+        for callback in (self.guard, MarkWholeCheckpoints(), TellEpoch(self.shuffle)):
+            self.add_callback(callback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Shuffle:
+        return self.shuffle
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """The recipe's loss of one batch, its sums divided by the tokens of the whole step."""
+        labels = inputs["labels"]
+        tokens = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        teacher = self._teacher(tokens, inputs)
+
+        def loss_of(student: Head | Logits) -> DistillationLoss:
+            loss = self.recipe.loss
+            return distillation_loss(
+                student,
+                teacher,
+                labels,
+                alpha=loss.alpha,
+                temperature=loss.temperature,
+                divergence=self.divergence,
+                n_tokens=num_items_in_batch,
+                compat=loss.compat,
+            )
+
+        loss: Tensor
+        if self.short_way:
+            # The loss is made inside the model's own forward, so that DDP and FSDP see nothing unusual.
+            found: list[DistillationLoss] = []
+
+            def at_head(hidden: Tensor, head: nn.Linear) -> Tensor:
+                found.append(loss_of(Head(hidden, head.weight, head.bias)))
+                return found[0].loss
+
+            with head_returns(self.accelerator.unwrap_model(model), at_head):
+                loss = model(**tokens, use_cache=False).logits
+        else:
+            found = [loss_of(Logits(model(**tokens, use_cache=False).logits))]
+            loss = found[0].loss
+        # DDP averages over processes what was already divided by the tokens of all of them.
+        scale: int = self.accelerator.num_processes
+        self.guard.see(float(loss.detach()) * scale)
+        self.terms.append(torch.stack([found[0].ce.detach(), found[0].divergence.detach()]) * scale)
+        return loss * scale
+
+    def _teacher(self, tokens: dict[str, Tensor], inputs: dict[str, Any]) -> Source | None:
+        if "top_logits" in inputs:
+            return TopK(inputs["top_logits"], inputs["top_ids"], inputs["lse_t"], self.n_tokens)
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            if not self.teacher_short_way:
+                return Logits(self.teacher(**tokens, use_cache=False).logits[..., : self.n_tokens])
+            with head_returns(self.teacher, lambda hidden, head: hidden):
+                hidden = self.teacher(**tokens, use_cache=False).logits
+        head = self.teacher.get_output_embeddings()
+        bias = None if head.bias is None else head.bias[: self.n_tokens]
+        return Head(hidden, head.weight[: self.n_tokens], bias)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the two terms of the loss, before alpha and T², as means since the last log line."""
+        if "loss" in logs and self.terms:
+            mean = self.accelerator.reduce(torch.stack(self.terms).mean(0), "mean")
+            logs |= {"ce": float(mean[0]), "divergence": float(mean[1])}
+            self.terms.clear()
+        super().log(logs, start_time)
+
+
+def arguments(recipe: Recipe) -> TrainingArguments:
+    """The recipe in the Trainer's words."""
+    train = recipe.train
+    return TrainingArguments(
+        output_dir=str(Path(recipe.output) / CHECKPOINTS),
+        num_train_epochs=train.epochs,
+        per_device_train_batch_size=train.batch_size,
+        gradient_accumulation_steps=train.accumulate,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        lr_scheduler_type=train.schedule,
+        warmup_steps=train.warmup_steps,
+        max_grad_norm=train.clip,
+        logging_steps=train.log_every,
+        save_steps=train.save_every,
+        save_total_limit=2,
+        seed=recipe.seed,
+        report_to=train.loggers or "none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_nan_inf_filter=False,  # DivergenceGuard stops instead
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+@contextmanager
+def head_returns(model: Any, function: Callable[[Tensor, Any], Tensor]) -> Iterator[None]:
+    """Within it the model's head answers ``function(hidden, head)``, and so does the model, as its ``logits``."""
+    head = model.get_output_embeddings()
+    head.forward = lambda hidden: function(hidden, head)
+    try:
+        yield
+    finally:
+        del head.forward
+
+
+def head_is_last(model: Any) -> bool:
+    """Whether the logits are what a plain linear head makes of the hidden states: not soft-capped, scaled or the like.
+
+    Put in place of the head's output, a probe must come out of the model as it went in.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.weight.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return False
+    ids = torch.zeros(1, 2, dtype=torch.long, device=head.weight.device)
+    probe = 100 * torch.linspace(-1, 1, 2 * head.out_features, device=ids.device).view(1, 2, -1)
+    with torch.no_grad(), head_returns(model, lambda hidden, head: probe):
+        logits = model(input_ids=ids, use_cache=False).logits
+    return logits.shape == probe.shape and torch.equal(logits.float(), probe)
+
+
+def teacher_is_placed(teacher: Any) -> bool:
+    """Whether bitsandbytes or a device map has put it where it must stay."""
+    return bool(getattr(teacher, "hf_device_map", None) or getattr(teacher, "quantization_method", None))
+
+
+class DivergenceGuard(TrainerCallback):  # type: ignore[misc]
+    """Stops a run before a non-finite gradient reaches the weights, or when its loss has left all bounds.
+
+    The bound is `DIVERGED_FACTOR` times the loss of a student that gives all tokens one probability (its CE is ln V).
+    """
+
+    def __init__(self, loss: Loss, vocab_size: int, nonorm: bool) -> None:
+        uniform = (1 - loss.alpha + loss.alpha * loss.temperature**2) * math.log(vocab_size)
+        # compat sums over time, so its loss is larger by the length of the texts: only the gradient is watched then.
+        self.bound = math.inf if loss.compat else DIVERGED_FACTOR * uniform
+        self.nonorm, self.above, self.last = nonorm, 0, math.nan
+
+    def see(self, loss: float) -> None:
+        """Takes note of the loss of one batch."""
+        self.last = loss
+        self.above = self.above + 1 if loss > self.bound else 0
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called when the gradients are there and the weights still as they were.
+
+        Raises:
+            InputError: the run has diverged; what to change.
+        """
+        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
+        finite = bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())
+        if finite and math.isfinite(self.last) and self.above < DIVERGED_STEPS:
+            return
+        why = "NoNorm has no scale control: " if self.nonorm else ""
+        raise InputError(
+            f"the run diverged at step {state.global_step + 1} (loss {self.last:.4g}, learning rate"
+            f" {args.learning_rate:g}): {why}try train.learning_rate={args.learning_rate / 10:g}, more"
+            " train.warmup_steps or a smaller train.clip in a new output; the weights of earlier checkpoints are finite"
+        )
