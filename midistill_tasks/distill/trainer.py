@@ -49,6 +49,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.teacher_short_way = self.teacher is not None and head_is_last(self.teacher)
         self.guard = DivergenceGuard(loss, student.get_output_embeddings().out_features, recipe.interventions.nonorm)
         self.terms: list[Tensor] = []
+        self.terms_since = 0
         self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)
         for callback in (self.guard, MarkWholeCheckpoints(), TellEpoch(self.shuffle)):
             self.add_callback(callback)
@@ -94,6 +95,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         # DDP averages over processes what was already divided by the tokens of all of them.
         scale: int = self.accelerator.num_processes
         self.guard.see(float(loss.detach()) * scale)
+        if not self.terms:
+            self.terms_since = self.state.global_step
         self.terms.append(torch.stack([found[0].ce.detach(), found[0].divergence.detach()]) * scale)
         return loss * scale
 
@@ -114,7 +117,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the two terms of the loss, before alpha and T², as means since the last log line."""
         if "loss" in logs and self.terms:
-            mean = self.accelerator.reduce(torch.stack(self.terms).mean(0), "mean")
+            total = torch.stack(self.terms).sum(0) / (self.state.global_step - self.terms_since)
+            mean = self.accelerator.reduce(total, "mean")
             logs |= {"ce": float(mean[0]), "divergence": float(mean[1])}
             self.terms.clear()
         super().log(logs, start_time)
