@@ -1,0 +1,35 @@
+"""The harness request type of the MIA tasks and what it carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from midistill_tasks.views import View
+
+REQUEST_TYPE = "mia_token_stats"
+"""The evaluator calls ``getattr(lm, REQUEST_TYPE)(requests)`` once, with the requests of all MIA tasks of the run."""
+
+
+@dataclass(frozen=True)
+class ViewRequest:
+    """One text in one view; equal requests of a run cost one forward.
+
+    Attributes:
+        text: the text.
+        view: how it is shown.
+        shots: the texts of the ReCaLL prefix, in order; empty unless ``view.after_shots``.
+        first_token: also score x_0: after the prefix's last token, or after the harness's prefix token.
+        reference: the reference model as JSON of its model_args, or "base"; None unless ``view.model`` asks for it.
+        skip: why nothing is to be computed (an optional task without what it needs), or None.
+    """
+
+    text: str
+    view: View
+    shots: tuple[str, ...] = ()
+    first_token: bool = False
+    reference: str | None = None
+    skip: str | None = None
+
+    def __repr__(self) -> str:
+        """What lands in samples_*.jsonl: never the text."""
+        return self.view.name

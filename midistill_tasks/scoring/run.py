@@ -1,0 +1,204 @@
+"""The harness's side of scoring: one call with the requests of all MIA tasks of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.scoring.cache import StatsCache, cache_path, fingerprint
+from midistill_tasks.scoring.huggingface import HFScorer, Job, Result, to_stats
+from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
+from midistill_tasks.views import TokenStats, Unscored
+
+logger = logging.getLogger(__name__)
+
+Answer = TokenStats | Unscored
+
+
+def install() -> None:
+    """Gives the harness's model classes the method that answers our request type; may be called again."""
+    from lm_eval.api.model import LM
+    from lm_eval.models.huggingface import HFLM
+
+    setattr(LM, REQUEST_TYPE, _unsupported)
+    setattr(HFLM, REQUEST_TYPE, token_stats)
+
+
+def _unsupported(lm: Any, requests: Sequence[Any]) -> list[Answer]:
+    """Answers for a backend without token statistics, so that the other tasks of the run still finish."""
+    reason = (
+        f"the backend {type(lm).__name__} gives no distribution over the vocabulary at each token; "
+        "use --model hf for the MIA tasks"
+    )
+    logger.error("MIA tasks report nothing: %s", reason)
+    return [Unscored(reason)] * len(requests)
+
+
+def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
+    """Answers the requests of all MIA tasks: each distinct view of a text is scored once.
+
+    Args:
+        lm: an `HFLM`.
+        requests: harness instances whose ``arguments[1]`` is a `ViewRequest`.
+
+    Returns:
+        One answer per request, in order.
+    """
+    wanted = [request.args[1] for request in requests]
+    answers: dict[ViewRequest, Answer] = {view: Unscored(view.skip) for view in wanted if view.skip}
+    by_model: dict[str | None, list[ViewRequest]] = defaultdict(list)
+    for view in dict.fromkeys(wanted):
+        if view not in answers:
+            by_model[view.reference].append(view)
+    for reference in sorted(by_model, key=lambda spec: spec or ""):  # the model under evaluation (None) first
+        with _model(lm, reference) as model:
+            label = "Scoring texts" if reference is None else "Scoring texts with the reference model"
+            answers.update(_score(model, by_model[reference], label))
+    return [answers[view] for view in wanted]
+
+
+@contextmanager
+def _model(lm: Any, reference: str | None) -> Iterator[Any]:
+    if reference is None:
+        yield lm
+    elif reference == "base":
+        with lm.model.disable_adapter():
+            yield _Base(lm)
+    else:
+        spec = json.loads(reference)
+        logger.info("Loading the reference model %s", spec.get("pretrained", spec))
+        other = type(lm).create_from_arg_obj(spec, {"batch_size": lm.batch_size, "device": str(lm.device)})
+        other._rank, other._world_size = lm.rank, lm.world_size
+        other.cache_hook = lm.cache_hook
+        try:
+            yield other
+        finally:
+            del other
+            gc.collect()
+
+
+class _Base:
+    """A PEFT target with its adapter switched off: the same harness model, another fingerprint."""
+
+    def __init__(self, lm: Any) -> None:
+        self._lm = lm
+        self.adapter_off = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lm, name)
+
+
+def _score(lm: Any, views: list[ViewRequest], label: str) -> dict[ViewRequest, Answer]:
+    answers: dict[ViewRequest, Answer] = {}
+    if (reason := _not_causal(lm)) is not None:
+        logger.error("MIA tasks report nothing: %s", reason)
+        return dict.fromkeys(views, Unscored(reason))
+    scorer = HFScorer(lm)
+    jobs: dict[Job, list[tuple[ViewRequest, int, bool]]] = defaultdict(list)
+    prefixes = _Prefixes(scorer)
+    for view in tqdm(views, desc="Tokenizing texts", disable=lm.rank != 0, leave=False):
+        try:
+            job, n_chars, truncated = _job(scorer, view, prefixes)
+        except InputError as error:
+            answers[view] = Unscored(str(error))
+            continue
+        if job.scored == 0:
+            answers[view] = Unscored("its only token is the first, which is never scored")
+            continue
+        jobs[job].append((view, n_chars, truncated))
+    for job, result in _results(lm, scorer, list(jobs), label):
+        answers.update({view: to_stats(result, n_chars, truncated) for view, n_chars, truncated in jobs[job]})
+    return answers
+
+
+def _results(lm: Any, scorer: HFScorer, jobs: list[Job], label: str) -> Iterator[tuple[Job, Result]]:
+    """Results of jobs, from the cache on disk where they are there."""
+    found: list[tuple[Job, Result]] = []
+    cache = _open_cache(lm)
+    with contextlib.closing(cache) if cache else contextlib.nullcontext():
+        missing = []
+        for job in jobs:
+            if cache and (result := cache.get(job)) is not None:
+                found.append((job, result))
+            else:
+                missing.append(job)
+        if cache and found:
+            logger.info("%d of %d views come from %s", len(found), len(jobs), cache_path(lm))
+        with tqdm(total=len(missing), desc=label, unit="view", disable=lm.rank != 0) as bar:
+
+            def done(job: Job, result: Result) -> None:
+                if cache:
+                    cache.put(job, result)
+                found.append((job, result))
+                bar.update()
+
+            scorer.score(missing, done)
+    return iter(found)
+
+
+def _open_cache(lm: Any) -> StatsCache | None:
+    path = cache_path(lm)
+    if path is None or (key := fingerprint(lm)) is None:
+        return None
+    return StatsCache(path, key + (":base" if getattr(lm, "adapter_off", False) else ""))
+
+
+def _not_causal(lm: Any) -> str | None:
+    if lm.backend != "causal":
+        return f"{type(lm.model).__name__} is an encoder-decoder model, and these attacks need a causal one"
+    if getattr(lm, "tokenizer", None) is None:
+        return "the model has no tokenizer; name one with --model_args tokenizer=…"
+    return None
+
+
+class _Prefixes:
+    """Token ids of ReCaLL prefixes, made once per set of shots."""
+
+    def __init__(self, scorer: HFScorer) -> None:
+        self.scorer = scorer
+        self.known: dict[tuple[str, ...], tuple[int, ...]] = {}
+
+    def __getitem__(self, shots: tuple[str, ...]) -> tuple[int, ...]:
+        if shots not in self.known:
+            self.known[shots] = self._fit(shots)
+        return self.known[shots]
+
+    def _fit(self, shots: tuple[str, ...]) -> tuple[int, ...]:
+        """Whole shots only, from the first, in at most half of the model's length."""
+        room = self.scorer.lm.max_length // 2
+        for count in range(len(shots), 0, -1):
+            ids = tuple(self.scorer.lm.tok_encode("".join(shots[:count])))
+            if len(ids) <= room:
+                if count < len(shots):
+                    logger.warning(
+                        "recall: only %d of %d shots fit into half of the model's length (%d tokens)",
+                        count,
+                        len(shots),
+                        room,
+                    )
+                return ids
+        raise InputError(
+            f"recall: the first shot alone has {len(ids)} tokens, more than half of the model's {2 * room}; "
+            "use a split with shorter texts or --model_args max_length=…"
+        )
+
+
+def _job(scorer: HFScorer, view: ViewRequest, prefixes: _Prefixes) -> tuple[Job, int, bool]:
+    """A view's tokens, how many characters of the text they cover, and whether the text was cut."""
+    length = int(scorer.lm.max_length)
+    prefix = prefixes[view.shots] if view.view.after_shots else ()
+    lead = () if prefix or not view.first_token else (int(scorer.lm.prefix_token_id),)
+    ids, n_chars = scorer.encode(view.text, length - len(prefix) - len(lead))
+    cut = n_chars < len(view.text)
+    if lead and ids[:1] != lead:  # a tokenizer that adds BOS has it in front already
+        ids = lead + ids
+    return Job(ids, prefix, first=0 if prefix and view.first_token else 1), n_chars, cut
