@@ -62,6 +62,13 @@ class TokenStats:
 
 @dataclass(frozen=True)
 class Unscored:
-    """Stands in for TokenStats where a view has none; `reason` is one clause for people."""
+    """Stands in for TokenStats where a view has none.
+
+    Attributes:
+        reason: one clause for people.
+        whole_task: whether it holds for every text on every rank (a backend without token statistics, a missing
+            reference model), so that the task reports nothing instead of NaN.
+    """
 
     reason: str
+    whole_task: bool = False

@@ -40,7 +40,7 @@ def _unsupported(lm: Any, requests: Sequence[Any]) -> list[Answer]:
         "use --model hf for the MIA tasks"
     )
     logger.error("MIA tasks report nothing: %s", reason)
-    return [Unscored(reason)] * len(requests)
+    return [Unscored(reason, whole_task=True)] * len(requests)
 
 
 def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
@@ -54,7 +54,7 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
         One answer per request, in order.
     """
     wanted = [request.args[1] for request in requests]
-    answers: dict[ViewRequest, Answer] = {view: Unscored(view.skip) for view in wanted if view.skip}
+    answers: dict[ViewRequest, Answer] = {view: Unscored(view.skip, whole_task=True) for view in wanted if view.skip}
     by_model: dict[str | None, list[ViewRequest]] = defaultdict(list)
     for view in dict.fromkeys(wanted):
         if view not in answers:
@@ -66,11 +66,36 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
     return [answers[view] for view in wanted]
 
 
+def check_reference(reference: str) -> None:
+    """Fails before any forward where a reference model is not to be had.
+
+    Raises:
+        InputError: its configuration cannot be read.
+    """
+    from transformers import AutoConfig
+
+    spec = {} if reference == "base" else json.loads(reference)
+    if "pretrained" not in spec or "gguf_file" in spec:
+        return
+    known = {key: spec[key] for key in ("revision", "subfolder", "trust_remote_code") if key in spec}
+    try:
+        AutoConfig.from_pretrained(spec["pretrained"], **known)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the reference model '{spec['pretrained']}' cannot be loaded ({str(error).splitlines()[0]}); "
+            'give a hub name or a folder with a config.json as {"mia": {"reference": …}}'
+        ) from None
+
+
 @contextmanager
 def _model(lm: Any, reference: str | None) -> Iterator[Any]:
     if reference is None:
         yield lm
     elif reference == "base":
+        if not hasattr(lm.model, "disable_adapter"):
+            raise InputError(
+                "reference 'base' is the target without its adapter, but this model has none; name a model"
+            )
         with lm.model.disable_adapter():
             yield _Base(lm)
     else:
@@ -101,7 +126,7 @@ def _score(lm: Any, views: list[ViewRequest], label: str) -> dict[ViewRequest, A
     answers: dict[ViewRequest, Answer] = {}
     if (reason := _not_causal(lm)) is not None:
         logger.error("MIA tasks report nothing: %s", reason)
-        return dict.fromkeys(views, Unscored(reason))
+        return dict.fromkeys(views, Unscored(reason, whole_task=True))
     scorer = HFScorer(lm)
     jobs: dict[Job, list[tuple[ViewRequest, int, bool]]] = defaultdict(list)
     prefixes = _Prefixes(scorer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     import datasets
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a run keeps of a split."""
+
     docs: datasets.Dataset
     """Columns ``id`` (first 16 hex digits of the text's SHA-256), ``text``, ``label`` (1 member, 0 non-member),
     ``cluster`` (the document it came from; = ``id`` where the split has none); member, non-member, member …, so that
@@ -26,6 +30,8 @@ class Prepared(NamedTuple):
     counts: dict[str, int]
     """Rows: ``empty``, ``duplicates``, ``both_sides``, ``shots`` and ``unbalanced`` were left out, ``members`` and
     ``nonmembers`` are scored."""
+    blind: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The blind baseline by a hash of the documents it was computed on: kept here so that all attacks share it."""
 
 
 def prepare(rows: datasets.Dataset, options: MIAOptions, name: str = "the split") -> Prepared:

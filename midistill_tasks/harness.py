@@ -1,0 +1,65 @@
+"""What `plugin/` does to the harness once one of its modules is imported."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def yaml_folder() -> Path:
+    """The folder of the task YAMLs: the checkout's with ``pip install -e``, where the installed copy would go stale."""
+    package = Path(__file__).parent
+    checkout = package.parent / "task_yamls"
+    return checkout if (checkout / "_generate.py").is_file() else package / "task_yamls"
+
+
+def add_tasks(manager: ModuleType) -> None:
+    """Lets every `TaskManager` with the harness's own tasks know ours: after those, before ``--include_path``.
+
+    Where a tag of ours is also a user's, it holds the tasks of both. A harness that already found our tasks by itself
+    (the proposed entry point ``lm_eval.tasks``) is left alone.
+    """
+    original = manager.TaskManager.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if kwargs.get("include_defaults", True) and _MARKER not in self._index:
+            _extend(self, manager)
+
+    manager.TaskManager.__init__ = init
+
+
+_MARKER = "mia_bios"
+
+
+def _extend(task_manager: Any, manager: ModuleType) -> None:
+    index = task_manager._index
+    for name, entry in manager.TaskIndex().build([yaml_folder()]).items():
+        if name not in index:
+            index[name] = entry
+        elif index[name].kind is entry.kind is manager.Kind.TAG:
+            index[name].tags |= entry.tags
+    names: dict[Any, list[str]] = {kind: [] for kind in manager.Kind}
+    for name, entry in index.items():
+        names[entry.kind].append(name)
+    task_manager._all_tasks = sorted(index)
+    task_manager._all_subtasks = sorted(names[manager.Kind.TASK] + names[manager.Kind.PY_TASK])
+    task_manager._all_groups = sorted(names[manager.Kind.GROUP])
+    task_manager._all_tags = sorted(names[manager.Kind.TAG])
+
+
+def add_metrics(metrics: ModuleType) -> None:
+    """Registers our metrics and aggregations, so that a plain YAML task finds them by name."""
+    from midistill_tasks.metrics import registration
+
+    registration.register()
+
+
+def add_models(huggingface: ModuleType) -> None:
+    """Registers the architecture of our students, so that ``--model hf`` loads them."""
+    from midistill_tasks.distill import architectures
+
+    architectures.register()
