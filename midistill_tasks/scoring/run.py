@@ -31,6 +31,8 @@ def install() -> None:
 
     setattr(LM, REQUEST_TYPE, _unsupported)
     setattr(HFLM, REQUEST_TYPE, token_stats)
+    # What we say in a run belongs into the run's log, at its level and in its format.
+    logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
 
 
 def _unsupported(lm: Any, requests: Sequence[Any]) -> list[Answer]:
