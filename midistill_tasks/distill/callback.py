@@ -52,13 +52,15 @@ class LeakageCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures the student as it starts, unless the run is resumed."""
         if state.global_step == 0:
-            self._measure()
+            self._measure(control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures every `every` steps and after the last one."""
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            self._measure()
+            self._measure(control)
 
-    def _measure(self) -> None:
+    def _measure(self, control: Any) -> None:
         self.last = {f"student_{name}": value for name, value in self.sample.measure(self.trainer.model).items()}
+        due = control.should_log
         self.trainer.log({**self.last, **self.teacher})
+        control.should_log = due  # logging clears it, and the step's own line would be lost

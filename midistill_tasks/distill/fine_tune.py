@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from midistill_tasks.distill.data import Encoded, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.distill.models import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
+from midistill_tasks.distill.processes import from_first, processes, use_cpu
 from midistill_tasks.distill.recipe import Recipe
 from midistill_tasks.errors import InputError
 
@@ -37,14 +36,12 @@ def fine_tuned_teacher(recipe: Recipe, members: list[str]) -> Path:
         "members": fingerprint(members),
         "max_length": recipe.data.max_length,
     }
-    there = [_is_there(folder, made) if PartialState().is_main_process else None]
-    broadcast_object_list(there)
-    if not there[0]:
+    if not from_first(processes().is_main_process and _is_there(folder, made)):
         model, tokenizer = _untrained(recipe, members)
         _train(model, encode(members, tokenizer, recipe.data.max_length), recipe)
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             _save(model, tokenizer, folder, made)
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
     return folder
 
 
@@ -74,7 +71,7 @@ def _untrained(recipe: Recipe, members: list[str]) -> tuple[Any, PreTrainedToken
         config = config_from_dict(teacher.config, len(tokenizer), "teacher.config")
         torch.manual_seed(recipe.data.seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    check_vocabulary(model, tokenizer, "teacher")
+    check_vocabulary(model.config, tokenizer, "teacher")
     return model, tokenizer
 
 
@@ -111,7 +108,8 @@ def _train(model: Any, texts: Encoded, recipe: Recipe) -> None:
         report_to="none",
         logging_steps=50,
         remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=use_cpu(),
+        dataloader_pin_memory=not use_cpu(),
     )
     Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator()).train()
 

@@ -93,15 +93,15 @@ def check_same_tokenizer(
             )
 
 
-def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, role: str) -> None:
+def check_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase, role: str) -> None:
     """The model must have a row for each token; more rows are padding.
 
     Raises:
         InputError: if it has fewer.
     """
-    if model.config.vocab_size < len(tokenizer):
+    if config.vocab_size < len(tokenizer):
         raise InputError(
-            f"{role}: its vocabulary has {model.config.vocab_size} rows, but the tokenizer {len(tokenizer)} tokens:"
+            f"{role}: its vocabulary has {config.vocab_size} rows, but the tokenizer {len(tokenizer)} tokens:"
             " give a model of this tokenizer"
         )
 
@@ -111,6 +111,7 @@ def make_student(recipe: Recipe, teacher: PreTrainedModel | None, tokenizer: Pre
     torch.manual_seed(recipe.seed)
     surgery = surgery_of(recipe.interventions, tokenizer)
     config = _stock_config(recipe, teacher, tokenizer)
+    check_vocabulary(config, tokenizer, "student")
     if recipe.interventions.same_params:
         wanted = Surgery(bottleneck=recipe.interventions.same_params)
         config = same_params(config, n_parameters(student_config(config, wanted)))
@@ -118,7 +119,6 @@ def make_student(recipe: Recipe, teacher: PreTrainedModel | None, tokenizer: Pre
         model = AutoModelForCausalLM.from_config(student_config(config, surgery), dtype=torch.float32)
     else:
         model = convert(_with_weights(recipe, teacher, config), surgery)
-    check_vocabulary(model, tokenizer, "student")
     return _with_lora(model, recipe.student) if recipe.student.lora else model
 
 

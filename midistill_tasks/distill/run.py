@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedTokenizerBase
 
 from midistill_tasks.distill.callback import LeakageCallback, Sample
@@ -33,6 +31,7 @@ from midistill_tasks.distill.models import (
     make_student,
     student_tokenizer,
 )
+from midistill_tasks.distill.processes import from_first, processes
 from midistill_tasks.distill.recipe import Recipe
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import check_output, disk_errors_explained, open_run
@@ -78,21 +77,22 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
     Raises:
         InputError: for anything that the user can mend; nothing that existed has been changed then.
     """
-    check_output(recipe, resume)
+    if processes().is_main_process:
+        check_output(recipe, resume)
     materials = gather(recipe)
     student = make_student(recipe, materials.teacher, materials.tokenizer)
-    check_vocabulary(student, materials.tokenizer, "student")
     if recipe.teacher.cache:
         materials.teacher = None
+    checkpoint = _checkpoint(recipe, resume)
     trainer = DistillationTrainer(student, materials.teacher, recipe, materials.dataset, len(materials.tokenizer))
     leakage = _leakage(trainer, materials, recipe)
     _warn_of_warmup(trainer, recipe)
     with disk_errors_explained(Path(recipe.output)):
-        trainer.train(resume_from_checkpoint=_checkpoint(recipe, resume))
+        trainer.train(resume_from_checkpoint=checkpoint)
         record = make_record(recipe, trainer, materials.hashes, materials.counts, leakage)
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             _save(trainer, materials.tokenizer, recipe, record)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     return record
 
 
@@ -102,16 +102,18 @@ def gather(recipe: Recipe) -> Materials:
     name = str(fine_tuned_teacher(recipe, texts.members)) if recipe.teacher.fine_tune else recipe.teacher.model
     tokenizer = _tokenizer(recipe, name)
     if recipe.data.distil_on:
-        pool, kept = read_texts(recipe.data.distil_on, recipe.data.column), None
+        pool = read_texts(recipe.data.distil_on, recipe.data.column)
+        kept = set(range(len(pool)))
     else:
-        pool, kept = texts.members, kept_members(texts.members, recipe.interventions, recipe.seed)
+        pool = texts.members
+        kept = set(kept_members(pool, recipe.interventions, recipe.seed))
     theirs = student_tokenizer(recipe.student)
     if theirs is not None:
         check_same_tokenizer(tokenizer, theirs, pool)
     encoded = encode(pool, tokenizer, recipe.data.max_length)
     teacher = load_teacher(recipe.teacher.model_copy(update={"model": name})) if name else None
     if teacher is not None:
-        check_vocabulary(teacher, tokenizer, "teacher")
+        check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
     hashes = {
         "texts": fingerprint(encoded.ids),
@@ -119,7 +121,7 @@ def gather(recipe: Recipe) -> Materials:
         "teacher": hash_weights(teacher) if teacher is not None else "",
     }
     cache = _cache(recipe, teacher, encoded, hashes, len(tokenizer)) if recipe.teacher.cache else None
-    positions = [n for n, position in enumerate(encoded.positions) if kept is None or position in set(kept)]
+    positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
         raise InputError("interventions: every member that is left has a single token: nothing to train on")
     return Materials(
@@ -164,7 +166,7 @@ def _cache(recipe: Recipe, teacher: Any, encoded: Encoded, hashes: dict[str, str
         key = find_cache(root, key)
         hashes["teacher"] = key.teacher
     else:
-        state = PartialState()
+        state = processes()
         write_cache(root, key, teacher.to(state.device), encoded.ids, state.process_index, state.num_processes)
         state.wait_for_everyone()
     return TeacherCache(root / key.name, [len(ids) for ids in encoded.ids], key)
@@ -192,7 +194,7 @@ def _leakage(trainer: DistillationTrainer, materials: Materials, recipe: Recipe)
 
 def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
     steps = recipe.train.epochs * -(-len(trainer.shuffle) // (trainer.shuffle.multiple * recipe.train.accumulate))
-    if steps <= recipe.train.warmup_steps and PartialState().is_main_process:
+    if steps <= recipe.train.warmup_steps and processes().is_main_process:
         logger.warning(
             "train.warmup_steps (%d) is not below the run's %d steps: the learning rate never reaches its peak;"
             " try --set train.warmup_steps=%d",
@@ -202,9 +204,8 @@ def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
 
 def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
     """Opens the output folder in the main process; all processes go on from the same checkpoint."""
-    found = [open_run(recipe, resume) if PartialState().is_main_process else None]
-    broadcast_object_list(found)
-    return str(found[0]) if found[0] else None
+    found = from_first(open_run(recipe, resume) if processes().is_main_process else None)
+    return str(found) if found else None
 
 
 def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:
@@ -212,6 +213,7 @@ def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, reci
     if recipe.student.lora:
         model = model.merge_and_unload()
     folder = Path(recipe.output)
-    save(model.eval(), tokenizer, folder)
+    if not (folder / "config.json").exists():  # there where a run was killed between this line and the end
+        save(model.eval(), tokenizer, folder)
     write_card(folder, recipe, record)
     record.write(folder)

@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from midistill_tasks.distill.divergences import make_divergence
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
 from midistill_tasks.distill.losses import DistillationLoss, Head, Logits, Source, TopK, distillation_loss
+from midistill_tasks.distill.processes import use_cpu
 from midistill_tasks.distill.recipe import Loss, Recipe
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.errors import InputError
@@ -146,7 +147,8 @@ def arguments(recipe: Recipe) -> TrainingArguments:
         label_names=["labels"],
         logging_nan_inf_filter=False,  # DivergenceGuard stops instead
         ddp_find_unused_parameters=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=use_cpu(),
+        dataloader_pin_memory=not use_cpu(),
     )
 
 

@@ -90,7 +90,7 @@ def test_one_vocabulary_that_splits_texts_differently_is_refused(tiny):
 
 def test_a_model_with_fewer_rows_than_tokens_is_refused(tiny):
     with pytest.raises(InputError, match="teacher: its vocabulary has 50 rows, but the tokenizer 62 tokens"):
-        check_vocabulary(tiny.model(vocab_size=50), tiny.tokenizer(), "teacher")
+        check_vocabulary(tiny.model(vocab_size=50).config, tiny.tokenizer(), "teacher")
 
 
 def test_what_cannot_be_loaded_is_named_by_its_key(make_student, recipe_of, tmp_path):

@@ -1,0 +1,28 @@
+"""The processes of a `torchrun` or `accelerate launch`; one process is the first and only one."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+T = TypeVar("T")
+
+
+def use_cpu() -> bool:
+    """Whether there is nothing else; without being told, accelerate does not train on several CPU processes."""
+    return not torch.accelerator.is_available()
+
+
+def processes() -> PartialState:
+    """This process among the others."""
+    return PartialState(cpu=use_cpu())
+
+
+def from_first(value: T) -> T:
+    """The first process's value, in every process."""
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from midistill_tasks.distill import run as run_module
+from midistill_tasks.distill.recipe_file import dump_recipe
+from midistill_tasks.distill.run import run_recipe
+from midistill_tasks.errors import InputError
+
+DISTIL = """
+import sys
+from midistill_tasks.distill.recipe_file import load_recipe
+from midistill_tasks.distill.run import run_recipe
+run_recipe(load_recipe(sys.argv[1]), resume="--resume" in sys.argv)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path):
+    """Writes the recipe and answers the command that runs it in another process."""
+
+    def script(recipe: Any, *launcher: str) -> list[str]:
+        (tmp_path / "distil.py").write_text(DISTIL)
+        path = tmp_path / f"{Path(recipe.output).name}.yaml"
+        path.write_text(dump_recipe(recipe))
+        return [sys.executable, *launcher, str(tmp_path / "distil.py"), str(path)]
+
+    return script
+
+
+def losses(output: str) -> list[float]:
+    log = json.loads((Path(output) / "midistill.json").read_text())["log"]
+    return [line["loss"] for line in log if "loss" in line]
+
+
+def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
+    recipe = recipe_of()
+    record = run_recipe(recipe)
+    folder = Path(recipe.output)
+    student = AutoModelForCausalLM.from_pretrained(folder)
+    assert student.config.num_hidden_layers == 1
+    assert AutoTokenizer.from_pretrained(folder)("w1 w2")["input_ids"] == [3, 4]
+    stored = json.loads((folder / "midistill.json").read_text())
+    assert stored["seeds"] == {"run": 0, "data": 0}
+    assert all(stored["hashes"][name] for name in ("texts", "tokenizer", "teacher"))
+    assert {"python", "torch", "transformers"} <= stored["versions"].keys()
+    card = (folder / "README.md").read_text()
+    for name in ("loss_auroc", "heldout_perplexity"):
+        for role in ("student", "teacher"):
+            assert f"{record.measured[f'{role}_{name}']:.4g}" in card
+    assert dump_recipe(recipe) in card
+    with pytest.raises(InputError, match="finished"):
+        run_recipe(recipe)
+
+
+def test_the_figures_of_the_sample_are_in_the_trainers_log_next_to_the_teachers(recipe_of):
+    record = run_recipe(recipe_of(train__audit_every=2))
+    lines = [line for line in record.log if "student_loss_auroc" in line]
+    assert [line["step"] for line in lines] == [0, 2, 4, 6]
+    assert [line["step"] for line in record.log if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert all("teacher_heldout_perplexity" in line and "student_loss_member_acc" in line for line in lines)
+
+
+def test_the_student_learns_from_the_teacher(recipe_of):
+    record = run_recipe(recipe_of(train__epochs=30, train__learning_rate=1e-2, loss__alpha=1.0))
+    divergences = [line["divergence"] for line in record.log if "divergence" in line]
+    assert divergences[-1] < 0.5 * divergences[0]
+
+
+@pytest.mark.parametrize(
+    "interventions", [{"nonorm": True, "bottleneck": 4}, {"same_params": 4}, {"red_list": ["w3"], "temperature": 2.0}]
+)
+def test_interventions_survive_saving(recipe_of, interventions):
+    recipe = recipe_of(interventions=interventions, train__epochs=1)
+    run_recipe(recipe)
+    config = json.loads((Path(recipe.output) / "config.json").read_text())
+    assert config["model_type"] == ("gpt_neox" if "same_params" in interventions else "midistill")
+
+
+def test_lora_comes_back_merged(recipe_of):
+    student = {"every_nth_layer": 2, "reinitialise": False, "lora": {"rank": 2}}
+    recipe = recipe_of(student=student, train__learning_rate=1e-2)
+    run_recipe(recipe)
+    saved = load_file(Path(recipe.output) / "model.safetensors")
+    teacher = load_file(Path(recipe.teacher.model) / "model.safetensors")
+    assert saved.keys() < teacher.keys()
+    changed = {name for name, tensor in saved.items() if not torch.equal(tensor, teacher[name])}
+    assert changed
+    assert all("dense" in name or "query_key_value" in name for name in changed)
+
+
+def test_students_share_a_cache_and_need_no_teacher_then(recipe_of, tmp_path, teacher_folder):
+    cache = {"folder": str(tmp_path / "cache"), "k": 62}
+    online = run_recipe(recipe_of(output=str(tmp_path / "online")))
+    cached = run_recipe(recipe_of(output=str(tmp_path / "cached"), teacher__cache=cache))
+    student = {"checkpoint": str(tmp_path / "online")}
+    offline = recipe_of(output=str(tmp_path / "offline"), teacher={"cache": cache}, student=student)
+    alone = run_recipe(offline)
+    curves = [[line["loss"] for line in record.log if "loss" in line] for record in (online, cached, alone)]
+    assert curves[0] == pytest.approx(curves[1], abs=1e-3)
+    assert curves[0] == pytest.approx(curves[2], abs=1e-3)
+    assert alone.hashes == online.hashes
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_teacher_is_trained_once_for_all_students(recipe_of, tmp_path):
+    config = {"model_type": "gpt_neox", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    config |= {"num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 64}
+    teacher = {"config": config, "fine_tune": {"folder": str(tmp_path / "made"), "epochs": 1}}
+    run_recipe(recipe_of(output=str(tmp_path / "one"), teacher=teacher, train__epochs=1))
+    made = (tmp_path / "made" / "model.safetensors").stat().st_mtime_ns
+    run_recipe(recipe_of(output=str(tmp_path / "two"), teacher=teacher, train__epochs=1, seed=1))
+    assert (tmp_path / "made" / "model.safetensors").stat().st_mtime_ns == made
+    teacher["fine_tune"] = {**teacher["fine_tune"], "epochs": 2}
+    with pytest.raises(InputError, match=r"made otherwise \(fine_tune differ\)"):
+        run_recipe(recipe_of(output=str(tmp_path / "three"), teacher=teacher))
+    assert not (tmp_path / "three").exists()
+
+
+def test_bad_input_leaves_no_output_folder(recipe_of, tmp_path, tiny):
+    for change, said in (
+        ({"teacher__model": str(tmp_path / "none")}, r"teacher\.model"),
+        ({"student": {"config": {"model_type": "gpt_neox", "vocab_size": 8}}}, "8 rows, but the tokenizer 62"),
+        ({"interventions": {"selection": str(tmp_path), "non_vulnerable": True}}, "not a folder that"),
+        ({"data__members": str(tmp_path / "none.jsonl")}, "there is no file"),
+        ({"data__split": "bois", "data__members": None, "data__nonmembers": None}, "did you mean 'bios'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            run_recipe(recipe_of(**change))
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_student_with_another_tokenizer_is_refused(recipe_of, tmp_path, tiny):
+    tiny.model(layers=1).save_pretrained(tmp_path / "other")
+    tiny.tokenizer(list(reversed(tiny.words))).save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match=r"the tokenizers of teacher .* and student .* differ"):
+        run_recipe(recipe_of(student={"checkpoint": str(tmp_path / "other")}))
+
+
+def test_resuming_after_kill_9_gives_the_weights_of_an_uninterrupted_run_bit_for_bit(recipe_of, script, tmp_path):
+    changes = {"train__epochs": 40, "train__save_every": 5, "student": {"config": _with_dropout()}}
+    whole = recipe_of(output=str(tmp_path / "whole"), **changes)
+    killed = recipe_of(output=str(tmp_path / "killed"), **changes)
+    process = subprocess.Popen(script(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not (Path(killed.output) / "checkpoints" / "checkpoint-20").exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (Path(killed.output) / "midistill.json").exists()
+    subprocess.run([*script(killed), "--resume"], check=True, capture_output=True)
+    run_recipe(whole)
+    one, other = (load_file(Path(recipe.output) / "model.safetensors") for recipe in (whole, killed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _with_dropout() -> dict[str, Any]:
+    """Dropout draws random numbers, which resuming must restore too."""
+    return {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "resid_pdrop": 0.1, "n_positions": 32}
+
+
+def test_two_processes_give_the_loss_curve_of_one_with_twice_the_batch(recipe_of, script, tmp_path):
+    # 18 members: the last step of an epoch is not full, and the second process gets no text in it.
+    one = recipe_of(output=str(tmp_path / "one"), train__batch_size=8, data__n=18)
+    two = recipe_of(output=str(tmp_path / "two"), train__batch_size=4, data__n=18)
+    run_recipe(one)
+    subprocess.run(
+        script(two, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"),
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert losses(one.output) == pytest.approx(losses(two.output), abs=1e-5)
+    assert json.loads((tmp_path / "two" / "midistill.json").read_text())["processes"] == 2
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(recipe_of, monkeypatch):
+    recipe = recipe_of()
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_module, "save", full)
+    with pytest.raises(InputError, match=r"No space left .*--resume"):
+        run_recipe(recipe)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="unfinished: add --resume"):
+        run_recipe(recipe)
+    run_recipe(recipe, resume=True)
+    assert (Path(recipe.output) / "midistill.json").exists()
