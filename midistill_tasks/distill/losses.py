@@ -18,10 +18,10 @@ from torch.autograd.function import once_differentiable
 from midistill_tasks.distill.divergences import Divergence, forward_kl
 from midistill_tasks.errors import InputError
 
-CHUNK_ELEMENTS = 2**25
+CHUNK_ELEMENTS = 2**24
 """Logits per chunk: so many that adding to the head's gradient costs little beside the product that is added."""
 
-BLOCK_ELEMENTS = 2**19
+BLOCK_ELEMENTS = 2**20
 """Logits per block on a CPU: what stays in its cache while a dozen operations pass over it."""
 
 _LOWEST = -1e30

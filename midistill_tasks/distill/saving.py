@@ -21,13 +21,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from midistill_tasks.distill.architectures import register
 from midistill_tasks.errors import InputError
 
-REMEDY = (
-    "This model has an architecture of its own (`model_type: midistill`). Install `midistill` in the environment that "
-    "loads it: `lm_eval --model hf` then finds it by itself, and other programs after "
-    "`from midistill_tasks.distill.architectures import register; register()`."
-)
-"""For the model card: without the plugin, no code of ours runs that could say so."""
-
 UNFINISHED = ".unfinished-model"
 """Folder inside the student's, until everything in it has been written and compared."""
 
