@@ -8,17 +8,18 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any, cast
-from weakref import WeakValueDictionary
 
 import datasets
 from lm_eval.api.group import Group
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
+from midistill_tasks import __version__
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.documents import documents
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.metrics import METRICS, Scored, warn_once
 from midistill_tasks.metrics.blind import blind_auroc
@@ -26,8 +27,6 @@ from midistill_tasks.options import MIAOptions, parse_options
 from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
 from midistill_tasks.scoring.run import check_reference, install
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.splits.load import load_split
-from midistill_tasks.splits.prepare import Prepared, prepare
 from midistill_tasks.views import TokenStats, Unscored, View
 
 logger = logging.getLogger(__name__)
@@ -88,30 +87,10 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Loads and prepares the documents, once for all tasks of a run on the same split."""
         self.dataset: dict[str, Any] = {}
-        self.prepared = _prepared_once(self)
+        self.prepared = documents(self, self.split, self.options, self._split_name)
         docs = self.prepared.docs
         self._texts = dict(zip(docs["id"], docs["text"], strict=True))
         self._docs = docs if self.options.log_text else docs.remove_columns("text")
-
-    def rows(self) -> datasets.Dataset:
-        """Columns text, label and perhaps cluster, by the harness's own keys or the split's loader."""
-        config = self.config
-        keys = {key: config[key] for key in ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")}
-        rows = load_split(self.split, keys, self.options)
-        if self.split is not None and self.split.load is not None:
-            return rows
-        if config.process_docs is not None:
-            rows = config.process_docs(rows)
-        self.features, self.prompt = list(rows.features), None
-        for key in ("doc_to_text", "doc_to_target"):
-            _check_column(key, config[key], self.features)
-        columns: dict[str, list[Any]] = {"text": [], "label": []}
-        for row in rows:
-            columns["text"].append(ConfigurableTask.doc_to_text(self, row))
-            columns["label"].append(ConfigurableTask.doc_to_target(self, row))
-        if "cluster" in self.features:
-            columns["cluster"] = [str(cluster) for cluster in rows["cluster"]]
-        return datasets.Dataset.from_dict(columns)
 
     def has_training_docs(self) -> bool:
         return False
@@ -232,7 +211,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
                 self._silent = self._silent or answer.whole_task
                 self._unscored[answer.reason] += 1
                 return math.nan
-        self._stats[doc["id"]] = answers["text"]
+        if "text" in answers:
+            self._stats[doc["id"]] = answers["text"]
         options = {name: getattr(self.options, name) for name in self.attack.options}
         score = self.attack.score(answers, self._texts[doc["id"]], **options)
         if math.isnan(score):
@@ -315,6 +295,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
     def dump_config(self) -> dict[str, Any]:
         """The harness's, with how the figures came about under ``metadata.midistill``."""
         config: dict[str, Any] = super().dump_config()
+        if getattr(self, "_silent", False):
+            config["metric_list"] = []  # the W&B logger looks each of them up in every sample
         counts = dict(self.prepared.counts)
         items: Sequence[Scored] = getattr(self, "_items", ())
         if items:
@@ -332,9 +314,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
                 "counts": counts,
                 "unscored_reasons": dict(getattr(self, "_unscored", {})),
                 "data_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-                "versions": {
-                    name: version(name) for name in ("midistill", "lm_eval", "torch", "transformers", "numpy")
-                },
+                "versions": {"midistill": __version__}
+                | {name: version(name) for name in ("lm_eval", "torch", "transformers", "numpy")},
             }
         }
         return config
@@ -359,25 +340,24 @@ class MIASplit(MIATask):
         """Never reached; its signature tells `TaskFactory` to hand over the configuration."""
 
 
+@cache
 def say_once(message: str) -> None:
     """Says something once in a process, on the level of information."""
-    if message not in _said:
-        _said.add(message)
-        logger.info(message)
+    logger.info(message)
 
 
-_said: set[str] = set()
-
-
-def _known(what: str, name: str, known: Mapping[str, Any]) -> str:
+def _known(what: str, given: Any, known: Mapping[str, Any]) -> str:
+    name = str(given)
     if name not in known:
         raise InputError(f"a MIA task's YAML key '{what}' is '{name}'{nearest(name, known)}; known: {', '.join(known)}")
     return name
 
 
 def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:
-    names = tuple(str(entry["metric"]) for entry in metric_list) if metric_list else DEFAULT_METRICS
     known = [*METRICS, "blind_auroc"]
+    if any("metric" not in entry or isinstance(entry, str) for entry in metric_list or ()):
+        raise InputError(f"metric_list: entries look like '- metric: auroc'; a MIA task has {', '.join(known)}")
+    names = tuple(str(entry["metric"]) for entry in metric_list) if metric_list else DEFAULT_METRICS
     for name in names:
         if name not in known:
             raise InputError(
@@ -393,35 +373,3 @@ def _reference(options: MIAOptions) -> str | None:
         return reference
     spec = reference if isinstance(reference, dict) else {"pretrained": reference}
     return json.dumps(spec, sort_keys=True)
-
-
-def _check_column(key: str, value: Any, columns: Sequence[str]) -> None:
-    """A bare word that is no column would be rendered as a template: the same text for every row."""
-    if value is None:
-        raise InputError(f"the task's YAML has no '{key}'; name a column: {', '.join(columns)}")
-    if isinstance(value, str) and "{" not in value and value not in columns:
-        raise InputError(f"{key}: there is no column '{value}'{nearest(value, columns)}; columns: {', '.join(columns)}")
-
-
-_prepared: WeakValueDictionary[str, Prepared] = WeakValueDictionary()
-"""Prepared documents, for as long as a task of the run holds them: six attacks on a split load it once."""
-
-
-def _prepared_once(task: MIATask) -> Prepared:
-    config = task.config
-    keys = (
-        "dataset_path",
-        "dataset_name",
-        "dataset_kwargs",
-        "test_split",
-        "process_docs",
-        "doc_to_text",
-        "doc_to_target",
-    )
-    data = [task._split_name, *(config[key] for key in keys), task.options.model_dump()]
-    key = json.dumps(data, default=repr, sort_keys=True)
-    prepared = _prepared.get(key)
-    if prepared is None:
-        prepared = prepare(task.rows(), task.options, task._split_name)
-        _prepared[key] = prepared
-    return prepared
