@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def yaml_folder() -> Path:
@@ -18,21 +22,27 @@ def yaml_folder() -> Path:
 def add_tasks(manager: ModuleType) -> None:
     """Lets every `TaskManager` with the harness's own tasks know ours: after those, before ``--include_path``.
 
-    Where a tag of ours is also a user's, it holds the tasks of both. A harness that already found our tasks by itself
-    (the proposed entry point ``lm_eval.tasks``) is left alone.
+    Nothing is replaced, so that a user's task of the same name wins, and a harness that already found our tasks by
+    itself (the proposed entry point ``lm_eval.tasks``) is left as it is. Where a tag of ours is also a user's, it holds
+    the tasks of both.
     """
     original = manager.TaskManager.__init__
+    parameters = inspect.signature(original)
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if kwargs.get("include_defaults", True) and _MARKER not in self._index:
+        given = parameters.bind(self, *args, **kwargs).arguments
+        if not given.get("include_defaults", True):
+            return
+        try:
             _extend(self, manager)
+        except Exception as error:  # another release of the harness: its own tasks must still work
+            logger.warning(
+                "midistill: this lm_eval does not take our tasks in (%r); use --include_path %s", error, yaml_folder()
+            )
 
     manager.TaskManager.__init__ = init
-
-
-_MARKER = "mia_bios"
 
 
 def _extend(task_manager: Any, manager: ModuleType) -> None:

@@ -1,7 +1,7 @@
 """Lets a stock `lm_eval` find midistill: a backport of the harness's entry points, until it has them all.
 
-A ``.pth`` file imports this module at the start of every Python process, so it imports nothing and does next to nothing:
-it puts one finder on ``sys.meta_path``, which wakes on three imports of the harness and on nothing else. Whatever goes
+A ``.pth`` file imports this module at the start of every Python process, so it imports and does next to nothing: it
+puts one finder on ``sys.meta_path``, which wakes on three imports of the harness and on nothing else. Whatever goes
 wrong, the import goes on as if we were not there. ``MIDISTILL_AUTOLOAD=0`` switches it off.
 """
 
@@ -28,7 +28,9 @@ class _Loader:
 
             getattr(harness, self._hook)(module)
         except Exception as error:  # never the reason why the harness does not start
-            print(f"midistill: not loaded into lm_eval ({error!r}); MIDISTILL_AUTOLOAD=0 silences this", file=sys.stderr)
+            print(
+                f"midistill: not loaded into lm_eval ({error!r}); MIDISTILL_AUTOLOAD=0 silences this", file=sys.stderr
+            )
 
 
 class _Finder:
@@ -44,7 +46,9 @@ class _Finder:
         if hook is None:
             return None
         for finder in sys.meta_path:
-            spec = None if finder is cls else finder.find_spec(name, path, target)
+            if finder is cls or not hasattr(finder, "find_spec"):  # importlib passes those by, too
+                continue
+            spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
                     spec.loader = _Loader(spec.loader, hook)
