@@ -36,14 +36,14 @@ def listing() -> str:
         [
             "A task is an attack on a split: mia_<attack>_<split>, for example mia_mink_wikitext.",
             "",
-            "Attacks (tag mia_<attack>: this attack on every split)",
+            "Attacks (tag mia_<attack>: this attack on every split but files)",
             *attacks,
             "",
             "Splits (group mia_<split>: every attack on this split)",
             *splits,
             "",
             f"mia_paper is the group of the paper's four data sets: {paper}.",
-            "The harness refuses a task that is asked for twice (mia_paper,mia_wikimia_64, or a glob that matches both a",
-            "group and its tasks): name one of them.",
+            "The harness refuses a task that is asked for twice (mia_paper,mia_wikimia_64, or a glob that matches both",
+            "a group and its tasks): name one of them.",
         ]
     )

@@ -59,7 +59,11 @@ def parse_options(metadata: Mapping[str, Any] | None) -> MIAOptions:
                 f"--metadata 'mia' has no option '{key}'{nearest(str(key), known)}; it knows {', '.join(known)}"
             )
     flat = {key: value for key, value in metadata.items() if key in known and key not in SHARED_WITH_MODELS}
-    for key in metadata:
+    for key in map(str, metadata):
+        if key.partition(".")[0].casefold() == "mia":
+            raise InputError(
+                f'--metadata \'{key}\' is not read: MIA options stand in one object, {{"mia": {{"k": 0.3}}}}'
+            )
         if key not in known and (hint := _near_miss(key, known)):
             raise InputError(
                 f"--metadata '{key}' looks like the MIA option '{hint}'; write {{\"mia\": {{\"{hint}\": …}}}}"

@@ -45,13 +45,14 @@ def template(split: Split) -> str:
 
 
 def task(split: Split, attack: str) -> str:
-    """One attack on one split."""
-    content = {"task": f"mia_{attack}_{split.name}", "tag": f"mia_{attack}", "attack": attack}
+    """One attack on one split. A user's own files are nowhere to be found, so they would stop all others of the tag."""
+    tag = {} if split.name == "files" else {"tag": f"mia_{attack}"}
+    content = {"task": f"mia_{attack}_{split.name}", **tag, "attack": attack}
     return NOTE + dump({"include": f"_{split.name}_template", **content})
 
 
 def group(split: Split) -> str:
-    """All attacks on a split; what an attack lacks leaves its row out there, where it stops a task asked for by name."""
+    """All attacks on a split. Without what it needs an attack's row is left out here; asked for by name, it stops."""
     members = [{"task": f"mia_{attack}_{split.name}", "optional": True} for attack in ATTACKS]
     return NOTE + dump({"group": f"mia_{split.name}", "task": members, "metadata": {"version": VERSION}})
 
@@ -78,14 +79,21 @@ def files() -> dict[str, str]:
     return made
 
 
+def differences(made: dict[str, str], folder: Path = HERE) -> tuple[list[str], list[str]]:
+    """Files below `folder` that are not as `made` has them, and files that are no longer made."""
+    changed = [
+        name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text
+    ]
+    there = {path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.parent.name != "__pycache__"}
+    return changed, sorted(there - set(made))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a committed file differs")
     check = parser.parse_args().check
     made = files()
-    there = {str(path.relative_to(HERE)) for path in HERE.glob("*/*") if path.is_file() and "__pycache__" not in str(path)}
-    stale = [name for name in sorted(there - set(made))]
-    changed = [name for name, text in made.items() if not (HERE / name).is_file() or (HERE / name).read_text() != text]
+    changed, stale = differences(made)
     for name in [*changed, *stale]:
         print(f"{'differs' if check else 'removed' if name in stale else 'written'}: {name}")
     if check:
