@@ -24,6 +24,9 @@ from midistill_tasks.errors import InputError
 UNFINISHED = ".unfinished-model"
 """Folder inside the student's, until everything in it has been written and compared."""
 
+MOVING = ".moving-model"
+"""The same folder afterwards, while its files move up: where a killed save left it, they may be replaced."""
+
 _CONFIG = "config.json"  # moved last: without it nothing loads the folder
 _LAUNCHER = ("ACCELERATE_", "FSDP_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")
 _TOKENS = 32
@@ -44,8 +47,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str
         ReloadError: the fresh process got other logits, or failed; what was written stays in ``.unfinished-model``.
     """
     folder = Path(folder)
-    unfinished = folder / UNFINISHED
-    interrupted = unfinished.exists()  # files of an earlier save may have been moved up before it was killed
+    unfinished, moving = folder / UNFINISHED, folder / MOVING
     if (folder / _CONFIG).exists():
         raise InputError(f"{folder}: already holds a model ({_CONFIG}); give another folder")
     if folder.exists() and not folder.is_dir():
@@ -56,14 +58,16 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
     names = sorted((p.name for p in unfinished.iterdir()), key=lambda name: name == _CONFIG)
-    taken = [name for name in names if (folder / name).exists() and not interrupted]
-    if taken:
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and not moving.exists():
         shutil.rmtree(unfinished)
         raise InputError(f"{folder}: already holds {taken[0]}, which the model would overwrite; give another folder")
     check_reload(model, unfinished)
+    shutil.rmtree(moving, ignore_errors=True)
+    unfinished.rename(moving)
     for name in names:
-        os.replace(unfinished / name, folder / name)
-    unfinished.rmdir()
+        os.replace(moving / name, folder / name)
+    moving.rmdir()
 
 
 @contextmanager

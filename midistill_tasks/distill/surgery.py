@@ -114,8 +114,8 @@ def remove_norms(model: nn.Module, foldable: bool) -> None:
 def first_projections(model: nn.Module, config: Any) -> list[tuple[nn.Module, list[str]]]:
     """Per block the module that holds the FFN and the names of its first projections (one, or gate and up).
 
-    An FFN is known by its shapes: outside attention, projections from H to I (or to 2I, gate and up in one matrix)
-    and after them one from I back to H.
+    An FFN is known by its shapes: outside attention, a module whose projections go from H to I (or to 2I, gate and up
+    in one matrix), but for the last, which goes from I back to H.
     """
     hidden, layers = config.hidden_size, config.num_hidden_layers
     blocks = next((m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == layers), nn.ModuleList())
@@ -136,11 +136,11 @@ def _ffns(block: nn.Module, hidden: int) -> list[tuple[nn.Module, list[str]]]:
         if "attention" in type(module).__name__.lower():
             continue
         linear = [(n, *shape(m)) for n, m in module.named_children() if isinstance(m, nn.Linear | Conv1D)]
-        last = next((i for i in reversed(range(len(linear))) if linear[i][2] == hidden), 0)
-        width = linear[last][1] if linear else 0
-        firsts = [n for n, inputs, outputs in linear[:last] if inputs == hidden and outputs in (width, 2 * width)]
-        if firsts:
-            found.append((module, firsts))
+        if len(linear) < 2:
+            continue
+        *firsts, (_, width, back) = linear
+        if back == hidden and all(inputs == hidden and outputs in (width, 2 * width) for _, inputs, outputs in firsts):
+            found.append((module, [name for name, _, _ in firsts]))
     return found
 
 

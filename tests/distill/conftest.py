@@ -102,3 +102,51 @@ def recipe_of(tmp_path: Path, teacher_folder: Path) -> Callable[..., Any]:
         return load_recipe(str(path))
 
     return recipe_of
+
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "gpt_neox": {"intermediate_size": 32},
+    "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16},
+    "llama": {"intermediate_size": 32, "num_key_value_heads": 1},
+    "qwen2": {"intermediate_size": 32, "num_key_value_heads": 1},
+    "mistral": {"intermediate_size": 32, "num_key_value_heads": 1},
+    "gemma2": {"intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 8},
+}
+
+
+def _stock_model(model_type: str, seed: int = 0, **more: Any) -> Any:
+    """A tiny causal LM whose weights, those of the norms and biases too, are random and large enough to matter."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+    own = ARCHITECTURES.get(model_type, {})
+    config = AutoConfig.for_model(
+        model_type, vocab_size=64, **({} if model_type == "gpt2" else sizes), **{**own, **more}
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    shake(model)
+    return model.eval()
+
+
+def shake(model: Any) -> None:
+    """Adds noise to every weight, so that none keeps a value that hides a mistake (0, 1)."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+
+
+@pytest.fixture(scope="session")
+def stock() -> Any:
+    """``stock.model(model_type, seed=0, **more)``, ``stock.shake(model)``."""
+    return SimpleNamespace(model=_stock_model, shake=shake)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request: pytest.FixtureRequest) -> str:
+    """The model type of each architecture that the surgery knows."""
+    return str(request.param)
