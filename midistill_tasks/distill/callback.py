@@ -48,18 +48,25 @@ class LeakageCallback(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.sample, self.every = trainer, sample, every
         self.teacher = {f"teacher_{name}": value for name, value in (teacher or {}).items()}
         self.last: dict[str, float] = {}
+        self._measured_at: int | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures the student as it starts, unless the run is resumed."""
         if state.global_step == 0:
-            self._measure(control)
+            self._measure(state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measures every `every` steps and after the last one."""
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            self._measure(control)
+        """Measures every `every` steps."""
+        if state.global_step % self.every == 0:
+            self._measure(state, control)
 
-    def _measure(self, control: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measures the student as it will be saved, also where a resumed run had no step left to do."""
+        if self._measured_at != state.global_step:
+            self._measure(state, control)
+
+    def _measure(self, state: Any, control: Any) -> None:
+        self._measured_at = state.global_step
         self.last = {f"student_{name}": value for name, value in self.sample.measure(self.trainer.model).items()}
         due = control.should_log
         self.trainer.log({**self.last, **self.teacher})

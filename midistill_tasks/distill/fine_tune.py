@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from midistill_tasks.distill.data import Encoded, encode, fingerprint
+from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.distill.models import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
 from midistill_tasks.distill.processes import from_first, processes, use_cpu
-from midistill_tasks.distill.recipe import Recipe
+from midistill_tasks.distill.recipe import FineTune, Recipe
 from midistill_tasks.errors import InputError
 
 MADE = "midistill_teacher.json"
@@ -21,7 +22,7 @@ VOCABULARY = 1024
 """Tokens of a tokenizer made for a teacher from nothing, unless its config says otherwise."""
 
 
-def fine_tuned_teacher(recipe: Recipe, members: list[str]) -> Path:
+def fine_tuned_teacher(recipe: Recipe, texts: Texts) -> Path:
     """The folder of the teacher fine-tuned on the members: found again where it was made the same way, else made.
 
     Raises:
@@ -33,12 +34,12 @@ def fine_tuned_teacher(recipe: Recipe, members: list[str]) -> Path:
     made = {
         "teacher": recipe.teacher.model_dump(mode="json", include={"model", "config", "revision"}),
         "fine_tune": fine_tune.model_dump(mode="json", exclude={"folder"}),
-        "members": fingerprint(members),
+        "members": fingerprint(texts.members),
         "max_length": recipe.data.max_length,
     }
     if not from_first(processes().is_main_process and _is_there(folder, made)):
-        model, tokenizer = _untrained(recipe, members)
-        _train(model, encode(members, tokenizer, recipe.data.max_length), recipe)
+        model, tokenizer = _untrained(recipe, texts)
+        _train(model, encode(texts.members, tokenizer, recipe.data.max_length), recipe)
         if processes().is_main_process:
             _save(model, tokenizer, folder, made)
         processes().wait_for_everyone()
@@ -60,14 +61,15 @@ def _is_there(folder: Path, made: dict[str, Any]) -> bool:
     return True
 
 
-def _untrained(recipe: Recipe, members: list[str]) -> tuple[Any, PreTrainedTokenizerBase]:
+def _untrained(recipe: Recipe, texts: Texts) -> tuple[Any, PreTrainedTokenizerBase]:
     teacher = recipe.teacher
     if teacher.config is None:
         tokenizer = load_tokenizer(teacher.model or "", "teacher.model")
         kwargs = {"dtype": torch.float32, "revision": teacher.revision}
         model = from_pretrained(AutoModelForCausalLM, teacher.model, "teacher.model", **kwargs)
     else:
-        tokenizer = train_tokenizer(members, int(teacher.config.get("vocab_size", VOCABULARY)))
+        # On both sides alike: a tokenizer that knows the members' words better would give them away.
+        tokenizer = train_tokenizer(texts.members + texts.nonmembers, int(teacher.config.get("vocab_size", VOCABULARY)))
         config = config_from_dict(teacher.config, len(tokenizer), "teacher.config")
         torch.manual_seed(recipe.data.seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -98,8 +100,14 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBas
 def _train(model: Any, texts: Encoded, recipe: Recipe) -> None:
     fine_tune = recipe.teacher.fine_tune
     assert fine_tune is not None  # noqa: S101
-    arguments = TrainingArguments(
-        output_dir=fine_tune.folder + ".training",  # nothing is written there
+    with TemporaryDirectory() as scratch:  # the Trainer wants one, though it saves nothing
+        arguments = _arguments(recipe, fine_tune, scratch)
+        Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator()).train()
+
+
+def _arguments(recipe: Recipe, fine_tune: FineTune, folder: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=folder,
         num_train_epochs=fine_tune.epochs,
         learning_rate=fine_tune.learning_rate,
         per_device_train_batch_size=fine_tune.batch_size,
@@ -111,7 +119,6 @@ def _train(model: Any, texts: Encoded, recipe: Recipe) -> None:
         use_cpu=use_cpu(),
         dataloader_pin_memory=not use_cpu(),
     )
-    Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator()).train()
 
 
 def _save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, made: dict[str, Any]) -> None:

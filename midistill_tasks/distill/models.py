@@ -10,13 +10,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from midistill_tasks.distill.architectures import convert, student_config
+from midistill_tasks.distill.processes import processes
 from midistill_tasks.distill.recipe import Interventions, Recipe, Student, Teacher
 from midistill_tasks.distill.surgery import Surgery, n_parameters, same_params
 from midistill_tasks.errors import InputError
 
 
 def load_teacher(teacher: Teacher) -> PreTrainedModel:
-    """The teacher in evaluation mode, frozen."""
+    """The teacher in evaluation mode, frozen, on this process's device."""
     kwargs: dict[str, Any] = {"dtype": getattr(torch, teacher.dtype), "revision": teacher.revision}
     if teacher.quantize:
         from transformers import BitsAndBytesConfig
@@ -25,6 +26,8 @@ def load_teacher(teacher: Teacher) -> PreTrainedModel:
             load_in_8bit=teacher.quantize == "8bit", load_in_4bit=teacher.quantize == "4bit"
         )
     model = from_pretrained(AutoModelForCausalLM, teacher.model, "teacher.model", **kwargs)
+    if not teacher.quantize:  # bitsandbytes has put it where it must stay
+        model.to(processes().device)
     return cast(PreTrainedModel, model.eval().requires_grad_(False))
 
 

@@ -81,7 +81,7 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
         check_output(recipe, resume)
     materials = gather(recipe)
     student = make_student(recipe, materials.teacher, materials.tokenizer)
-    if recipe.teacher.cache:
+    if recipe.teacher.cache or recipe.loss.alpha == 0:
         materials.teacher = None
     checkpoint = _checkpoint(recipe, resume)
     trainer = DistillationTrainer(student, materials.teacher, recipe, materials.dataset, len(materials.tokenizer))
@@ -99,7 +99,7 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
 def gather(recipe: Recipe) -> Materials:
     """Texts, teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     texts = load_texts(recipe.data)
-    name = str(fine_tuned_teacher(recipe, texts.members)) if recipe.teacher.fine_tune else recipe.teacher.model
+    name = str(fine_tuned_teacher(recipe, texts)) if recipe.teacher.fine_tune else recipe.teacher.model
     tokenizer = _tokenizer(recipe, name)
     if recipe.data.distil_on:
         pool = read_texts(recipe.data.distil_on, recipe.data.column)
@@ -166,9 +166,8 @@ def _cache(recipe: Recipe, teacher: Any, encoded: Encoded, hashes: dict[str, str
         key = find_cache(root, key)
         hashes["teacher"] = key.teacher
     else:
-        state = processes()
-        write_cache(root, key, teacher.to(state.device), encoded.ids, state.process_index, state.num_processes)
-        state.wait_for_everyone()
+        write_cache(root, key, teacher, encoded.ids, processes().process_index, processes().num_processes)
+        processes().wait_for_everyone()
     return TeacherCache(root / key.name, [len(ids) for ids in encoded.ids], key)
 
 

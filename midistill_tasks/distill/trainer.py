@@ -30,7 +30,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         student: a causal LM in float32, perhaps a PEFT model.
-        teacher: a frozen causal LM on the same tokens; None where `texts` come with a cache, or with alpha 0.
+        teacher: a frozen causal LM on the same tokens and device; None with a cache, or with alpha 0.
         recipe: read here: ``loss``, ``train``, ``seed``, ``output``.
         texts: what to train on.
         n_tokens: tokens of the tokenizer; the divergence runs over them only, not over padding of the vocabulary.
@@ -40,14 +40,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         super().__init__(model=student, args=arguments(recipe), train_dataset=texts, data_collator=Collator())
         # Makes the Trainer count the labels of a whole step, over batches and processes, for `compute_loss`.
         self.model_accepts_loss_kwargs = True
-        self.recipe, self.n_tokens = recipe, n_tokens
-        self.teacher = (
-            teacher.to(self.args.device) if teacher is not None and not teacher_is_placed(teacher) else teacher
-        )
+        self.teacher, self.recipe, self.n_tokens = teacher, recipe, n_tokens
         loss = recipe.loss
         self.divergence = make_divergence(loss.divergence, loss.beta, loss.skew)
         self.short_way = head_is_last(student.train())
-        self.teacher_short_way = self.teacher is not None and head_is_last(self.teacher)
+        self.teacher_short_way = teacher is not None and head_is_last(teacher)
         self.guard = DivergenceGuard(loss, student.get_output_embeddings().out_features, recipe.interventions.nonorm)
         self.terms: list[Tensor] = []
         self.terms_since = 0
@@ -176,11 +173,6 @@ def head_is_last(model: Any) -> bool:
     with torch.no_grad(), head_returns(model, lambda hidden, head: probe):
         logits = model(input_ids=ids, use_cache=False).logits
     return logits.shape == probe.shape and torch.equal(logits.float(), probe)
-
-
-def teacher_is_placed(teacher: Any) -> bool:
-    """Whether bitsandbytes or a device map has put it where it must stay."""
-    return bool(getattr(teacher, "hf_device_map", None) or getattr(teacher, "quantization_method", None))
 
 
 class DivergenceGuard(TrainerCallback):  # type: ignore[misc]
