@@ -25,7 +25,9 @@ def test_the_figures_of_a_text_agree_with_plain_loops(tiny):
     rows = [Row(str(number), 1, "", str(number), 0.0) for number in range(2)]
     for row, found in zip(ids, text_figures(teacher, student, rows, ids), strict=True):
         hits, losses, teacher_p, student_p, entropy = 0, [], 0.0, 0.0, 0.0
-        p, q = (model.eval()(torch.tensor([row])).logits[0].detach().double().softmax(-1) for model in (teacher, student))
+        p, q = (
+            model.eval()(torch.tensor([row])).logits[0].detach().double().softmax(-1) for model in (teacher, student)
+        )
         for t in range(len(row) - 1):
             losses.append(-math.log(p[t, row[t + 1]]))
             if int(p[t].argmax()) == row[t + 1]:
