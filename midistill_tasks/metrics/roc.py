@@ -126,13 +126,30 @@ def tpr_at_fpr_stderr(
     member, (values,), codes = _complete(labels, [scores], clusters)
     if math.isnan(value) or min(_clusters_by_class(member, codes)) < 2:
         return math.nan
+    spread = float(np.std(tpr_draws(labels, scores, [bound], clusters, draws, seed), ddof=1))
+    return boundary_stderr(_clusters_by_class(member, codes)[0]) if spread == 0 and value in (0.0, 1.0) else spread
+
+
+def tpr_draws(
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    bounds: Sequence[float],
+    clusters: Sequence[str] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> FloatArray:
+    """`tpr_at_fpr` at each bound in each bootstrap draw, [draws, bounds]: what bands around a ROC curve are made of.
+
+    Scores of several models for the same texts are drawn alike under one seed. Both classes must have a scored text.
+    """
+    member, (values,), codes = _complete(labels, [scores], clusters)
     order = np.argsort(-values, kind="stable")
     member, values, codes = member[order], values[order], codes[order]
-    rates: list[FloatArray] = []
-    for weights in _resample(member, codes, draws, np.random.default_rng(seed)):
-        rates.append(_weighted_tpr(weights, member, values, bound))
-    spread = float(np.std(np.concatenate(rates), ddof=1))
-    return boundary_stderr(_clusters_by_class(member, codes)[0]) if spread == 0 and value in (0.0, 1.0) else spread
+    rates = [
+        np.stack([_weighted_tpr(weights, member, values, bound) for bound in bounds], axis=1)
+        for weights in _resample(member, codes, draws, np.random.default_rng(seed))
+    ]
+    return np.concatenate(rates)
 
 
 def _weighted_tpr(weights: IntArray, member: BoolArray, values: FloatArray, bound: float) -> FloatArray:
