@@ -69,11 +69,17 @@ def parse_options(metadata: Mapping[str, Any] | None) -> MIAOptions:
                 f"--metadata '{key}' looks like the MIA option '{hint}'; write {{\"mia\": {{\"{hint}\": …}}}}"
             )
     try:
-        return MIAOptions(**{**flat, **nested})
+        options = MIAOptions(**{**flat, **nested})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"--metadata 'mia': option '{place}' {first['msg'].lower()}, got {first['input']!r}") from None
+    if options.as_published and options.first_token == "prefix":
+        raise InputError(
+            "--metadata 'mia': 'as_published' scores the first token in the conditional term only; "
+            "leave 'first_token' at 'skip' with it"
+        )
+    return options
 
 
 SHARED_WITH_MODELS = frozenset({"seed"})

@@ -174,12 +174,12 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
             )
 
     def _view_request(self, text: str, view: View) -> ViewRequest:
-        leading = self.options.first_token == "prefix" or (view.after_shots and self.options.as_published)  # noqa: S105
+        published = view.after_shots and self.options.as_published
         return ViewRequest(
             text=text,
             view=view,
             shots=self.prepared.shots if view.after_shots else (),
-            first_token=leading,
+            first_token="always" if published else self.options.first_token,
             reference=self.reference if view.model == "reference" else None,
             skip=self.skip,
         )

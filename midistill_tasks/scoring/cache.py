@@ -41,7 +41,8 @@ def fingerprint(lm: Any) -> str | None:
     adapters = {name: str(value) for name, value in getattr(model, "peft_config", {}).items()}
     for transient in ("_name_or_path", "transformers_version"):
         config.pop(transient, None)
-    identity = [_FORMAT, config, adapters, str(lm.mixed_precision_dtype)]
+    active = str(getattr(model, "active_adapters", None)) if adapters else ""
+    identity = [_FORMAT, config, adapters, active, str(lm.mixed_precision_dtype)]
     digest = xxhash.xxh3_128(json.dumps(identity, default=str, sort_keys=True).encode())
     tensors = model.state_dict()
     for name, tensor in tqdm(tensors.items(), desc="Hashing weights for the cache", disable=lm.rank != 0, leave=False):
@@ -70,6 +71,7 @@ class StatsCache:
         self.model = model
         self.connection = sqlite3.connect(path, timeout=120, isolation_level=None)
         self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("PRAGMA synchronous=NORMAL")  # outlives a killed process without a sync per text
         self.connection.execute("CREATE TABLE IF NOT EXISTS stats (key BLOB PRIMARY KEY, tokens INTEGER, data BLOB)")
 
     def _key(self, job: Job) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from midistill_tasks.views import View
 
@@ -18,7 +19,9 @@ class ViewRequest:
         text: the text.
         view: how it is shown.
         shots: the texts of the ReCaLL prefix, in order; empty unless ``view.after_shots``.
-        first_token: also score x_0: after the prefix's last token, or after the harness's prefix token.
+        first_token: whether the text's first token is scored: ``skip`` never; ``prefix`` after the shots or, without
+            shots, after the harness's prefix token, except where the tokenizer puts that token in front by itself;
+            ``always`` also then (as published ReCaLL code does after the shots).
         reference: the reference model as JSON of its model_args, or "base"; None unless ``view.model`` asks for it.
         skip: why nothing is to be computed (an optional task without what it needs), or None.
     """
@@ -26,7 +29,7 @@ class ViewRequest:
     text: str
     view: View
     shots: tuple[str, ...] = ()
-    first_token: bool = False
+    first_token: Literal["skip", "prefix", "always"] = "skip"
     reference: str | None = None
     skip: str | None = None
 

@@ -8,7 +8,6 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -62,9 +61,8 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
         if view not in answers:
             by_model[view.reference].append(view)
     for reference in sorted(by_model, key=lambda spec: spec or ""):  # the model under evaluation (None) first
-        with _model(lm, reference) as model:
-            label = "Scoring texts" if reference is None else "Scoring texts with the reference model"
-            answers.update(_score(model, by_model[reference], label))
+        answers.update(_score_under(lm, reference, by_model[reference]))
+        gc.collect()  # a model may hold cycles, and the reference must be gone before the run goes on
     return [answers[view] for view in wanted]
 
 
@@ -89,28 +87,34 @@ def check_reference(reference: str) -> None:
         ) from None
 
 
-@contextmanager
-def _model(lm: Any, reference: str | None) -> Iterator[Any]:
+def _score_under(lm: Any, reference: str | None, views: list[ViewRequest]) -> dict[ViewRequest, Answer]:
     if reference is None:
-        yield lm
-    elif reference == "base":
+        return _score(lm, views, "Scoring texts")
+    label = "Scoring texts with the reference model"
+    if reference == "base":
         if not hasattr(lm.model, "disable_adapter"):
-            raise InputError(
-                "reference 'base' is the target without its adapter, but this model has none; name a model"
-            )
+            return _no_figures(views, "reference 'base' is the target without its adapter, and this model has none")
         with lm.model.disable_adapter():
-            yield _Base(lm)
-    else:
-        spec = json.loads(reference)
-        logger.info("Loading the reference model %s", spec.get("pretrained", spec))
-        other = type(lm).create_from_arg_obj(spec, {"batch_size": lm.batch_size, "device": str(lm.device)})
-        other._rank, other._world_size = lm.rank, lm.world_size
-        other.cache_hook = lm.cache_hook
-        try:
-            yield other
-        finally:
-            del other
-            gc.collect()
+            return _score(_Base(lm), views, label)
+    try:
+        other = _load_reference(lm, json.loads(reference))
+    except Exception as error:  # of any library: the figures of the run's other tasks must not be lost for it
+        return _no_figures(views, f"the reference model {reference} cannot be loaded ({error})")
+    return _score(other, views, label)
+
+
+def _no_figures(views: list[ViewRequest], reason: str) -> dict[ViewRequest, Answer]:
+    logger.error("MIA tasks report nothing: %s", reason)
+    return dict.fromkeys(views, Unscored(reason, whole_task=True))
+
+
+def _load_reference(lm: Any, spec: dict[str, Any]) -> Any:
+    logger.info("Loading the reference model %s", spec.get("pretrained", spec))
+    given = {"batch_size": lm.batch_size, "max_batch_size": lm.max_batch_size, "device": str(lm.device)} | spec
+    other = type(lm).create_from_arg_obj(given)
+    other._rank, other._world_size = lm.rank, lm.world_size
+    other.cache_hook = lm.cache_hook
+    return other
 
 
 class _Base:
@@ -125,23 +129,25 @@ class _Base:
 
 
 def _score(lm: Any, views: list[ViewRequest], label: str) -> dict[ViewRequest, Answer]:
-    answers: dict[ViewRequest, Answer] = {}
     if (reason := _not_causal(lm)) is not None:
-        logger.error("MIA tasks report nothing: %s", reason)
-        return dict.fromkeys(views, Unscored(reason, whole_task=True))
+        return _no_figures(views, reason)
+    answers: dict[ViewRequest, Answer] = {}
+    prefixes: dict[tuple[str, ...], tuple[int, ...]] = {(): ()}
+    for shots in {view.shots for view in views} - {()}:
+        try:
+            prefixes[shots] = _prefix(lm, shots)
+        except InputError as error:
+            answers |= _no_figures([view for view in views if view.shots == shots], str(error))
     scorer = HFScorer(lm)
     jobs: dict[Job, list[tuple[ViewRequest, int, bool]]] = defaultdict(list)
-    prefixes = _Prefixes(scorer)
     for view in tqdm(views, desc="Tokenizing texts", disable=lm.rank != 0, leave=False):
-        try:
-            job, n_chars, truncated = _job(scorer, view, prefixes)
-        except InputError as error:
-            answers[view] = Unscored(str(error))
+        if view in answers:
             continue
+        job, n_chars, truncated = _job(scorer, view, prefixes[view.shots])
         if job.scored == 0:
             answers[view] = Unscored("its only token is the first, which is never scored")
-            continue
-        jobs[job].append((view, n_chars, truncated))
+        else:
+            jobs[job].append((view, n_chars, truncated))
     for job, result in _results(lm, scorer, list(jobs), label):
         answers.update({view: to_stats(result, n_chars, truncated) for view, n_chars, truncated in jobs[job]})
     return answers
@@ -187,45 +193,31 @@ def _not_causal(lm: Any) -> str | None:
     return None
 
 
-class _Prefixes:
-    """Token ids of ReCaLL prefixes, made once per set of shots."""
-
-    def __init__(self, scorer: HFScorer) -> None:
-        self.scorer = scorer
-        self.known: dict[tuple[str, ...], tuple[int, ...]] = {}
-
-    def __getitem__(self, shots: tuple[str, ...]) -> tuple[int, ...]:
-        if shots not in self.known:
-            self.known[shots] = self._fit(shots)
-        return self.known[shots]
-
-    def _fit(self, shots: tuple[str, ...]) -> tuple[int, ...]:
-        """Whole shots only, from the first, in at most half of the model's length."""
-        room = self.scorer.lm.max_length // 2
-        for count in range(len(shots), 0, -1):
-            ids = tuple(self.scorer.lm.tok_encode("".join(shots[:count])))
-            if len(ids) <= room:
-                if count < len(shots):
-                    logger.warning(
-                        "recall: only %d of %d shots fit into half of the model's length (%d tokens)",
-                        count,
-                        len(shots),
-                        room,
-                    )
-                return ids
-        raise InputError(
-            f"recall: the first shot alone has {len(ids)} tokens, more than half of the model's {2 * room}; "
-            "use a split with shorter texts or --model_args max_length=…"
-        )
+def _prefix(lm: Any, shots: tuple[str, ...]) -> tuple[int, ...]:
+    """Token ids of the ReCaLL prefix: whole shots only, from the first, in at most half of the model's length."""
+    room = lm.max_length // 2
+    for count in range(len(shots), 0, -1):
+        ids = tuple(lm.tok_encode("".join(shots[:count])))
+        if len(ids) <= room:
+            if count < len(shots):
+                kept = (count, len(shots), room)
+                logger.warning("recall: only %d of %d shots fit into half of the model's length (%d tokens)", *kept)
+            return ids
+    raise InputError(
+        f"recall: the first shot alone has {len(ids)} tokens, more than half of the model's {2 * room}; "
+        "use a split with shorter texts or --model_args max_length=…"
+    )
 
 
-def _job(scorer: HFScorer, view: ViewRequest, prefixes: _Prefixes) -> tuple[Job, int, bool]:
+def _job(scorer: HFScorer, view: ViewRequest, prefix: tuple[int, ...]) -> tuple[Job, int, bool]:
     """A view's tokens, how many characters of the text they cover, and whether the text was cut."""
-    length = int(scorer.lm.max_length)
-    prefix = prefixes[view.shots] if view.view.after_shots else ()
-    lead = () if prefix or not view.first_token else (int(scorer.lm.prefix_token_id),)
-    ids, n_chars = scorer.encode(view.text, length - len(prefix) - len(lead))
-    cut = n_chars < len(view.text)
-    if lead and ids[:1] != lead:  # a tokenizer that adds BOS has it in front already
-        ids = lead + ids
-    return Job(ids, prefix, first=0 if prefix and view.first_token else 1), n_chars, cut
+    ids = tuple(scorer.lm.tok_encode(view.text))
+    lead: tuple[int, ...] = ()
+    first_counts = view.first_token == "always"
+    if view.first_token == "prefix" and ids[:1] != (scorer.lm.prefix_token_id,):  # else the tokenizer puts it there
+        first_counts = True
+        lead = () if prefix else (int(scorer.lm.prefix_token_id),)
+    kept = ids[: int(scorer.lm.max_length) - len(prefix) - len(lead)]
+    cut = len(kept) < len(ids)
+    job = Job(lead + kept, prefix, first=0 if prefix and first_counts else 1)
+    return job, scorer.covered(view.text, kept) if cut else len(view.text), cut

@@ -42,10 +42,11 @@ def from_head(hidden: Tensor, head: nn.Module, targets: Tensor) -> Statistics:
 
     Args:
         hidden: last hidden states, [N, H], in the model's dtype.
-        head: the output projection H → V; a plain Linear goes block by block, any other module row by row.
+        head: the output projection H → V; a plain Linear goes block by block, any other module (quantised, LoRA, with
+            hooks that fetch its weights) row by row.
         targets: the tokens that came, int64 [N].
     """
-    if type(head) is nn.Linear:
+    if type(head) is nn.Linear and not head._forward_pre_hooks and not hasattr(head, "_hf_hook"):
         return _by_rows(lambda rows: _head_blocks(rows, head), hidden, targets, _ROWS)
     return _by_rows(lambda rows: _logit_blocks(head(rows)), hidden, targets, _ROWS_OF_LOGITS)
 

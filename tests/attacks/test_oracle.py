@@ -1,0 +1,47 @@
+"""Every attack, on every kind of model, is what plain float64 loops give one text at a time."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from oracle import mean_logprob, scores
+
+from midistill_tasks.attacks import ATTACKS
+
+RELATIVE = 1e-4
+
+
+@pytest.mark.parametrize("first_token", ["skip", "prefix"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "llama", "gemma2"])
+def test_attacks_are_the_oracles(architecture, first_token, tiny, texts, scoring):
+    lm = scoring.load(tiny(architecture))
+    other = {"llama": "gpt_neox"}.get(architecture, "llama")
+    reference = json.dumps({"pretrained": str(tiny(other, seed=1)), "dtype": "float32"})
+    shots, judged = texts[:2], texts[2:14]
+
+    got = scoring.attack(lm, judged, shots, reference, first_token=first_token, k=0.3)
+
+    model, tokenizer = lm.model, lm.tokenizer
+    yardstick = scoring.load(tiny(other, seed=1))
+    assert set(got) == {*ATTACKS, "recall_as_published"}
+    for index, text in enumerate(judged):
+        expected = scores(model, tokenizer, text, shots, k=0.3, first_token=first_token)
+        reference_loss = mean_logprob(yardstick.model, yardstick.tokenizer, text, first_token)
+        expected["ref"] = expected["loss"] - reference_loss
+        if first_token == "prefix":
+            del expected["recall_as_published"]  # refused: it would score the first token in both terms
+        for name, value in expected.items():
+            assert got[name][index] == pytest.approx(value, rel=RELATIVE), (name, text)
+
+
+def test_tiny_models_have_opinions(tiny, texts, scoring):
+    """Without them the comparison above could not fail: soft-capping and long prefixes would change nothing."""
+    from midistill_tasks.scoring.requests import ViewRequest
+    from midistill_tasks.views import TEXT
+
+    for architecture in ("gpt2", "gpt_neox", "llama", "gemma2"):
+        (stats,) = scoring.ask(scoring.load(tiny(architecture)), [ViewRequest(texts[0], TEXT)])
+        assert np.ptp(stats.logprob) > 3
+        assert stats.std.mean() > 0.5

