@@ -191,7 +191,6 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         by_doc: dict[int, list[Instance]] = defaultdict(list)
         for instance in self._instances:
             by_doc[instance.doc_id].append(instance)
-        self._scores: dict[str, float] = {}
         self._unscored: Counter[str] = Counter()
         self._silent = False
         for instances in by_doc.values():
