@@ -220,10 +220,10 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
 
     def process_results(self, doc: dict[str, Any], results: Sequence[float]) -> dict[str, Any]:
         """The document's label, score and id under the name of every metric (and of its error)."""
-        if "bypass" in self._metric_fn_list:
-            return {"bypass": 999}
         score, stats = results[0], self._stats.get(doc["id"])
         doc |= {"score": score, "n_tokens": len(stats) if stats else 0, "truncated": bool(stats and stats.truncated)}
+        if "bypass" in self._metric_fn_list:
+            return {"bypass": 999}
         if self._silent:
             return {}
         item = Scored(int(doc["label"]), score, str(doc["id"]), str(doc["cluster"]))
