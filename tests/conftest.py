@@ -78,14 +78,23 @@ def _tokenizer(bos: bool) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[0])
 
 
+_TRANSFORMER = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "max_position_embeddings": 256,
+}
 _SIZES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256},
-    "gpt_neox": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
-    "llama": {"num_key_value_heads": 2},
-    "gemma2": {"num_key_value_heads": 2, "head_dim": 12, "sliding_window": 32},
+    "gpt_neox": _TRANSFORMER,
+    "llama": {**_TRANSFORMER, "num_key_value_heads": 2},
+    "mistral": {**_TRANSFORMER, "num_key_value_heads": 2},
+    "cohere": {**_TRANSFORMER, "num_key_value_heads": 2},
+    "gemma2": {**_TRANSFORMER, "num_key_value_heads": 2, "head_dim": 12, "sliding_window": 32},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
 }
-_COMMON = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+_WITH_BOS = ("llama", "mistral", "cohere", "gemma2")
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +109,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(model_type: str, seed: int = 0, **config: Any) -> Path:
         key = repr((model_type, seed, sorted(config.items())))
         if key not in folders:
-            bos = model_type in ("llama", "gemma2")
-            tokenizer = tokenizers.setdefault(bos, _tokenizer(bos)) if bos not in tokenizers else tokenizers[bos]
-            sizes = _SIZES[model_type] if model_type in ("gpt2", "mamba") else _COMMON | _SIZES[model_type]
+            bos = model_type in _WITH_BOS
+            if bos not in tokenizers:
+                tokenizers[bos] = _tokenizer(bos)
+            tokenizer = tokenizers[bos]
             ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
-            length = {} if model_type in ("gpt2", "mamba") else {"max_position_embeddings": 256}
+            sizes = {"vocab_size": len(tokenizer), **_SIZES[model_type], **ends, **config}
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **{**sizes, **ends, **length, **config})
-            )
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes))
             with torch.no_grad():  # fresh weights say next to nothing: make them speak up
                 for name, parameter in model.named_parameters():
                     if model_type != "mamba" and parameter.dim() > 1:

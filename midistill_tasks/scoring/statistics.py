@@ -46,7 +46,8 @@ def from_head(hidden: Tensor, head: nn.Module, targets: Tensor) -> Statistics:
             hooks that fetch its weights) row by row.
         targets: the tokens that came, int64 [N].
     """
-    if type(head) is nn.Linear and not head._forward_pre_hooks and not hasattr(head, "_hf_hook"):
+    hooked = head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook")
+    if type(head) is nn.Linear and not hooked:
         return _by_rows(lambda rows: _head_blocks(rows, head), hidden, targets, _ROWS)
     return _by_rows(lambda rows: _logit_blocks(head(rows)), hidden, targets, _ROWS_OF_LOGITS)
 
@@ -72,14 +73,14 @@ def _head_blocks(hidden: Tensor, head: nn.Linear) -> Blocks:
     in_place = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
     buffer = hidden.new_empty(len(hidden) * width) if in_place else None
     for start in range(0, len(weight), width):
-        rows = weight[start : start + width]
+        rows, offsets = weight[start : start + width], None if bias is None else bias[start : start + width]
         if buffer is None:
-            block = nn.functional.linear(hidden, rows).float()
+            block = nn.functional.linear(hidden, rows, offsets).float()
         else:
             block = buffer[: len(hidden) * len(rows)].view(len(hidden), len(rows))
             torch.mm(hidden, rows.T, out=block)
-        if bias is not None:
-            block += bias[start : start + width]
+            if offsets is not None:
+                block += offsets
         yield start, block
 
 

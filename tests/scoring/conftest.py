@@ -1,0 +1,40 @@
+"""Requests for views, and how answers are compared."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midistill_tasks.scoring.requests import ViewRequest
+from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT
+
+
+def plain(texts: list[str], first_token: Any = "skip") -> list[ViewRequest]:
+    return [ViewRequest(text, TEXT, first_token=first_token) for text in texts]
+
+
+def after(texts: list[str], shots: list[str], first_token: Any = "skip") -> list[ViewRequest]:
+    return [ViewRequest(text, AFTER_SHOTS, tuple(shots), first_token) for text in texts]
+
+
+def under(texts: list[str], reference: str) -> list[ViewRequest]:
+    return [ViewRequest(text, REFERENCE, reference=reference) for text in texts]
+
+
+def assert_same(got: list[Any], expected: list[Any], tolerance: float = 1e-5) -> None:
+    """Every token's ℓ, μ and σ are equal, relative to the size of the greatest figure of its text."""
+    assert len(got) == len(expected)
+    for one, other in zip(got, expected, strict=True):
+        assert (len(one), one.n_chars, one.truncated) == (len(other), other.n_chars, other.truncated)
+        for name in ("logprob", "mean", "std"):
+            mine, theirs = getattr(one, name), getattr(other, name)
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=name)
+
+
+@pytest.fixture(scope="session")
+def views() -> SimpleNamespace:
+    """The functions above, by their names."""
+    return SimpleNamespace(plain=plain, after=after, under=under, assert_same=assert_same)
