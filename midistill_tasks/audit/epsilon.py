@@ -100,7 +100,9 @@ def _not_applicable(task: Task) -> str:
     known = ATTACKS.get(task.attack)
     if not task.metadata["independent_coins"]:
         return f"the members of {task.split} were not chosen by independent fair coins, so the bound does not apply"
-    if known is None or any(view.after_shots for view in known.views):
+    if known is None:
+        return f"the attack {task.attack} is not one that midistill knows, so its scores may know labels"
+    if any(view.after_shots for view in known.views):
         return "the attack puts non-members in front of each text, so its scores know labels beside the model"
     if len(set(task.clusters)) < len(task.clusters):
         return "several texts come from one document, so they do not have a coin each"
@@ -130,14 +132,13 @@ def _right_guesses(task: Task, tossed: int, members: int, each_side: int) -> int
 def _draw(task: Task, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
     """E without its unscored texts: labels and scores in random order, and how many non-members and members lack."""
     rng = np.random.default_rng(0)  # the guesser's own randomness, the same whatever the labels and the model
-    shots = task.metadata["counts"]["shots"]
-    size = _size(tossed)
+    order, ties = rng.permutation(len(task.items)), rng.permutation(len(task.items))
+    shots, size = task.metadata["counts"]["shots"], _size(tossed)
     wanted_members = int(rng.hypergeometric(members, tossed - members, size))
     wanted_others = size - wanted_members
     shots_in = int(rng.hypergeometric(shots, tossed - members - shots, wanted_others)) if shots else 0
-    sides = [np.flatnonzero(~task.labels), np.flatnonzero(task.labels)]
-    wanted = (wanted_others - shots_in, wanted_members)
-    chosen = [rng.choice(side, min(want, len(side)), replace=False) for side, want in zip(sides, wanted, strict=True)]
-    missing = (wanted_others - len(chosen[0]), wanted_members - len(chosen[1]))
-    order = rng.permutation(np.concatenate(chosen))  # ties fall at random
-    return task.labels[order], task.scores[order], missing
+    chosen_members = order[task.labels[order]][:wanted_members]
+    chosen_others = order[~task.labels[order]][: wanted_others - shots_in]
+    chosen = np.isin(ties, np.concatenate([chosen_members, chosen_others]))
+    missing = (wanted_others - len(chosen_others), wanted_members - len(chosen_members))
+    return task.labels[ties[chosen]], task.scores[ties[chosen]], missing

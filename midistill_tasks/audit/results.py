@@ -79,7 +79,12 @@ class Task:
         Raises:
             InputError: where there are too few scored texts of a class to choose a threshold on.
         """
-        return crossfit_decisions(self.items) if self.given is None else np.array(self.given, dtype=np.bool_)
+        if self.given is not None:
+            return np.array(self.given, dtype=np.bool_)
+        try:
+            return crossfit_decisions(self.items)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
 
     @cached_property
     def measured(self) -> dict[str, Estimate]:

@@ -37,8 +37,8 @@ class Table:
 
     def markdown(self) -> str:
         """Title and table; "–" stands for NaN."""
-        lines = [self.columns, ["---"] * len(self.columns), *([_shown(cell) for cell in row] for row in self.rows)]
-        body = "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+        lines = [self.columns, ["---"] * len(self.columns), *([shown(cell) for cell in row] for row in self.rows)]
+        body = "\n".join("| " + " | ".join(map(_in_a_cell, line)) + " |" for line in lines)
         return f"**{self.title}**\n\n{body}\n"
 
     def csv(self) -> str:
@@ -182,7 +182,13 @@ def front(split: str, points: Sequence[Point]) -> Table:
     return Table(f"pareto_{split}", title, columns, tuple(rows))
 
 
-def _shown(cell: Cell) -> str:
+def _in_a_cell(text: str) -> str:
+    """Nothing in a text can end its cell, or be taken for HTML."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+
+
+def shown(cell: Cell) -> str:
+    """A figure with its error or limits, as people read it; "–" for NaN."""
     if isinstance(cell, Interval):
         return f"{_digits(cell.value)} [{_digits(cell.lower)}, {_digits(cell.upper)}]"
     if isinstance(cell, Estimate):
@@ -201,6 +207,8 @@ def _parts(cell: Cell) -> tuple[str | int | float, ...]:
 
 
 def _plain(value: str | int | float) -> str | int | float:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):  # which spreadsheets run
+        return f"'{value}"
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
