@@ -94,7 +94,8 @@ def write_output() -> Callable[..., Path]:
     """Writes what lm_eval writes of a model, as far as we read it, and returns the results file.
 
     ``write_output(folder, labels, {attack: scores}, model=, split=, date=, ids=, text=, utility=, version=, **more)``;
-    scores by position of `labels`, `more` for ``metadata.midistill``, utility ``{task: {metric: (value, stderr, higher_is_better)}}``.
+    scores by position of `labels`, utility ``{task: {metric: (value, stderr, higher_is_better)}}``, `more` for what the
+    run says under ``metadata.midistill``.
     """
 
     def write(
