@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,3 +41,25 @@ def assert_same(got: list[Any], expected: list[Any], tolerance: float = 1e-5) ->
 def views() -> SimpleNamespace:
     """The functions above, by their names."""
     return SimpleNamespace(plain=plain, after=after, under=under, assert_same=assert_same)
+
+
+@pytest.fixture
+def run_files(texts: list[str], tiny: Any, tmp_path: Path) -> Callable[..., Any]:
+    """``run_files(lm, ["loss", …], **flags)``: a run on 15 members and 15 non-members, with 2 shots."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    from midistill_tasks.harness import yaml_folder
+
+    for name, part in (("members", texts[:15]), ("nonmembers", texts[15:32])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
+    options: dict[str, Any] = {name: str(tmp_path / f"{name}.jsonl") for name in ("members", "nonmembers")}
+    options["reference"] = {"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32"}
+
+    def run_files(lm: Any, attacks: Sequence[str], mia: dict[str, Any] | None = None, **flags: Any) -> Any:
+        metadata = {"mia": options | (mia or {})}
+        manager = TaskManager(include_defaults=False, include_path=[str(yaml_folder())], metadata=metadata)
+        tasks = [f"mia_{name}_files" for name in attacks]
+        return lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, **flags)
+
+    return run_files

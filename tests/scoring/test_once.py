@@ -1,0 +1,71 @@
+"""Whatever the number of tasks, a view of a text is read once, and the reference model is gone afterwards."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+
+import pytest
+
+from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.scoring import run
+
+
+@pytest.fixture
+def references(monkeypatch):
+    """Weak references to the reference models that were loaded, and what each of them and the target read."""
+    loaded, original = [], run._load_reference
+
+    def load(lm, spec):
+        assert all(model() is None for model, _ in loaded)
+        other = original(lm, spec)
+        loaded.append((weakref.ref(other.model), listen(other)))
+        return other
+
+    monkeypatch.setattr(run, "_load_reference", load)
+    return loaded
+
+
+def listen(lm):
+    """Sizes of the batches that go into a harness model from now on, [rows, tokens] each."""
+    sizes = []
+    lm.model.get_input_embeddings().register_forward_pre_hook(lambda module, args: sizes.append(tuple(args[0].shape)))
+    return sizes
+
+
+def test_six_tasks_cost_what_their_views_cost(tiny, scoring, run_files, references):
+    reads = {}
+    for attacks in (tuple(ATTACKS), ("loss", "recall", "ref")):
+        lm = scoring.load(tiny("gpt2"), batch_size=4)
+        reads[len(attacks)] = listen(lm)
+        run_files(lm, attacks)
+
+    assert reads[6] == reads[3]
+    # 30 texts, plain and after the shots, in batches of 4; besides: the check of the head (2), the prefix with the
+    # longest text, and the choice of the way (one batch of 2).
+    assert len(reads[6]) == 8 + 2 + 8 + 2
+    assert sum(rows for rows, _ in reads[6]) == 30 + 2 + 30 + 3
+    for _, read in references:
+        assert len(read) == 8 + 2
+    assert len(references) == 2
+    gc.collect()
+    assert all(model() is None for model, _ in references)
+
+
+def test_the_reference_is_gone_before_the_run_goes_on(tiny, texts, scoring, views, references):
+    specs = [json.dumps({"pretrained": str(tiny("gpt2", seed=seed)), "dtype": "float32"}) for seed in (1, 2)]
+    requests = [request for spec in specs for request in views.under(texts[:3], spec)]
+    scoring.ask(scoring.load(tiny("llama")), views.plain(texts[:3]) + requests)
+
+    assert len(references) == 2  # one after the other: `load` above checks that the first is gone
+    assert all(model() is None for model, _ in references)
+
+
+def test_equal_texts_of_two_tasks_cost_one_forward(tiny, texts, scoring, views):
+    lm = scoring.load(tiny("gpt2"))
+    read = listen(lm)
+    answers = scoring.ask(lm, views.plain(texts[:8]) * 3)
+
+    assert [rows for rows, _ in read] == [1, 1, 8]
+    assert answers[:8] == answers[8:16] == answers[16:]

@@ -1,0 +1,121 @@
+"""Two ranks, each with every other document, give the figures of one."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from midistill_tasks.attacks import ATTACKS
+
+
+class Ranks:
+    """Two ranks as threads that take turns: one runs until it waits for the other."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.turn = size, threading.Lock()
+        self.meeting = threading.Barrier(size, timeout=120)
+        self.given: dict[int, Any] = {}
+
+    def exchange(self, rank: int, value: Any) -> list[Any]:
+        """Every rank's value, for every rank."""
+        self.given[rank] = value
+        self.turn.release()
+        self.meeting.wait()
+        everything = [self.given[index] for index in range(self.size)]
+        self.meeting.wait()
+        self.turn.acquire()
+        return everything
+
+    def run(self, work: Any) -> list[Any]:
+        """``work(rank)`` on every rank; what they return, or the first error."""
+        results: dict[int, Any] = {}
+
+        def rank_of(rank: int) -> None:
+            try:
+                with self.turn:
+                    results[rank] = work(rank)
+            except BaseException as error:
+                results[rank] = error
+                self.meeting.abort()
+
+        threads = [threading.Thread(target=rank_of, args=(rank,)) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for result in results.values():
+            if isinstance(result, BaseException):
+                raise result
+        return [results[rank] for rank in range(self.size)]
+
+
+def as_rank(lm: Any, rank: int, ranks: Ranks) -> Any:
+    """The harness model as one of several: its communication goes through `ranks`."""
+    import torch
+
+    lm._rank, lm._world_size = rank, ranks.size
+    lm.all_gather = lambda tensor: torch.stack([part.squeeze() for part in ranks.exchange(rank, tensor)])
+    lm.gather_object = lambda value, dst=0: ranks.exchange(rank, value)
+    lm.barrier = lambda: ranks.exchange(rank, None)
+    return lm
+
+
+@pytest.fixture
+def evaluate(tiny, scoring, run_files):
+    def evaluate(prepare=lambda lm: lm, batch_size=4, **flags):
+        lm = prepare(scoring.load(tiny("gpt2"), batch_size=batch_size, max_batch_size=8))
+        return run_files(lm, ATTACKS, **flags)
+
+    return evaluate
+
+
+def figures(results):
+    return {
+        (task, name): value
+        for task, row in results["results"].items()
+        for name, value in row.items()
+        if isinstance(value, float)
+    }
+
+
+def by_id(results):
+    return {
+        task: {row["doc"]["id"]: (row["target"], row["doc"]["score"]) for row in rows}
+        for task, rows in results["samples"].items()
+    }
+
+
+def test_two_ranks_give_the_figures_of_one(evaluate):
+    one = evaluate()
+    ranks = Ranks(2)
+    two, nothing = ranks.run(lambda rank: evaluate(lambda lm: as_rank(lm, rank, ranks)))
+
+    assert nothing is None
+    assert figures(two) == pytest.approx(figures(one), rel=1e-5, nan_ok=True)
+    assert len(figures(one)) >= 6 * len(ATTACKS)
+    for task, expected in by_id(one).items():
+        got = by_id(two)[task]
+        assert got.keys() == expected.keys()
+        assert len(got) == 30
+        for id, (label, score) in expected.items():
+            assert got[id] == (label, pytest.approx(score, rel=1e-5))
+
+
+def test_ranks_need_not_agree_on_the_batch_size(evaluate, tmp_path):
+    """One that finds all its texts in the cache never asks for a batch size, and the other must not wait for it."""
+    one = evaluate(batch_size="auto", use_cache=str(tmp_path / "cache"), limit=15)  # the first rank's and some more
+    ranks = Ranks(2)
+    two, _ = ranks.run(
+        lambda rank: evaluate(
+            lambda lm: as_rank(lm, rank, ranks), batch_size="auto", use_cache=str(tmp_path / "cache"), limit=16
+        )
+    )
+
+    for task, expected in by_id(one).items():
+        got = by_id(two)[task]
+        assert {id: got[id] for id in expected} == {
+            id: (label, pytest.approx(score, rel=1e-5)) for id, (label, score) in expected.items()
+        }
+        assert len(got) == 16
