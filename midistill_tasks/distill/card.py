@@ -30,6 +30,7 @@ def write_card(folder: Path, recipe: Recipe, record: Record) -> None:
         if f"student_{name}" in record.measured
     ]
     text = environment.get_template("card.md.jinja").render(
+        name=folder.resolve().name,
         recipe=recipe,
         record=record,
         rows=rows,

@@ -36,7 +36,8 @@ class Texts:
 def load_texts(data: Data) -> Texts:
     """Members and non-members of the recipe's split, without blank texts, duplicates and texts on both sides.
 
-    With ``n`` they are exactly the texts that the harness's MIA tasks score under the same ``n`` and ``seed``.
+    With ``n`` they are exactly the texts that the harness's MIA tasks score under the same ``n`` and ``seed``. Without,
+    they are all members; the tasks may score fewer, to balance the classes.
 
     Raises:
         InputError: for a split, file or column that does not exist, or if no member is left.
@@ -59,11 +60,12 @@ def load_texts(data: Data) -> Texts:
     prepared = prepare(rows, options, data.split)
     nonmembers = [doc["text"] for doc in prepared.docs if doc["label"] == 0]
     members = [doc["text"] for doc in prepared.docs if doc["label"] == 1]
-    if data.n is None:  # the harness may score fewer, to balance the classes, but all of them are members
+    if data.n is None:
         others = {row["text"] for row in rows if int(row["label"]) == 0}
         everyone = dict.fromkeys(row["text"] for row in rows if int(row["label"]) == 1)
         members = [text for text in everyone if text.strip() and text not in others]
-    return Texts(members, nonmembers, {**prepared.counts, "members": len(members)})
+    left_out = {name: prepared.counts[name] for name in ("empty", "duplicates", "both_sides")}
+    return Texts(members, nonmembers, {"members": len(members), "nonmembers": len(nonmembers), **left_out})
 
 
 def read_texts(path: str, column: str) -> list[str]:
@@ -91,10 +93,12 @@ def kept_members(members: Sequence[str], interventions: Interventions, seed: int
     undecided = len(set(ids) - vulnerable - others)
     strangers = len((vulnerable | others) - set(ids))
     if undecided or strangers:
+        remedy = "run lm_eval and `midistill select` on these texts"
+        if not strangers:
+            remedy = f"set data.n: {len(vulnerable | others)} and data.seed to that of the harness run"
         raise InputError(
             f"interventions.selection: {folder} decides on {len(vulnerable | others)} members, of which {strangers} are"
-            f" not in the data, and {undecided} of the data's {len(ids)} are not in it: give data.n and data.seed the"
-            " values of the harness run that it was made from"
+            f" not in the data, and {undecided} of the data's {len(ids)} are not in it: {remedy}"
         )
     hit = [position for position in everyone if ids[position] in vulnerable]
     missed = [position for position in everyone if ids[position] not in vulnerable]

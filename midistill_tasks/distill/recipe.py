@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 class FineTune(Section):
-    """Trains the teacher on the members first, once for all students that share the folder."""
+    """Trains the teacher on all members first, once for all students that share the folder."""
 
     folder: str = Field(description="where the fine-tuned teacher is kept, and found again by the next student")
     epochs: int = Field(3, ge=1, description="passes over the members")
@@ -44,7 +44,7 @@ class Teacher(Section):
     quantize: Literal["8bit", "4bit"] | None = Field(
         None, description="loads it through bitsandbytes (GPU only; never run by our tests)"
     )
-    fine_tune: FineTune | None = Field(None, description="trains the teacher on the members first")
+    fine_tune: FineTune | None = Field(None, description="trains the teacher on all members first")
     cache: Cache | None = Field(None, description="trains the student from the teacher's top-k logits on disk")
 
     @model_validator(mode="after")
@@ -102,7 +102,11 @@ class Data(Section):
     nonmembers: str | None = Field(None, description="files: the same; without it nothing is measured in training")
     column: str = Field("text", description="files: the column that holds the text")
     dataset_path: str | None = Field(None, description="a local copy of the split's data")
-    n: int | None = Field(None, ge=2, description="texts per class, drawn with `seed`; all by default")
+    n: int | None = Field(
+        None,
+        ge=2,
+        description="texts per class for the student and the measurements, drawn as the tasks do; all by default",
+    )
     seed: int = Field(0, ge=0, description="of that draw; keep it the same for every arm of a comparison")
     distil_on: str | None = Field(
         None, description="a file of other texts to distil on, so that the student never sees a member itself"

@@ -99,7 +99,10 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
 def gather(recipe: Recipe) -> Materials:
     """Texts, teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     texts = load_texts(recipe.data)
-    name = str(fine_tuned_teacher(recipe, texts)) if recipe.teacher.fine_tune else recipe.teacher.model
+    name = recipe.teacher.model
+    if recipe.teacher.fine_tune:  # on all members: `n` draws for the student and the measurements
+        everyone = load_texts(recipe.data.model_copy(update={"n": None}))
+        name = str(fine_tuned_teacher(recipe, everyone))
     tokenizer = _tokenizer(recipe, name)
     if recipe.data.distil_on:
         pool = read_texts(recipe.data.distil_on, recipe.data.column)

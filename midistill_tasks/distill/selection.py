@@ -46,6 +46,8 @@ def select(samples: Mapping[str, Samples], vote: Vote) -> Selection:
     called = {attack: called_members(one) for attack, one in samples.items()}
     rows = list(next(iter(samples.values())).rows.values())
     voted = {row.id for row in rows if _ENOUGH[vote](sum(row.id in ids for ids in called.values()), len(called))}
+    if len(called) > 1:
+        called[f"vote ({vote})"] = voted
     members = [row for row in rows if row.label == 1]
     nonmembers = [row for row in rows if row.label == 0]
     counts = {
@@ -56,7 +58,7 @@ def select(samples: Mapping[str, Samples], vote: Vote) -> Selection:
             if name in samples
             else 0,
         }
-        for name, ids in {**called, f"vote ({vote})": voted}.items()
+        for name, ids in called.items()
     }
     return Selection(
         vulnerable=[row for row in members if row.id in voted],

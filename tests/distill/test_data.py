@@ -77,8 +77,13 @@ def test_vulnerable_plus_adds_a_share_of_the_others(selection, share, size):
 
 
 def test_a_selection_of_other_members_is_refused(selection):
-    with pytest.raises(InputError, match="8 are not in the data, and 1 of the data's 13"):
+    with pytest.raises(InputError, match=r"8 are not in the data, and 1 of the data's 13.*run lm_eval"):
         kept_members([*MEMBERS[8:], "another text"], Interventions(selection=selection, random_drop=True), seed=0)
+
+
+def test_a_selection_of_fewer_members_says_how_many_to_draw(selection):
+    with pytest.raises(InputError, match=r"1 of the data's 21 are not in it: set data\.n: 20 and"):
+        kept_members([*MEMBERS, "another text"], Interventions(selection=selection, random_drop=True), seed=0)
 
 
 def test_one_token_texts_are_left_out_and_long_ones_cut(tiny):
