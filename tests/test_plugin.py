@@ -261,16 +261,25 @@ def _yamls() -> list[Path]:
 
 
 def test_installed_normally_the_folder_is_the_installed_one_and_the_plugin_works(wheel, tmp_path):
-    zipfile.ZipFile(wheel).extractall(tmp_path)  # what installing a pure wheel does
+    pytest.importorskip("pip", reason="this environment has no pip to install with")
+    installed = python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path, wheel)
+    assert installed.returncode == 0, installed.stderr
     code = (
         f"import site, sys\nsys.path.insert(0, {str(tmp_path)!r})\nsite.addsitedir({str(tmp_path)!r})\n"
         "from midistill_tasks import cli, harness\n"
         "cli.main(['tasks', 'path'])\n"
-        "finders = [f for f in sys.meta_path if f.__class__ is type and f.__module__ == 'midistill_autoload']\n"
-        "print(len(finders), len(list(harness.yaml_folder().glob('*/*.yaml'))))"
+        "import midistill_autoload\n"
+        "print(midistill_autoload.__file__, midistill_autoload._Finder in sys.meta_path)\n"
+        "print(len(list(harness.yaml_folder().glob('**/*.yaml'))))"
     )
-    done = python("-c", code)
+    done = python("-S", "-c", code.replace("import site", "import os, site"), PYTHONPATH=os.pathsep.join(_libraries()))
     assert done.returncode == 0, done.stderr
-    path, counts = done.stdout.splitlines()
+    path, plugin, count = done.stdout.splitlines()
     assert Path(path) == tmp_path / "midistill_tasks" / "task_yamls"
-    assert counts == f"1 {len([p for p in _yamls() if p.suffix == '.yaml' and p.parent.name != 'task_yamls'])}"
+    assert plugin == f"{tmp_path / 'midistill_autoload.py'} True"
+    assert int(count) == len([path for path in _yamls() if path.suffix == ".yaml"])
+
+
+def _libraries() -> list[str]:
+    """Where installed packages are, for a Python that does not run their .pth files."""
+    return [path for path in sys.path if path.endswith("-packages")]
