@@ -22,6 +22,7 @@ Which side was cut the files do not say; both are tried, and the smaller bound i
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,9 +67,12 @@ def epsilon_lower_bound(correct: int, guesses: int, confidence: float = 0.95) ->
 
 
 def epsilons(run: Run, confidence: float = 0.95) -> list[Epsilon]:
-    """One a task of the run, each at 1 − (1 − confidence)/A for A tasks of its split, so that the largest holds too."""
-    sizes = {split: len(run.on(split)) for split in run.splits}
-    return [epsilon(task, 1 - (1 - confidence) / sizes[task.split]) for task in run.tasks.values()]
+    """One a task of the run, each at 1 − (1 − confidence)/A for the A tasks of its split that the bound applies to.
+
+    So the largest of them holds with `confidence`, too.
+    """
+    apply = Counter(task.split for task in run.tasks.values() if not _not_applicable(task))
+    return [epsilon(task, 1 - (1 - confidence) / max(1, apply[task.split])) for task in run.tasks.values()]
 
 
 def epsilon(task: Task, confidence: float = 0.95) -> Epsilon:
@@ -130,15 +134,17 @@ def _right_guesses(task: Task, tossed: int, members: int, each_side: int) -> int
 
 
 def _draw(task: Task, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
-    """E without its unscored texts: labels and scores in random order, and how many non-members and members lack."""
+    """E without its unscored texts: labels and scores by id, and how many non-members and members lack."""
     rng = np.random.default_rng(0)  # the guesser's own randomness, the same whatever the labels and the model
-    order, ties = rng.permutation(len(task.items)), rng.permutation(len(task.items))
+    order = rng.permutation(len(task.items))
     shots, size = task.metadata["counts"]["shots"], _size(tossed)
     wanted_members = int(rng.hypergeometric(members, tossed - members, size))
     wanted_others = size - wanted_members
     shots_in = int(rng.hypergeometric(shots, tossed - members - shots, wanted_others)) if shots else 0
     chosen_members = order[task.labels[order]][:wanted_members]
     chosen_others = order[~task.labels[order]][: wanted_others - shots_in]
-    chosen = np.isin(ties, np.concatenate([chosen_members, chosen_others]))
+    chosen = np.sort(
+        np.concatenate([chosen_members, chosen_others])
+    )  # by id, a hash of the text: so ties fall at random
     missing = (wanted_others - len(chosen_others), wanted_members - len(chosen_members))
-    return task.labels[ties[chosen]], task.scores[ties[chosen]], missing
+    return task.labels[chosen], task.scores[chosen], missing

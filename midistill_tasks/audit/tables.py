@@ -189,11 +189,12 @@ def _in_a_cell(text: str) -> str:
 
 def shown(cell: Cell) -> str:
     """A figure with its error or limits, as people read it; "–" for NaN."""
-    if isinstance(cell, Interval):
+    if isinstance(cell, Interval) and not math.isnan(cell.lower):
         return f"{_digits(cell.value)} [{_digits(cell.lower)}, {_digits(cell.upper)}]"
-    if isinstance(cell, Estimate):
-        return _digits(cell.value) + ("" if math.isnan(cell.stderr) else f" ± {_digits(cell.stderr)}")
-    return _digits(cell) if isinstance(cell, float) else str(cell)
+    if isinstance(cell, Estimate) and not math.isnan(cell.stderr):
+        return f"{_digits(cell.value)} ± {_digits(cell.stderr)}"
+    value = cell[0] if isinstance(cell, (Estimate, Interval)) else cell
+    return _digits(value) if isinstance(value, float) else str(value)
 
 
 def _digits(value: float) -> str:

@@ -111,6 +111,25 @@ def test_texts_taken_out_count_as_wrong_guesses(coin_task) -> None:
     assert few.correct - many.correct > 30
 
 
+@pytest.mark.parametrize("side", ["highest", "lowest"])
+def test_so_do_the_texts_that_were_cut_from_the_larger_side_whichever_that_was(make_task, side: str) -> None:
+    """1000 coins, of which 150 more fell on one side: E wants some 60 more of that side than have a score.
+
+    At one end of the ranking all 84 guesses are right, at the other some two in three. Which side was cut is not known;
+    if it is the side that would spoil the good end, only 24 of its guesses are sure.
+    """
+    labels = np.tile([1, 0], 425)
+    rng = np.random.default_rng(0)
+    good = (labels == (1 if side == "highest" else 0)) & (rng.random(850) < 0.5)
+    scores = np.where(good, 2, 0) + rng.random(850)
+    counts = dict.fromkeys(("empty", "duplicates", "both_sides", "shots"), 0)
+    counts |= {"unbalanced": 150, "members": 425, "nonmembers": 425}
+    task = make_task(labels, scores if side == "highest" else -scores, independent_coins=True, counts=counts)
+    found = epsilon(task)
+    assert found.guesses == 168
+    assert found.correct == pytest.approx(24 + 84 * 2 / 3, abs=12)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -143,6 +162,8 @@ def test_texts_that_share_a_coin_or_were_left_out_get_no_epsilon(make_task, coin
 
 def test_several_attacks_share_the_error_so_that_the_largest_bound_holds(coin_task, make_run) -> None:
     tasks = [coin_task(np.random.default_rng(6), 1000, response(1.0), attack=name) for name in ("loss", "zlib")]
-    found = epsilons(make_run("S", *tasks))
-    assert [one.confidence for one in found] == pytest.approx([0.975, 0.975])
+    recall = coin_task(np.random.default_rng(6), 1000, response(1.0), attack="recall")
+    found = epsilons(make_run("S", *tasks, recall))
+    assert [one.confidence for one in found[:2]] == pytest.approx([0.975, 0.975])
+    assert math.isnan(found[2].value)
     assert found[0].value == epsilon(tasks[0], 0.975).value < epsilon(tasks[0]).value
