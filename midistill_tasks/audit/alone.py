@@ -1,0 +1,52 @@
+"""What can be said of one model without a teacher beside it."""
+
+from __future__ import annotations
+
+from scipy.stats import norm
+
+from midistill_tasks.audit.entries import Entry
+from midistill_tasks.audit.findings import Findings
+from midistill_tasks.audit.results import Run
+from midistill_tasks.audit.verdict import Interval
+
+
+def strongest_interval(run: Run, split: str) -> tuple[str, Interval]:
+    """The attack of the largest |AUROC − 0.5| and its AUROC, at 1 − 0.05/A for A attacks (Bonferroni: it is chosen)."""
+    areas = {attack: task.measured["auroc"] for attack, task in run.on(split).items()}
+    attack = max(areas, key=lambda name: abs(areas[name].value - 0.5))
+    value, stderr = areas[attack]
+    half = float(norm.isf(0.025 / len(areas))) * stderr
+    return attack, Interval(value, value - half, value + half)
+
+
+def sentence(findings: Findings, entry: Entry) -> tuple[str, str]:
+    """A word (leaks, no leak found, undecided) and a sentence with its figures and its uncertainty.
+
+    Of an arm of several students it speaks of each, and the word is that of the most.
+    """
+    found = [strongest_interval(run, findings.split) for run in entry.runs]
+    words = [_word(findings, area) for _, area in found]
+    word = max(dict.fromkeys(words), key=words.count)
+    attack, area = found[0]
+    counted = f" ({words.count(word)} of {len(words)} students; the first:" if len(words) > 1 else " ("
+    figures = (
+        f"the strongest attack is {attack}{counted} AUROC {area.value:.3f}, 95 % interval {area.lower:.3f} to "
+        f"{area.upper:.3f} for other texts and the choice among {len(entry.runs[0].on(findings.split))} attacks)"
+    ).replace("( ", "(")
+    return word, f"{_ANSWERS[word].format(entry.name)}: {figures}."
+
+
+_ANSWERS = {
+    "leaks": "Members of {} can be told from non-members",
+    "no leak found": "These attacks do not tell members of {} from non-members beyond chance",
+    "undecided": (
+        "Undecided for {}: a classifier that sees only words, and no model, tells members from non-members as well as "
+        "any attack, so this split cannot say what the model remembers"
+    ),
+}
+
+
+def _word(findings: Findings, area: Interval) -> str:
+    if findings.blind_wins(area.value):
+        return "undecided"
+    return "leaks" if area.lower > 0.5 or area.upper < 0.5 else "no leak found"

@@ -1,0 +1,135 @@
+"""Which runs a report shows, and in which roles: a teacher, and arms of students that differ by their seed only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from midistill_tasks.audit.results import Run, Task, read_run, read_runs
+from midistill_tasks.errors import InputError, nearest
+
+MANIFEST = "study.json"
+"""Written by `midistill study` into its folder: where each model's results are, and what they are to each other."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the page, or an arm of students."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def tasks(self, split: str, attack: str) -> list[Task]:
+        """One a run; empty where one of the runs lacks the attack."""
+        found = [run.on(split).get(attack) for run in self.runs]
+        return [task for task in found if task is not None] if None not in found else []
+
+
+@dataclass(frozen=True)
+class Group:
+    """All that a report shows.
+
+    Attributes:
+        teacher: None where the models stand side by side.
+        arms: the others, in order.
+        controls: arm → the arm that it is to be read against.
+        failed: what a study could not do, in words.
+    """
+
+    teacher: Entry | None
+    arms: tuple[Entry, ...]
+    controls: Mapping[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The teacher first."""
+        return [*([self.teacher] if self.teacher else []), *self.arms]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Of all entries."""
+        return [run for entry in self.entries for run in entry.runs]
+
+    @property
+    def splits(self) -> list[str]:
+        """Every split that one of the runs was attacked on."""
+        return list(dict.fromkeys(split for run in self.runs for split in run.splits))
+
+
+def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Group:
+    """The runs under the given places; a study's folder says itself which is the teacher and which are one arm.
+
+    Args:
+        places: folders or files of the harness's results, or one folder of a study. ``NAME=FOLDER`` gives one run a
+            name; runs of one name are students that differ by their seed only.
+        teacher: name, folder or end of the path of the model that the others are compared with.
+
+    Raises:
+        InputError: as `results.read_runs`; also where `teacher` is none of the models or several.
+    """
+    folder = Path(places[0])
+    if len(places) == 1 and (folder / MANIFEST).is_file():
+        return _of_study(folder)
+    arms: dict[str, list[Run]] = {}
+    runs = []
+    for place in map(str, places):
+        name, equals, path = place.partition("=")
+        if equals and not Path(place).exists():
+            arms.setdefault(name, []).append(read_run(path))
+        else:
+            runs += read_runs(place)
+    named = dict(zip(_names(runs), runs, strict=True))
+    chosen = None if teacher is None else _find(teacher, named)
+    others = [Entry(name, (run,)) for name, run in named.items() if name != chosen]
+    both = sorted(named.keys() & arms.keys())
+    if both:
+        raise InputError(f"'{both[0]}' is the name of a model and of an arm ({both[0]}=…): give the arm another name")
+    return Group(
+        None if chosen is None else Entry(chosen, (named[chosen],)),
+        (*others, *(Entry(name, tuple(students)) for name, students in arms.items())),
+    )
+
+
+def _of_study(folder: Path) -> Group:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    arms = {
+        arm: tuple(_named(folder / place, f"{arm}, seed {seed}") for seed, place in places.items())
+        for arm, places in manifest["arms"].items()
+    }
+    return Group(
+        Entry("teacher", (_named(folder / manifest["teacher"], "teacher"),)),
+        tuple(Entry(arm, runs) for arm, runs in arms.items() if runs),
+        manifest["controls"],
+        tuple(manifest["failed"]),
+    )
+
+
+def _named(place: Path, name: str) -> Run:
+    """The run under the name that the page uses; where its model is, `Run.config` says."""
+    return replace(read_run(place), model=name)
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The last part of each model's name where that tells them apart, else the whole, else with its folder."""
+    candidates = (
+        [run.model.rstrip("/").split("/")[-1] for run in runs],
+        [run.model for run in runs],
+        [f"{run.model} ({run.path.parent})" for run in runs],
+    )
+    return next((names for names in candidates if len(set(names)) == len(runs)), [str(run.path) for run in runs])
+
+
+def _find(teacher: str, named: Mapping[str, Run]) -> str:
+    wanted = teacher.rstrip("/")
+    matching = [
+        name
+        for name, run in named.items()
+        if wanted in (name, run.model.rstrip("/"), run.path.parent.name, str(run.path.parent), str(run.path))
+    ]
+    if len(matching) != 1:
+        what = "is none" if not matching else f"is {len(matching)}"
+        raise InputError(f"--teacher {teacher} {what} of the models{nearest(teacher, named)}: {', '.join(named)}")
+    return matching[0]

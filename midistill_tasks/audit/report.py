@@ -1,0 +1,149 @@
+"""The report: one HTML file that stands alone, and the same tables as Markdown and CSV."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from midistill_tasks import __version__
+from midistill_tasks.audit import alone, sections
+from midistill_tasks.audit.compare import Comparison, compare
+from midistill_tasks.audit.entries import Group
+from midistill_tasks.audit.findings import Findings, area, find
+from midistill_tasks.audit.page import Page, Section, Statement
+from midistill_tasks.audit.provenance import provenance
+from midistill_tasks.audit.tables import shown
+from midistill_tasks.metrics.clusters import Z95
+
+HTML = "index.html"
+MARKDOWN = "report.md"
+
+
+def build(group: Group, show_texts: bool = False, utility: str | None = None) -> Page:
+    """Everything the page says.
+
+    Args:
+        group: the models.
+        show_texts: the most exposed texts as they are, not masked.
+        utility: ``task/metric`` for the chart of privacy and utility; by default the first perplexity all runs have.
+
+    Raises:
+        InputError: where the runs cannot be compared, see `compare`, or lack the utility figure.
+    """
+    comparisons: list[Comparison] = []
+    if group.teacher and group.arms:
+        comparisons = compare(group.teacher.runs[0], {entry.name: entry.runs for entry in group.arms})
+    found = [find(group, split, comparisons) for split in group.splits]
+    parts: list[Section] = []
+    for one in found:
+        parts += [sections.overview(one), sections.trade(one, utility), sections.curves(one)]
+        parts += [sections.matrices(one)] if one.comparisons else []
+        parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
+    statements = [statement for one in found for statement in _statements(one)]
+    return Page(
+        title=_title(group),
+        lead=_lead(group, found, statements),
+        statements=tuple(statements),
+        warnings=tuple(_warnings(group, found)),
+        sections=(*parts, provenance(group)),
+    )
+
+
+def _title(group: Group) -> str:
+    if group.teacher and group.arms:
+        return f"Membership audit: {group.teacher.name} and {_count(len(group.arms), 'kind')} of student"
+    return f"Membership audit: {', '.join(entry.name for entry in group.entries[:3])}" + (
+        f" and {len(group.entries) - 3} more" if len(group.entries) > 3 else ""
+    )
+
+
+def _statements(found: Findings) -> list[Statement]:
+    if found.comparisons:
+        return [Statement(one.arm, one.verdict.word, one.verdict.sentence) for one in found.comparisons]
+    return [Statement(entry.name, *alone.sentence(found, entry)) for _, entry in found.entries]
+
+
+def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> str:
+    """The first paragraph: the answers counted, on what they rest, and what they do not say."""
+    texts = "; ".join(
+        f"{one.first.labels.sum()} members and {(~one.first.labels).sum()} non-members of {one.split}, "
+        f"{_count(len(one.attacks), 'attack')}"
+        for one in found
+    )
+    counts = Counter(statement.word for statement in statements)
+    if not (group.teacher and group.arms):
+        said = ", ".join(f"{word}: {count}" for word, count in counts.items())
+        models = "this model was" if len(group.entries) == 1 else "these models were"
+        proof = "An attack that finds nothing is no proof of privacy."
+        return f"Can it be told which texts {models} trained on? {said}. Measured on {texts}. {proof}"
+    said = ", ".join(f"{count} {word}" for word, count in counts.items())
+    kinds = _count(len(statements), "comparison") if len(found) > 1 else _count(len(statements), "kind") + " of student"
+    seeds = {len(entry.runs) for entry in group.arms}
+    reach = (
+        "Each has one seed, which says nothing of others trained in the same way."
+        if seeds == {1}
+        else f"Seeds of each: {', '.join(map(str, sorted(seeds)))}."
+    )
+    return (
+        f"Does a student give away less than its teacher about the texts they were trained on? "
+        f"Of {kinds}: {said}. Measured on {texts}, with 95 % intervals. {reach} "
+        "A weaker model leaks less: read each answer beside the model's perplexity."
+    )
+
+
+def _warnings(group: Group, found: list[Findings]) -> list[str]:
+    warnings = [f"Not in this report: {failure}" for failure in group.failed]
+    for one in found:
+        areas = [
+            area(tasks)
+            for attack in one.attacks
+            for _, entry in one.entries
+            if (tasks := entry.tasks(one.split, attack))
+        ]
+        beaten = sum(one.blind_wins(value) for value in areas)
+        if beaten:
+            warnings.append(
+                f"The blind baseline wins on {one.split}: a classifier that sees only words, and no model, reaches "
+                f"AUROC {one.blind.value:.3f} (± {Z95 * one.blind.stderr:.3f}), at least as good as {beaten} of "
+                f"{len(areas)} results (marked ⚠). They measure how the two sets of texts differ."
+            )
+        if not one.same_texts:
+            warnings.append(
+                f"The models were attacked on different texts of {one.split}: their figures do not compare. "
+                "Evaluate all with the same --limit and --metadata."
+            )
+        warnings += [note[:1].upper() + note[1:] + "." for one_arm in one.comparisons for note in one_arm.notes]
+    skipped = [f"{name} gave no score on {run.model}: {why}" for run in group.runs for name, why in run.skipped.items()]
+    return list(dict.fromkeys([*warnings, *([] if any(one.comparisons for one in found) else skipped)]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def write(page: Page, folder: Path) -> Path:
+    """Writes index.html, report.md and a CSV file a table; returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = Environment(
+        loader=PackageLoader("midistill_tasks.audit"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    html = environment.get_template("report.html.jinja").render(page=page, version=__version__)
+    (folder / HTML).write_text(html, encoding="utf-8")
+    head = [f"# {page.title}", page.lead, *(f"- **{one.about}**: {one.sentence}" for one in page.statements)]
+    head += [f"> {warning}" for warning in page.warnings]
+    body = "\n".join(table.markdown() for table in page.tables)
+    (folder / MARKDOWN).write_text("\n\n".join(map(_markdown_safe, head)) + "\n\n" + body, encoding="utf-8")
+    for table in page.tables:
+        (folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
+    return folder / HTML
+
+
+def _markdown_safe(line: str) -> str:
+    return line.replace("<", "&lt;")
