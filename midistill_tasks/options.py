@@ -35,6 +35,9 @@ class MIAOptions(BaseModel):
     members: str | None = Field(None, description="files: a JSONL, CSV, Parquet or txt file of member texts")
     nonmembers: str | None = Field(None, description="files: the same for non-members")
     column: str = Field("text", description="files: the column that holds the text")
+    independent_coins: bool = Field(
+        False, description="you state that a fair coin of its own made each text a member or not: allows an epsilon"
+    )
     ngram: str = Field("ngram_13_0.8", description="mimir: the n-gram filter of the non-members")
 
 

@@ -308,7 +308,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
                 "attack": self.attack.name,
                 "split": self._split_name,
                 "valid_for": self.valid_for,
-                "independent_coins": bool(self.split and self.split.independent_coins),
+                "independent_coins": self.options.independent_coins or bool(self.split and self.split.independent_coins),
                 "options": self.options.model_dump(),
                 "counts": counts,
                 "unscored_reasons": dict(getattr(self, "_unscored", {})),
