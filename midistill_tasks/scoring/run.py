@@ -62,7 +62,8 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
             by_model[view.reference].append(view)
     for reference in sorted(by_model, key=lambda spec: spec or ""):  # the model under evaluation (None) first
         answers.update(_score_under(lm, reference, by_model[reference]))
-        gc.collect()  # a model may hold cycles, and the reference must be gone before the run goes on
+        if reference is not None:
+            gc.collect()  # a model may hold cycles, and the reference must be gone before the run goes on
     return [answers[view] for view in wanted]
 
 

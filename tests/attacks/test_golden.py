@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
+
+from midistill_tasks.attacks import ATTACKS
 
 NAMES = {"min_k": "mink", "min_k_plus_plus": "minkpp"}
 
@@ -43,3 +47,27 @@ def test_smollm2(shared, stories260k, smollm2, scoring):
     reference = json.dumps({"pretrained": str(stories260k), "dtype": "float32"})
 
     check(scoring.attack(scoring.load(**smollm2, batch_size=4), texts, shots, reference), expected)
+
+
+@pytest.mark.slow
+def test_smollm2_through_the_command_line(shared, stories260k, smollm2, tmp_path):
+    """A stock `lm_eval`, to its table and its files."""
+    mia = {
+        "n": 2,
+        "dataset_path": str(shared / "data" / "wikimia" / "wikimia_64.jsonl"),
+        "reference": {"pretrained": str(stories260k), "dtype": "float32"},
+    }
+    model_args = ",".join(f"{key}={value}" for key, value in smollm2.items())
+    command = [sys.executable, "-m", "lm_eval", "--tasks", "mia_wikimia_64", "--model", "hf", "--device", "cpu"]
+    command += ["--model_args", model_args, "--metadata", json.dumps({"mia": mia}), "--batch_size", "4"]
+    command += ["--output_path", str(tmp_path), "--log_samples"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    (written,) = tmp_path.rglob("results_*.json")
+    figures = json.loads(written.read_text())["results"]
+    for attack in ATTACKS:
+        assert 0 <= figures[f"mia_{attack}_wikimia_64"]["auroc,none"] <= 1
+        assert f"mia_{attack}_wikimia_64" in ran.stdout
+        (samples,) = tmp_path.rglob(f"samples_mia_{attack}_wikimia_64_*.jsonl")
+        assert len(samples.read_text().splitlines()) == 4
