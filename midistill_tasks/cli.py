@@ -14,6 +14,7 @@ from midistill_tasks.errors import InputError
 VERBS = {
     "compare": ("midistill_tasks.audit.commands.compare", "a teacher against its students, from the harness's results"),
     "demo": ("midistill_tasks.demo", "train a small model on the spot and attack it: no network, two minutes"),
+    "report": ("midistill_tasks.audit.commands.report", "one page from the results of MIA tasks, for people"),
     "tasks": ("midistill_tasks.listing", "list the MIA tasks by attack and split; 'tasks path' for --include_path"),
 }
 
