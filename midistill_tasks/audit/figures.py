@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from midistill_tasks.audit.curves import Curve
 from midistill_tasks.audit.svg import Canvas, Frame, linear, logarithmic, nice_ticks, percent_decades
+from midistill_tasks.audit.tables import shown
 from midistill_tasks.audit.verdict import Interval
 from midistill_tasks.metrics.clusters import Z95
 from midistill_tasks.metrics.scored import FloatArray
@@ -160,7 +161,7 @@ def _interval(canvas: Canvas, frame: Frame, dot: Dot, y: float) -> None:
     canvas.line([(left, y), (right, y)], f"whisker {css}")
     for single in dot.singles:
         canvas.add('<line x1="{0}" x2="{0}" y1="{1}" y2="{2}" class="single {3}"/>', frame.x(single), y - 3, y + 3, css)
-    tip = f"{dot.model}: {dot.auroc.value:.3f} ({dot.auroc.lower:.3f} to {dot.auroc.upper:.3f})"
+    tip = f"{dot.model}: {shown(dot.auroc)}"
     canvas.dot(frame.x(dot.auroc.value), y, 3.5, f"dot {css}", tip)
 
 

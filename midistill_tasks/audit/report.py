@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -72,13 +72,11 @@ def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> s
         f"{_count(len(one.attacks), 'attack')}"
         for one in found
     )
-    counts = Counter(statement.word for statement in statements)
+    said = _counted(statements)
     if not (group.teacher and group.arms):
-        said = ", ".join(f"{word}: {count}" for word, count in counts.items())
         models = "this model was" if len(group.entries) == 1 else "these models were"
         proof = "An attack that finds nothing is no proof of privacy."
         return f"Can it be told which texts {models} trained on? {said}. Measured on {texts}. {proof}"
-    said = ", ".join(f"{count} {word}" for word, count in counts.items())
     kinds = _count(len(statements), "comparison") if len(found) > 1 else _count(len(statements), "kind") + " of student"
     seeds = {len(entry.runs) for entry in group.arms}
     reach = (
@@ -91,6 +89,16 @@ def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> s
         f"Of {kinds}: {said}. Measured on {texts}, with 95 % intervals. {reach} "
         "A weaker model leaks less: read each answer beside the model's perplexity."
     )
+
+
+def _counted(statements: Sequence[Statement]) -> str:
+    """``2 safer (a, b), 1 undecided (c)``, the names only where they are few."""
+    parts = []
+    for word in ("safer", "not safer", "leaks", "no leak found", "undecided"):
+        names = list(dict.fromkeys(statement.about for statement in statements if statement.word == word))
+        listed = f" ({', '.join(names)})" if len(names) <= 8 else ""
+        parts += [f"{len(names)} {word}{listed}"] if names else []
+    return ", ".join(parts)
 
 
 def _warnings(group: Group, found: list[Findings]) -> list[str]:

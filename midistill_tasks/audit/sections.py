@@ -250,15 +250,16 @@ def trade(found: Findings, utility: str | None) -> Section:
     for position, entry in found.entries:
         for run, point in zip(entry.runs, measured, strict=False):
             cost = Estimate(*with_error(run, point.utility)[2:4])
-            trades.append(figures.Trade(entry.name, position, point.leak, cost, point.on_front))
+            if math.isfinite(point.leak.value) and math.isfinite(cost.value):
+                trades.append(figures.Trade(entry.name, position, point.leak, cost, point.on_front))
             rows.append((entry.name, run.model, point.leak, point.attack, cost, "yes" if point.on_front else "no"))
     columns = ("model", "run", "leak |AUROC − 0.5|", "under", name, "on the front")
     table = Table(f"privacy-utility-{found.split}", f"Leak and {name}", columns, tuple(rows))
     better = "higher" if runs[0].utility[name].higher_is_better else "lower"
     label = f"{name.replace('/', ': ').replace('_', ' ')} ({better} = a better model)"
-    chart = (TRADE_CAPTION, figures.trade_figure(trades, label))
+    charts = ((TRADE_CAPTION, figures.trade_figure(trades, label)),) if trades else ()
     noted = ((table, TRADE_NOTE),)
     few = len(rows) <= figures.COLOURS
     return Section(
-        heading, charts=(chart,), legend=key(found.entries), tables=noted if few else (), folded=() if few else noted
+        heading, charts=charts, legend=key(found.entries), tables=noted if few else (), folded=() if few else noted
     )

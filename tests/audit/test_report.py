@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from midistill_tasks.audit.entries import read_group
+from midistill_tasks.audit.perplexity import with_error
+from midistill_tasks.audit.report import build, write
+from midistill_tasks.audit.results import Utility, read_run
+from midistill_tasks.cli import main
+from midistill_tasks.errors import InputError
+
+EVIL = '<script>document.title="owned"</script> & "quotes" | `ticks`'
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words += data
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, write_output, draw):
+    """A study's folder: a teacher that leaks, two arms with two seeds each, a failed arm, one text with a script."""
+    folder = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(0)
+    labels, base = draw(rng, 240, 0.0)
+
+    def model(name: str, shift: float, perplexity: float) -> str:
+        scores = {a: base + rng.normal(size=240) * 0.2 + shift * labels * k for k, a in ((1, "loss"), (1.2, "mink"))}
+        utility = {"heldout_made": {"word_perplexity": (perplexity, "N/A", False)}}
+        path = write_output(
+            folder / "results" / name, labels, scores, f"models/{name}", utility=utility, text=lambda _: EVIL
+        )
+        return str(path.parent.relative_to(folder))
+
+    arms = {
+        arm: {str(seed): model(f"{arm}{seed}", shift, perplexity + seed) for seed in (0, 1)}
+        for arm, shift, perplexity in (("vanilla", 0.9, 30.0), ("nonorm", 0.1, 50.0))
+    }
+    manifest = {
+        "teacher": model("teacher", 1.5, 20.0),
+        "arms": arms,
+        "controls": {"nonorm": "vanilla"},
+        "failed": ["bottleneck, seed 0: no space left"],
+    }
+    (folder / "study.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(study, tmp_path_factory):
+    return write(build(read_group([study])), tmp_path_factory.mktemp("report"))
+
+
+def test_the_first_paragraph_counts_the_verdicts_and_the_failed_arm_is_named(page):
+    words = Tags(page.read_text()).words
+    assert "Of 2 kinds of student: 1 safer (nonorm), 1 undecided (vanilla)." in words
+    assert "bottleneck, seed 0: no space left" in words
+    assert "A weaker model leaks less" in words
+
+
+def test_every_part_is_there_and_nothing_is_fetched(page):
+    found = Tags(page.read_text())
+    for heading in ("How well each attack works", "Privacy and utility", "more closely", "Which texts", "most exposed"):
+        assert heading in found.words
+    assert found.tags.count("svg") == 3 + 3 + 2  # intervals, trade, ROC; a histogram a model; matrices an arm
+    assert not {"script", "img", "iframe", "object"} & set(found.tags)
+    sources = [value for name, value in found.attributes if name in ("src", "href", "xlink:href")]
+    assert sources == ["data:,"]
+    assert "http" not in page.read_text().replace("http://www.w3.org", "")
+
+
+def test_texts_are_masked_unless_asked_for_and_escaped_when_shown(study, page, tmp_path):
+    assert "owned" not in page.read_text()
+    assert "xxxxxx" in page.read_text()
+    shown = write(build(read_group([study]), show_texts=True), tmp_path)
+    assert "script" not in Tags(shown.read_text()).tags
+    assert "owned" in Tags(shown.read_text()).words
+    assert "<script" not in (tmp_path / "report.md").read_text()
+
+
+def test_csv_rows_are_as_wide_as_their_header(page):
+    files = sorted(page.parent.glob("*.csv"))
+    assert len(files) >= 10
+    for path in files:
+        with path.open(newline="") as lines:
+            widths = {len(row) for row in csv.reader(lines)}
+        assert len(widths) == 1, path.name
+
+
+def test_the_figures_in_the_csv_are_those_of_the_samples(study, page):
+    run = read_run(study / "results" / "teacher")
+    with (page.parent / "figures-made.csv").open(newline="") as lines:
+        row = next(row for row in csv.DictReader(lines) if row["model"] == "teacher" and row["attack"] == "loss")
+    assert float(row["AUROC"]) == pytest.approx(run.tasks["mia_loss_made"].measured["auroc"].value)
+
+
+def test_one_model_alone_gives_a_page(write_output, draw, tmp_path, capsys):
+    labels, scores = draw(np.random.default_rng(1), 200, 2.0)
+    write_output(tmp_path / "results" / "m", labels, {"loss": scores}, "org/some-model")
+    assert main(["report", str(tmp_path / "results"), "--output", str(tmp_path / "out")]) == 0
+    words = Tags((tmp_path / "out" / "index.html").read_text()).words
+    assert "Members of some-model can be told from non-members" in words
+    assert "share no perplexity" in words
+    assert str(tmp_path / "out" / "index.html") in capsys.readouterr().out
+
+
+def test_a_model_that_leaks_nothing_is_said_to_leak_nothing(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(2), 400, 0.0)
+    write_output(tmp_path / "m", labels, {"loss": scores})
+    page = build(read_group([tmp_path]))
+    assert page.statements[0].word == "no leak found"
+
+
+def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(3), 200, 0.5)
+    path = write_output(tmp_path / "m", labels, {"loss": scores})
+    content = json.loads(path.read_text())
+    content["results"]["mia_loss_made"] |= {"blind_auroc,none": 0.99, "blind_auroc_stderr,none": 0.01}
+    path.write_text(json.dumps(content))
+    page = build(read_group([tmp_path]))
+    assert page.statements[0].word == "undecided"
+    assert "at least as good as 1 of 1 results" in page.warnings[0]
+
+
+def test_fifty_models_fit_on_one_page(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 60, 1.0)
+    for number in range(50):
+        write_output(tmp_path / "r" / f"m{number}", labels, {"loss": scores + number}, f"org/m{number}")
+    page = write(build(read_group([tmp_path / "r"], teacher="m7")), tmp_path / "out")
+    words = Tags(page.read_text()).words
+    assert "m7 and 49 kinds of student" in words
+    assert "42 others" in words
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"), [("m9", "is none of the models"), ("m", "is none of the models (did you mean")]
+)
+def test_a_teacher_that_is_not_there_is_refused(write_output, draw, tmp_path, teacher, said):
+    labels, scores = draw(np.random.default_rng(5), 60)
+    for name in ("m1", "m2"):
+        write_output(tmp_path / name, labels, {"loss": scores}, f"org/{name}")
+    with pytest.raises(InputError, match="--teacher") as error:
+        read_group([tmp_path], teacher)
+    assert said in str(error.value)
+
+
+def test_equal_names_make_one_arm(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(6), 100)
+    for name in ("t", "a", "b"):
+        write_output(tmp_path / name, labels, {"loss": scores}, f"org/{name}")
+    group = read_group([tmp_path / "t", f"arm={tmp_path / 'a'}", f"arm={tmp_path / 'b'}"], "t")
+    assert [(entry.name, len(entry.runs)) for entry in group.entries] == [("t", 1), ("arm", 2)]
+
+
+def test_models_on_different_texts_are_refused_beside_a_teacher_and_warned_of_without_one(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(7), 100)
+    write_output(tmp_path / "t", labels, {"loss": scores}, "t")
+    write_output(tmp_path / "s", labels[:80], {"loss": scores[:80]}, "s")
+    with pytest.raises(InputError, match="100 texts and s on 80"):
+        build(read_group([tmp_path], "t"))
+    assert any("different texts" in warning for warning in build(read_group([tmp_path])).warnings)
+
+
+def test_the_error_of_a_perplexity_is_that_of_a_ratio(write_output, draw, tmp_path):
+    """Against the jackknife, leaving out one document at a time in a plain loop."""
+    labels, scores = draw(np.random.default_rng(8), 40)
+    run = read_run(write_output(tmp_path, labels, {"loss": scores}))
+    rng = np.random.default_rng(0)
+    words = rng.integers(20, 60, size=50)
+    likelihood = -words * rng.normal(3.0, 0.2, size=50)
+    rows = [json.dumps({"word_perplexity": [float(a), int(b)]}) for a, b in zip(likelihood, words, strict=True)]
+    (tmp_path / f"samples_ppl_{run.date}.jsonl").write_text("\n".join(rows) + "\n")
+    value = float(np.exp(-likelihood.sum() / words.sum()))
+    found = with_error(run, Utility("ppl", "word_perplexity", value, float("nan"), False))
+    left_out = []
+    for number in range(50):
+        rest = [n for n in range(50) if n != number]
+        left_out.append(float(np.exp(-sum(likelihood[n] for n in rest) / sum(words[n] for n in rest))))
+    jackknife = float(np.sqrt(49 / 50 * sum((one - np.mean(left_out)) ** 2 for one in left_out)))
+    assert found.stderr == pytest.approx(jackknife, rel=0.02)
+
+
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium on this machine: the page is not tested in a real browser")
+    return found
+
+
+def test_a_real_browser_draws_every_figure_and_logs_no_error(page, tmp_path):
+    text = page.read_text()
+    # Asks the browser itself, after layout, for the size of every chart.
+    probe = (
+        "<script>addEventListener('load',()=>{document.title='sizes '+[...document.querySelectorAll('svg')]"
+        ".map(s=>{const b=s.getBoundingClientRect();return Math.round(b.width)+'x'+Math.round(b.height)}).join(' ')"
+        "+' overflow '+(document.documentElement.scrollWidth>innerWidth)})</script></body>"
+    )
+    probed = tmp_path / "probed.html"
+    probed.write_text(text.replace("</body>", probe))
+    names = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "enable-logging=stderr"]
+    names += ["disable-background-networking", "disable-component-update", "disable-sync", "window-size=900,1200"]
+    names += [f"user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [chromium(), *(f"--{name}" for name in names), "--dump-dom", probed.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    title = done.stdout.split("<title>")[1].split("</title>")[0]
+    sizes, overflow = title.removeprefix("sizes ").split(" overflow ")
+    boxes = [tuple(map(int, size.split("x"))) for size in sizes.split()]
+    assert len(boxes) == 8
+    assert all(width > 200 and height > 100 for width, height in boxes)
+    assert overflow == "false"
+    assert "CONSOLE" not in done.stderr
