@@ -7,7 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -203,33 +204,23 @@ def test_weights_that_are_not_in_memory_are_not_cached(tiny, texts, scoring, vie
     assert "weights are offloaded" in caplog.text
 
 
-# ---------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------- several at once, and killed
 
 
-def test_two_processes_write_at_once(tmp_path):
+def test_two_connections_write_at_once(tmp_path):
     """Each opens the new file, writes a hundred results and reads the other's."""
-    program = textwrap.dedent("""
-        import sys, numpy as np
-        from pathlib import Path
-        from midistill_tasks.scoring.cache import StatsCache
-        from midistill_tasks.scoring.huggingface import Job
-        me = int(sys.argv[2])
-        print("ready", flush=True)
-        sys.stdin.readline()
-        cache = StatsCache(Path(sys.argv[1]), "model")
+    start = threading.Barrier(2)
+
+    def write(me):
+        start.wait()
+        cache = StatsCache(tmp_path / "shared.db", "model")
         for number in range(100):
             figures = np.full((3, 4), me + number, dtype=np.float32)
             cache.put(Job((number, 1, 2, 3, 4 + me)), (*figures, np.ones(4, dtype=bool)))
-    """)
-    command = [sys.executable, "-c", program, str(tmp_path / "shared.db")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    writers = [subprocess.Popen([*command, str(me)], **pipes) for me in (0, 1)]
-    for writer in writers:
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+        cache.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (0, 1)))
 
     cache = StatsCache(tmp_path / "shared.db", "model")
     for me in (0, 1):

@@ -64,9 +64,9 @@ def as_rank(lm: Any, rank: int, ranks: Ranks) -> Any:
 
 @pytest.fixture
 def evaluate(tiny, scoring, run_files):
-    def evaluate(prepare=lambda lm: lm, batch_size=4, **flags):
+    def evaluate(prepare=lambda lm: lm, batch_size=4, attacks=tuple(ATTACKS), **flags):
         lm = prepare(scoring.load(tiny("gpt2"), batch_size=batch_size, max_batch_size=8))
-        return run_files(lm, ATTACKS, **flags)
+        return run_files(lm, attacks, **flags)
 
     return evaluate
 
@@ -105,13 +105,10 @@ def test_two_ranks_give_the_figures_of_one(evaluate):
 
 def test_ranks_need_not_agree_on_the_batch_size(evaluate, tmp_path):
     """One that finds all its texts in the cache never asks for a batch size, and the other must not wait for it."""
-    one = evaluate(batch_size="auto", use_cache=str(tmp_path / "cache"), limit=15)  # the first rank's and some more
+    flags = {"batch_size": "auto", "attacks": ("mink", "recall"), "use_cache": str(tmp_path / "cache")}
+    one = evaluate(**flags, limit=15)  # all of the first rank's, and some more
     ranks = Ranks(2)
-    two, _ = ranks.run(
-        lambda rank: evaluate(
-            lambda lm: as_rank(lm, rank, ranks), batch_size="auto", use_cache=str(tmp_path / "cache"), limit=16
-        )
-    )
+    two, _ = ranks.run(lambda rank: evaluate(lambda lm: as_rank(lm, rank, ranks), **flags, limit=16))
 
     for task, expected in by_id(one).items():
         got = by_id(two)[task]
