@@ -8,7 +8,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -159,8 +159,13 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
 
     def _announce(self) -> None:
         counts = ", ".join(f"{name} {count}" for name, count in self.prepared.counts.items() if count)
-        say_once(f"[{self._split_name}] {counts}")
-        say_once(f"[{self._split_name}] labels are valid for {self.valid_for}")
+        for message in (
+            f"[{self._split_name}] {counts}",
+            f"[{self._split_name}] labels are valid for {self.valid_for}",
+        ):
+            if message not in self.prepared.said:
+                self.prepared.said.add(message)
+                logger.info(message)
 
     def _requests(self, doc_id: int, doc: dict[str, Any]) -> Iterator[Instance]:
         shown = self.doc_to_text(doc)
@@ -308,7 +313,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
                 "attack": self.attack.name,
                 "split": self._split_name,
                 "valid_for": self.valid_for,
-                "independent_coins": self.options.independent_coins or bool(self.split and self.split.independent_coins),
+                "independent_coins": self.options.independent_coins
+                or bool(self.split and self.split.independent_coins),
                 "options": self.options.model_dump(),
                 "counts": counts,
                 "unscored_reasons": dict(getattr(self, "_unscored", {})),
@@ -337,12 +343,6 @@ class MIASplit(MIATask):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Never reached; its signature tells `TaskFactory` to hand over the configuration."""
-
-
-@cache
-def say_once(message: str) -> None:
-    """Says something once in a process, on the level of information."""
-    logger.info(message)
 
 
 def _known(what: str, given: Any, known: Mapping[str, Any]) -> str:

@@ -32,6 +32,8 @@ class Prepared:
     ``nonmembers`` are scored."""
     blind: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The blind baseline by a hash of the documents it was computed on: kept here so that all attacks share it."""
+    said: set[str] = field(default_factory=set)
+    """What a run has said of the split, for the same reason."""
 
 
 def prepare(rows: datasets.Dataset, options: MIAOptions, name: str = "the split") -> Prepared:
