@@ -63,6 +63,27 @@ def paper() -> str:
     return NOTE + dump({"group": "mia_paper", "task": members, "metadata": {"version": VERSION}})
 
 
+def heldout(split: Split) -> str:
+    """Perplexity on the split's non-members, a plain task of the harness. Not named mia_…, for it is no attack."""
+    content: dict[str, Any] = {
+        "task": f"heldout_{split.name}",
+        "dataset_kwargs": {"heldout": split.name},
+        "test_split": "test",
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": "text",
+        "num_fewshot": 0,
+        "metric_list": [{"metric": name} for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")],
+        "metadata": {"version": VERSION},
+    }
+    return NOTE + "custom_dataset: !function midistill_tasks.heldout.nonmembers\n" + dump(content)
+
+
+def combined(name: str, *members: str) -> str:
+    """A group of privacy and utility together."""
+    return NOTE + dump({"group": name, "task": list(members), "metadata": {"version": VERSION}})
+
+
 def dump(content: dict[str, Any]) -> str:
     """Plain YAML in the given order."""
     return yaml.safe_dump(content, sort_keys=False, width=1000)
@@ -70,10 +91,15 @@ def dump(content: dict[str, Any]) -> str:
 
 def files() -> dict[str, str]:
     """Path below this folder → content."""
-    made = {"mia_paper.yaml": paper()}
+    made = {
+        "mia_paper.yaml": paper(),
+        "mia_privacy_utility.yaml": combined("mia_privacy_utility", "mia_bios", "heldout_bios"),
+        "leaderboard_privacy.yaml": combined("leaderboard_privacy", "leaderboard", "mia_paper"),
+    }
     for split in SPLITS.values():
         made[f"{split.name}/_{split.name}_template"] = template(split)
         made[f"{split.name}/mia_{split.name}.yaml"] = group(split)
+        made[f"{split.name}/heldout_{split.name}.yaml"] = heldout(split)
         for attack in ATTACKS:
             made[f"{split.name}/mia_{attack}_{split.name}.yaml"] = task(split, attack)
     return made

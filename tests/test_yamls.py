@@ -59,11 +59,12 @@ def test_a_new_attack_is_one_line_in_the_registry(generator, monkeypatch):
 def test_there_is_a_task_for_every_attack_on_every_split_and_a_group_for_every_split(task_manager):
     for split in SPLITS:
         assert f"mia_{split}" in task_manager.all_groups
+        assert f"heldout_{split}" in task_manager.all_subtasks
         for attack in ATTACKS:
             assert f"mia_{attack}_{split}" in task_manager.all_subtasks
     assert "mia_paper" in task_manager.all_groups
     assert task_manager.all_tags == sorted(f"mia_{attack}" for attack in ATTACKS)
-    assert len(task_manager.all_subtasks) == len(ATTACKS) * len(SPLITS)
+    assert len(task_manager.all_subtasks) == (len(ATTACKS) + 1) * len(SPLITS)
 
 
 def test_the_harness_loads_every_template_with_its_own_keys(task_manager):

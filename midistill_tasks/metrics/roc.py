@@ -123,7 +123,7 @@ def tpr_at_fpr_stderr(
     fewer than two clusters.
     """
     value = tpr_at_fpr(labels, scores, bound)
-    member, (values,), codes = _complete(labels, [scores], clusters)
+    member, _, codes = _complete(labels, [scores], clusters)
     if math.isnan(value) or min(_clusters_by_class(member, codes)) < 2:
         return math.nan
     spread = float(np.std(tpr_draws(labels, scores, [bound], clusters, draws, seed), ddof=1))
