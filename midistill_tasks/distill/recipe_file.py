@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,12 +15,13 @@ from midistill_tasks.distill.recipe import Recipe
 from midistill_tasks.errors import InputError, nearest
 
 Key = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with midistill, by name."""
+def shipped_recipes(studies: bool = False) -> dict[str, Path]:
+    """The recipes that come with midistill, by name: of distillations, or of studies (``study-…``)."""
     folder = Path(str(resources.files("midistill_tasks"))) / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem.startswith("study-") == studies}
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -33,7 +34,11 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: with file, line and remedy, for anything that is not a recipe.
     """
-    path = find_recipe(name)
+    return read_yaml(find_recipe(name), Recipe, overrides)
+
+
+def read_yaml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """Reads a file as a `model`; raises as `load_recipe`."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -53,20 +58,20 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         lines[key] = line
     overridden = {_override(given, text) for text in overrides}
     try:
-        return Recipe.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
-        raise InputError(_explain(error.errors()[0], path, lines, overridden)) from None
+        raise InputError(_explain(error.errors()[0], model, path, lines, overridden)) from None
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: BaseModel) -> str:
     """The recipe as YAML with every default written out; reading it gives the same recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def describe_recipe() -> str:
+def describe_recipe(model: type[BaseModel] = Recipe) -> str:
     """Every section, key, default and meaning, for people."""
     parts = []
-    for name, field in Recipe.model_fields.items():
+    for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             parts.append(f"{name}:  # {(section.__doc__ or '').splitlines()[0]}")
@@ -93,7 +98,7 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = shipped_recipes()
+    shipped = shipped_recipes(studies=name.startswith("study-"))
     if name in shipped:
         return shipped[name]
     raise InputError(
@@ -135,14 +140,16 @@ def _override(given: dict[str, Any], text: str) -> Key:
     return (*sections, last)
 
 
-def _explain(error: ErrorDetails, path: Path, lines: dict[Key, int], overridden: set[Key]) -> str:
+def _explain(
+    error: ErrorDetails, model: type[BaseModel], path: Path, lines: dict[Key, int], overridden: set[Key]
+) -> str:
     loc: Key = tuple(error["loc"])
     place = _place(loc, path, lines, overridden)
     name = _dotted(loc)
     if error["type"] == "extra_forbidden":
-        known = _known_keys(loc[:-1])
+        known = _known_keys(loc[:-1], model)
         section = f"'{_dotted(loc[:-1])}'" if loc[:-1] else "a recipe"
-        hint = nearest(str(loc[-1]), known) or _section_of(str(loc[-1]))
+        hint = nearest(str(loc[-1]), known) or _section_of(str(loc[-1]), model)
         return f"{place}: '{name}' is no option{hint}; {section} knows {', '.join(known)}"
     if error["type"] == "missing":
         return f"{place}: '{name}' is missing; add it (see `midistill recipes`)"
@@ -159,9 +166,10 @@ def _place(loc: Key, path: Path, lines: dict[Key, int], overridden: set[Key]) ->
     return f"{path}, line {lines[loc]}" if loc else str(path)
 
 
-def _known_keys(section: Key) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _known_keys(section: Key, model: type[BaseModel]) -> list[str]:
     for name in section:
+        if str(name) not in model.model_fields:  # a name of the user's own, such as an arm of a study
+            continue
         annotation = model.model_fields[str(name)].annotation
         for part in (annotation, *get_args(annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
@@ -169,10 +177,10 @@ def _known_keys(section: Key) -> list[str]:
     return list(model.model_fields)
 
 
-def _section_of(key: str) -> str:
+def _section_of(key: str, model: type[BaseModel]) -> str:
     """Where a key that stands in the wrong section belongs."""
-    for name in Recipe.model_fields:
-        if key in _known_keys((name,)) and _known_keys((name,)) != list(Recipe.model_fields):
+    for name in model.model_fields:
+        if key in _known_keys((name,), model) and _known_keys((name,), model) != list(model.model_fields):
             return f" here (it belongs to '{name}')"
     return ""
 

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name:
         print(find_recipe(args.name).read_text(encoding="utf-8"), end="")
         return 0
-    for name, path in shipped_recipes().items():
+    for name, path in {**shipped_recipes(), **shipped_recipes(studies=True)}.items():
         first = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         print(f"{name:<32} {first}")
     print("\n`midistill recipes NAME > recipe.yaml` is a place to start. Every key, with its default in brackets:\n")
