@@ -14,7 +14,12 @@ from midistill_tasks.errors import InputError
 VERBS = {
     "compare": ("midistill_tasks.audit.commands.compare", "a teacher against its students, from the harness's results"),
     "demo": ("midistill_tasks.demo", "train a small model on the spot and attack it: no network, two minutes"),
+    "distill": ("midistill_tasks.distill.commands.distill", "train a student by a recipe"),
+    "export": ("midistill_tasks.distill.commands.export", "a student as its stock architecture, where that is exact"),
+    "recipes": ("midistill_tasks.distill.commands.recipes", "list the shipped recipes, show one, or explain every key"),
     "report": ("midistill_tasks.audit.commands.report", "one page from the results of MIA tasks, for people"),
+    "select": ("midistill_tasks.distill.commands.select", "find the members that an attack on the teacher finds"),
+    "supervision": ("midistill_tasks.distill.commands.supervision", "what the teacher tells its student about members"),
     "tasks": ("midistill_tasks.listing", "list the MIA tasks by attack and split; 'tasks path' for --include_path"),
 }
 
