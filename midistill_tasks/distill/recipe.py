@@ -29,7 +29,7 @@ class Cache(Section):
     """Keeps the teacher's top-k logits on disk, for any number of students."""
 
     folder: str = Field(description="where the caches are kept, one sub-folder a teacher, data set and temperature")
-    k: int = Field(128, ge=1, description="logits kept a token; the vocabulary's size keeps all")
+    k: int = Field(128, ge=1, description="logits kept a token; at T 2 the tail is large: 128 of 49k miss 60 % of D")
 
 
 class Teacher(Section):

@@ -1,4 +1,9 @@
-"""The teacher's top-k logits on disk: written once, read by any number of students, with no teacher in memory."""
+"""The teacher's top-k logits on disk: written once, read by any number of students, with no teacher in memory.
+
+What a small k costs, by tests/benchmarks/cache_size.py with SmolLM2-135M (vocabulary 49k): k 8, 32, 128, 1024 take 72,
+264, 1032, 8200 bytes a token, and the divergence over the k tokens and one bucket for the rest falls short of the whole
+one by 34, 21, 13, 4 % at T = 1, but by 75, 68, 62, 45 % at T = 2, where much of the probability lies in the tail.
+"""
 
 from __future__ import annotations
 
