@@ -12,6 +12,8 @@ from transformers import Trainer, TrainerCallback
 from midistill_tasks.distill.statistics import token_statistics
 from midistill_tasks.metrics import METRICS, Scored
 
+LARGEST_LOSS = 700.0
+"""Beyond it exp overflows: a red-listed token came."""
 FIGURES = ("heldout_perplexity", "loss_auroc", "loss_member_acc")
 
 
@@ -32,7 +34,7 @@ class Sample:
         tokens = sum(map(len, held_out))
         loss = -sum(float(logprob.sum()) for logprob in held_out) / tokens
         return {
-            "heldout_perplexity": math.exp(min(loss, 700.0)),
+            "heldout_perplexity": math.exp(loss) if loss < LARGEST_LOSS else math.inf,
             "loss_auroc": METRICS["auroc"].value(scored),
             "loss_member_acc": METRICS["member_acc"].value(scored),
         }

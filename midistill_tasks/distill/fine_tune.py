@@ -64,7 +64,7 @@ def _is_there(folder: Path, made: dict[str, Any]) -> bool:
 def _untrained(recipe: Recipe, texts: Texts) -> tuple[Any, PreTrainedTokenizerBase]:
     teacher = recipe.teacher
     if teacher.config is None:
-        tokenizer = load_tokenizer(teacher.model or "", "teacher.model")
+        tokenizer = load_tokenizer(teacher.model or "", "teacher.model", teacher.revision)
         kwargs = {"dtype": torch.float32, "revision": teacher.revision}
         model = from_pretrained(AutoModelForCausalLM, teacher.model, "teacher.model", **kwargs)
     else:

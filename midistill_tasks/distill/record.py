@@ -9,9 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from midistill_tasks.distill.atomic import write_atomically
 from midistill_tasks.distill.callback import LeakageCallback
 from midistill_tasks.distill.recipe import Recipe
-from midistill_tasks.distill.run_folder import RECORD, write_atomically
+from midistill_tasks.distill.run_folder import RECORD
 
 PACKAGES = ("midistill", "torch", "transformers", "accelerate", "tokenizers", "datasets", "safetensors", "peft")
 
@@ -44,7 +45,7 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Writes ``midistill.json``, whose presence says that the run is finished."""
-        write_atomically(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
+        write_atomically(folder / RECORD, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
 def make_record(

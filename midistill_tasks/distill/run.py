@@ -85,6 +85,8 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
         materials.teacher = None
     checkpoint = _checkpoint(recipe, resume)
     trainer = DistillationTrainer(student, materials.teacher, recipe, materials.dataset, len(materials.tokenizer))
+    if processes().is_main_process:
+        logger.info("texts: %s", ", ".join(f"{name} {number}" for name, number in materials.counts.items()))
     leakage = _leakage(trainer, materials, recipe)
     _warn_of_warmup(trainer, recipe)
     with disk_errors_explained(Path(recipe.output)):
@@ -104,12 +106,7 @@ def gather(recipe: Recipe) -> Materials:
         everyone = load_texts(recipe.data.model_copy(update={"n": None}))
         name = str(fine_tuned_teacher(recipe, everyone))
     tokenizer = _tokenizer(recipe, name)
-    if recipe.data.distil_on:
-        pool = read_texts(recipe.data.distil_on, recipe.data.column)
-        kept = set(range(len(pool)))
-    else:
-        pool = texts.members
-        kept = set(kept_members(pool, recipe.interventions, recipe.seed))
+    pool, kept = _pool(recipe, texts)
     theirs = student_tokenizer(recipe.student)
     if theirs is not None:
         check_same_tokenizer(tokenizer, theirs, pool)
@@ -144,9 +141,17 @@ def gather(recipe: Recipe) -> Materials:
     )
 
 
+def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int]]:
+    """The texts that could be trained on, and the positions of those that are."""
+    if recipe.data.distil_on:
+        others = read_texts(recipe.data.distil_on, recipe.data.column)
+        return others, set(range(len(others)))
+    return texts.members, set(kept_members(texts.members, recipe.interventions, recipe.seed))
+
+
 def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
     if teacher:
-        return load_tokenizer(teacher, "teacher.model")
+        return load_tokenizer(teacher, "teacher.model", recipe.teacher.revision)
     tokenizer = student_tokenizer(recipe.student)
     if tokenizer is None:
         raise InputError("student: without teacher.model the tokenizer must come with it: give student.checkpoint")

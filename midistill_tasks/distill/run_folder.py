@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 
+from midistill_tasks.distill.atomic import write_atomically
 from midistill_tasks.distill.recipe import Recipe
 from midistill_tasks.distill.recipe_file import dump_recipe
 from midistill_tasks.errors import InputError
@@ -39,7 +39,7 @@ def open_run(recipe: Recipe, resume: bool) -> Path | None:
     if (folder / RECIPE).is_file():
         return _last_whole_checkpoint(folder / CHECKPOINTS)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / RECIPE, dump_recipe(recipe))
+    write_atomically(folder / RECIPE, dump_recipe(recipe).encode())
     return None
 
 
@@ -122,14 +122,7 @@ class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
             torch.distributed.barrier()
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (checkpoint / WHOLE).write_text(json.dumps(_sizes(checkpoint)) + "\n", encoding="utf-8")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Under another name first, so that a killed run never leaves half a file under this one."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+            write_atomically(checkpoint / WHOLE, (json.dumps(_sizes(checkpoint)) + "\n").encode())
 
 
 @contextmanager

@@ -8,7 +8,6 @@ one by 34, 21, 13, 4 % at T = 1, but by 75, 68, 62, 45 % at T = 2, where much of
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -23,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from midistill_tasks.distill.atomic import write_atomically
 from midistill_tasks.distill.data import fingerprint, pad
 from midistill_tasks.errors import InputError
 
@@ -138,13 +138,13 @@ def write_cache(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if rank == 0:
-            _write_atomically(folder / "key.json", (json.dumps(asdict(key), indent=2) + "\n").encode())
+            write_atomically(folder / "key.json", (json.dumps(asdict(key), indent=2) + "\n").encode())
         numbers = range(rank, _shard_count(len(rows), key), ranks)
         todo = [number for number in numbers if not _is_whole(_shard_path(folder, number))]
         for number in tqdm(todo, desc="teacher cache", unit="shard", disable=rank != 0 or not todo):
             first = number * texts_per_shard(key)
             shard = rows[first : first + texts_per_shard(key)]
-            _write_atomically(_shard_path(folder, number), save(_figures(teacher, shard, key, batch_size)))
+            write_atomically(_shard_path(folder, number), save(_figures(teacher, shard, key, batch_size)))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{folder}: the teacher's cache cannot be written ({error}); it needs"
@@ -206,13 +206,3 @@ def _is_whole(path: Path) -> bool:
             return True
     except (OSError, SafetensorError):
         return False
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Under another name first, so that a killed run never leaves half a file under this one."""
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

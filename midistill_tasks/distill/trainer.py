@@ -45,7 +45,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.divergence = make_divergence(loss.divergence, loss.beta, loss.skew)
         self.short_way = head_is_last(student.train())
         self.teacher_short_way = teacher is not None and head_is_last(teacher)
-        self.guard = DivergenceGuard(loss, student.get_output_embeddings().out_features, recipe.interventions.nonorm)
+        self.guard = DivergenceGuard(loss, student.config.vocab_size, recipe.interventions.nonorm)
         self.terms: list[Tensor] = []
         self.terms_since = 0
         self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)

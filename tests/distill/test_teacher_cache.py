@@ -121,7 +121,7 @@ def test_a_full_disk_says_what_is_needed_and_keeps_what_is_there(tmp_path, teach
             raise OSError(28, "No space left on device")
         os.rename(source, target)
 
-    monkeypatch.setattr(teacher_cache.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match=r"cannot be written .*No space left.*MB in all"):
         write_cache(tmp_path, KEY, teacher, rows)
     folder = tmp_path / KEY.name
