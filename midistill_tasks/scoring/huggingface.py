@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from midistill_tasks.scoring.prefix import KeysValues, shared_prefix
+from midistill_tasks.scoring.prefix import KeysValues, UnsupportedAttentionError, shared_prefix
 from midistill_tasks.scoring.statistics import Statistics, from_head, from_logits
 from midistill_tasks.views import TokenStats, Unscored
 
@@ -78,9 +78,12 @@ class HFScorer:
 
     def _score_group(self, jobs: list[Job], done: Callable[[Job, Result], None]) -> None:
         with torch.inference_mode(), self._autocast():
-            way = _after(self, jobs) if jobs[0].prefix else _plain
+            way: Way | None = None if jobs[0].prefix else _plain
             for batch in self._batches(jobs):
-                stats = way(self, batch)
+                if way is None:
+                    way, stats = _after(self, batch)
+                else:
+                    stats = way(self, batch)
                 for job, result in zip(batch, _per_job(stats, batch), strict=True):
                     done(job, result)
 
@@ -245,32 +248,42 @@ class _Expanded(_Prefix):
         return self.statistics(scorer, jobs, ids, hidden)
 
 
-def _after(scorer: HFScorer, jobs: Sequence[Job]) -> Way:
-    """The fastest way of scoring after a prefix that, with another text in the batch, agrees on the longest one."""
+def _after(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
+    """The fastest way of scoring after a prefix, and what it gives for these jobs, the first batch.
+
+    A way is taken if it agrees, in that company, with the plain way on the longest text, which comes first.
+    """
     longest, prefix = jobs[0], jobs[0].prefix
-    whole = scorer.pad([prefix + longest.ids])
-    if not scorer.short_way_holds(whole):
-        return _concatenated
+    allowed = 2e-4 if scorer.model.dtype == torch.float32 else 2e-2
     try:
-        output = scorer.hidden(whole, use_cache=True)
-        states = output.last_hidden_state[0, len(prefix) - 1 + longest.first : -1]
-        truth = scorer.statistics(states, whole[0, len(prefix) + longest.first :]).logprob
-        cache = _cut(output.past_key_values, len(prefix))
-        if cache is None:
-            cache = scorer.hidden(whole[:, : len(prefix)], use_cache=True).past_key_values
+        read, truth = _read(scorer, longest)
     except Exception as error:  # recurrent models and foreign code keep their state in other ways
         logger.debug("no key-value cache to share: %r", error)
-        return _concatenated
-    allowed = 2e-4 if scorer.model.dtype == torch.float32 else 2e-2
+        return _concatenated, _concatenated(scorer, jobs)
     for kind in (_Shared, _Expanded):
-        way = kind(len(prefix), cache, output.last_hidden_state[:, len(prefix) - 1])
+        way = kind(len(prefix), *read)
         try:
-            found = way(scorer, list(jobs[:2])).logprob[: longest.scored]
-            if bool((found - truth).abs().mean() <= allowed):
-                return way
+            stats = way(scorer, jobs)
+            if bool((stats.logprob[: longest.scored] - truth).abs().mean() <= allowed):
+                return way, stats
         except Exception as error:  # private ops: any failure means the plainer way
             logger.debug("%s is not possible here: %r", kind.__name__, error)
-    return _concatenated
+    return _concatenated, _concatenated(scorer, jobs)
+
+
+def _read(scorer: HFScorer, job: Job) -> tuple[tuple[Any, Tensor], Tensor]:
+    """The key-value cache and last hidden state of a job's prefix, and logprobs of its tokens, by one plain forward."""
+    length = len(job.prefix)
+    whole = scorer.pad([job.prefix + job.ids])
+    if not scorer.short_way_holds(whole):
+        raise UnsupportedAttentionError("the model changes its logits after the head")
+    output = scorer.hidden(whole, use_cache=True)
+    states = output.last_hidden_state[0, length - 1 + job.first : -1]
+    truth = scorer.statistics(states, whole[0, length + job.first :]).logprob
+    cache = _cut(output.past_key_values, length)
+    if cache is None:
+        cache = scorer.hidden(whole[:, :length], use_cache=True).past_key_values
+    return (cache, output.last_hidden_state[:, length - 1]), truth
 
 
 def _cut(cache: Any, length: int) -> Any | None:

@@ -46,8 +46,8 @@ class Size:
     texts: int = 8
     length: int = 128
     memory_length: int = 512
-    rounds: int = 9
-    trl_rounds: int = 5
+    rounds: int = 7
+    trl_rounds: int = 3
     trl_steps: int = 4
 
     def model(self, layers: int) -> Any:

@@ -42,10 +42,9 @@ def test_six_tasks_cost_what_their_views_cost(tiny, scoring, run_files, referenc
         run_files(lm, attacks)
 
     assert reads[6] == reads[3]
-    # 30 texts, plain and after the shots, in batches of 4; besides: the check of the head (2), the prefix with the
-    # longest text, and the choice of the way (one batch of 2).
-    assert len(reads[6]) == 8 + 2 + 8 + 2
-    assert sum(rows for rows, _ in reads[6]) == 30 + 2 + 30 + 3
+    # 30 texts, plain and after the shots, in batches of 4; besides: the check of the head (2) and the prefix (1).
+    assert len(reads[6]) == 8 + 2 + 8 + 1
+    assert sum(rows for rows, _ in reads[6]) == 30 + 2 + 30 + 1
     for _, read in references:
         assert len(read) == 8 + 2
     assert len(references) == 2
