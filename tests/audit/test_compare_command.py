@@ -92,12 +92,15 @@ def test_an_epsilon_is_shown_where_coins_decided(tmp_path: Path, write_output, c
 
 
 def test_cells_of_a_table() -> None:
-    rows = ((Estimate(0.5, 0.01), Interval(1.0, math.nan, 2.0), math.nan, "a|b"), (Estimate(0.1, math.nan), *[0.0] * 3))
+    rows = (
+        (Estimate(0.5, 0.01), Interval(1.0, 0.5, 2.0), math.nan, "a|b"),
+        (Estimate(0.1, math.nan), Interval(1.0, math.nan, math.nan), 0.0, 0.0),
+    )
     table = Table("name", "Title", ("x", "y", "p", "text"), rows)
     assert table.markdown().splitlines()[4:6] == [
-        "| 0.500 ± 0.010 | 1.000 [–, 2.000] | – | a\\|b |",
-        "| 0.100 | 0.000 | 0.000 | 0.000 |",
+        "| 0.500 ± 0.010 | 1.000 [0.500, 2.000] | – | a\\|b |",
+        "| 0.100 | 1.000 | 0.000 | 0.000 |",
     ]
     read = list(csv.reader(io.StringIO(table.csv())))
     assert read[0] == ["x", "x_stderr", "y", "y_lower", "y_upper", "p", "text"]
-    assert read[1] == ["0.5", "0.01", "1.0", "", "2.0", "", "a|b"]
+    assert read[1] == ["0.5", "0.01", "1.0", "0.5", "2.0", "", "a|b"]

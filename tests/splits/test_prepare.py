@@ -25,7 +25,8 @@ def many(members: int, nonmembers: int) -> datasets.Dataset:
 def test_every_row_is_scored_or_counted() -> None:
     members = ["a", "a", "both", "  \n", "b", "c", "d", "e"]
     nonmembers = ["s1", "", "both", "both", "s2", "x", "y", "x"]
-    docs, shots, counts = prepare(rows(members, nonmembers), MIAOptions())
+    prepared = prepare(rows(members, nonmembers), MIAOptions())
+    docs, shots, counts = prepared.docs, prepared.shots, prepared.counts
     assert shots == ("s1", "s2")
     assert counts == {
         "empty": 2,
@@ -54,13 +55,14 @@ def test_any_first_documents_are_balanced_and_in_the_splits_order() -> None:
 
 def test_shots_are_the_first_non_members_whatever_is_drawn_and_never_scored() -> None:
     for options in (MIAOptions(shots=3), MIAOptions(shots=3, n=5, seed=9)):
-        docs, shots, _ = prepare(many(30, 30), options)
+        prepared = prepare(many(30, 30), options)
+        docs, shots = prepared.docs, prepared.shots
         assert shots == ("non-member 0", "non-member 1", "non-member 2")
         assert not set(shots) & set(docs["text"])
 
 
 def test_shots_are_taken_after_cleaning() -> None:
-    _, shots, _ = prepare(rows(["m", "both", "m2"], ["", "both", "s", "s", "x", "y"]), MIAOptions(shots=1))
+    shots = prepare(rows(["m", "both", "m2"], ["", "both", "s", "s", "x", "y"]), MIAOptions(shots=1)).shots
     assert shots == ("s",)
 
 
