@@ -68,3 +68,15 @@ def test_equal_texts_of_two_tasks_cost_one_forward(tiny, texts, scoring, views):
 
     assert [rows for rows, _ in read] == [1, 1, 8]
     assert answers[:8] == answers[8:16] == answers[16:]
+
+
+def test_the_order_of_tasks_changes_nothing(tiny, scoring, run_files):
+    lm = scoring.load(tiny("gpt2"), batch_size=4)
+    there = run_files(lm, list(ATTACKS), log_samples=False)["results"]
+    back = run_files(lm, list(ATTACKS)[::-1], log_samples=False)["results"]
+
+    assert there.keys() == back.keys()
+    for task, row in there.items():
+        assert {name: value for name, value in row.items() if value == value} == {
+            name: value for name, value in back[task].items() if value == value
+        }
