@@ -20,6 +20,7 @@ VERBS = {
     "report": ("midistill_tasks.audit.commands.report", "one page from the results of MIA tasks, for people"),
     "select": ("midistill_tasks.distill.commands.select", "find the members that an attack on the teacher finds"),
     "supervision": ("midistill_tasks.distill.commands.supervision", "what the teacher tells its student about members"),
+    "study": ("midistill_tasks.audit.commands.study", "teacher, students, attacks and report by one recipe"),
     "tasks": ("midistill_tasks.listing", "list the MIA tasks by attack and split; 'tasks path' for --include_path"),
 }
 

@@ -1,0 +1,140 @@
+"""A study from recipe to page; run again it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from midistill_tasks.audit.entries import MANIFEST, read_group
+from midistill_tasks.audit.report import build, write
+from midistill_tasks.audit.study_recipe import Study
+from midistill_tasks.audit.study_steps import TEACHER, Step, results_folder, steps
+from midistill_tasks.distill.atomic import write_atomically
+from midistill_tasks.distill.processes import processes
+from midistill_tasks.distill.recipe_file import dump_recipe, find_recipe, read_yaml
+from midistill_tasks.errors import InputError, nearest
+
+logger = logging.getLogger(__name__)
+
+STUDY = "study.yaml"
+GROWS = ("arms", "models", "controls", "seeds")
+"""What may be added to a study that has begun; a student that is there is never overwritten."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that came to its end.
+
+    Attributes:
+        page: the report; None where one part was asked for.
+        lead: the report's first paragraph.
+        failed: part → why it has no result.
+    """
+
+    page: Path | None
+    lead: str
+    failed: Mapping[str, str]
+
+
+def load_study(name: str, overrides: list[str]) -> Study:
+    """Reads a study from a YAML file or by its shipped name; raises as `recipe_file.load_recipe`."""
+    return read_yaml(find_recipe(name), Study, overrides)
+
+
+def run_study(study: Study, only: str | None = None, show_texts: bool = False) -> Outcome:
+    """Does what is not done yet, then writes the report.
+
+    Args:
+        study: what to do.
+        only: `TEACHER` (all that comes before the students) or ``ARM/SEED``: this part alone, without the report.
+        show_texts: as for the report.
+
+    Raises:
+        InputError: for a folder that holds another study, an unknown part, a part whose teacher is not there yet, or
+            a teacher that fails. A student that fails stops nobody else.
+    """
+    _open(study)
+    planned = steps(study)
+    chosen = planned if only is None else _part(planned, only)
+    failed: dict[str, str] = {}
+    for number, step in enumerate(chosen, 1):
+        if step.done or step.part in failed:
+            continue
+        logger.info("[%d/%d] %s: %s", number, len(chosen), step.part, step.what)
+        reason = _try(step)
+        if reason:
+            failed[step.part] = reason
+    if only is not None or not processes().is_main_process:
+        return Outcome(None, "", failed)
+    root = Path(study.output)
+    write_atomically(root / MANIFEST, (json.dumps(_manifest(study, failed), indent=2) + "\n").encode())
+    page = build(read_group([root]), show_texts)
+    return Outcome(write(page, root / "report"), page.lead, failed)
+
+
+def _open(study: Study) -> None:
+    """Makes the folder, or finds the same study there."""
+    path = Path(study.output) / STUDY
+    if path.is_file():
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+        ours = study.model_dump(mode="json")
+        differing = [name for name in ours if ours[name] != earlier.get(name) and name not in GROWS]
+        if differing:
+            raise InputError(
+                f"output: {study.output} holds a study with another {' and another '.join(differing)}: give another "
+                "output, or remove that folder"
+            )
+    elif path.parent.exists() and any(path.parent.iterdir()):
+        raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
+    if processes().is_main_process:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, dump_recipe(study).encode())
+    processes().wait_for_everyone()
+
+
+def _part(planned: list[Step], only: str) -> list[Step]:
+    chosen = [step for step in planned if step.part == only]
+    if not chosen:
+        parts = list(dict.fromkeys(step.part for step in planned))
+        raise InputError(f"--only {only}: there is no such part{nearest(only, parts)}; parts: {', '.join(parts)}")
+    missing = [step for step in planned if step.part == TEACHER and not step.done]
+    if only != TEACHER and missing:
+        raise InputError(f"--only {only}: the teacher is not ready ({missing[0].what}): run --only {TEACHER} first")
+    return chosen
+
+
+def _try(step: Step) -> str:
+    """Does a step; why a student's failed, or "". Of several processes none can go on without the others."""
+    start = time.monotonic()
+    try:
+        step.work()
+    except Exception as error:
+        if step.part == TEACHER or processes().num_processes > 1:
+            raise
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        logger.warning("%s: %s failed: %s", step.part, step.what, reason, exc_info=not isinstance(error, InputError))
+        return f"{step.what}: {' '.join(reason.split())}"
+    logger.info("%s: %s took %.0f s", step.part, step.what, time.monotonic() - start)
+    return ""
+
+
+def _manifest(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
+    """For the report: where each model's results are, as far as they are there."""
+    parts = {name: ["0"] for name in study.models} | {arm: list(map(str, study.seeds)) for arm in study.arms}
+    arms = {
+        name: {seed: place for seed in seeds if (Path(study.output) / (place := f"results/{name}/{seed}")).exists()}
+        for name, seeds in parts.items()
+    }
+    return {
+        "teacher": str(results_folder(study, TEACHER).relative_to(study.output)),
+        "arms": arms,
+        "controls": study.controls,
+        "failed": [f"{part}, {reason}" for part, reason in failed.items()],
+    }

@@ -1,0 +1,115 @@
+"""What a study will do and about what it costs, before anything is done."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.audit.study_data import study_data
+from midistill_tasks.audit.study_recipe import Study
+from midistill_tasks.audit.study_steps import TEACHER, Step, steps
+from midistill_tasks.distill.data import load_texts
+from midistill_tasks.errors import InputError
+
+START = 8.0
+"""Seconds that a step takes beside its arithmetic: loading, and for a student the check in a fresh process."""
+SHARE = 0.15
+"""Of a matrix product's speed, what small models reach; large ones reach more, so that theirs is an upper limit."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Texts (both sides), tokens of one, parameters of teacher and student; None = not known beforehand."""
+
+    members: int | None
+    texts: int | None
+    tokens: int
+    teacher: int | None
+    student: int | None
+
+
+def plan(study: Study) -> str:
+    """The steps, one a line, with seconds where the sizes are known beforehand, and what is done already."""
+    sizes, speed = _sizes(study), _speed()
+    lines, total, unknown = [], 0.0, 0
+    for step in steps(study):
+        cost = None if step.done else _seconds(study, step, sizes, speed)
+        unknown += cost is None and not step.done
+        total += cost or 0.0
+        said = "done" if step.done else "unknown" if cost is None else f"{cost:.0f} s"
+        lines.append(f"  {step.part:<24} {step.what:<30} {said:>9}")
+    rest = f", and {unknown} steps of unknown cost" if unknown else ""
+    return "\n".join(
+        [
+            f"{study.output}: {len(lines)} steps, then the report",
+            *lines,
+            f"about {total / 60:.0f} min on this machine{rest}: a rough estimate from {SHARE:.0%} of the speed that a "
+            f"matrix product reached here just now ({speed / 1e9:.0f} GFLOP/s), more where others use the machine",
+        ]
+    )
+
+
+def _seconds(study: Study, step: Step, sizes: Sizes, speed: float) -> float | None:
+    """6 operations a parameter and token to train, 2 for a forward (Kaplan et al. 2020, section 2.1)."""
+    if step.what not in ("train", "train on the members", "evaluate"):
+        return 1.0
+    size = sizes.teacher if step.part == TEACHER else sizes.student
+    if size is None or sizes.texts is None or sizes.members is None or sizes.teacher is None:
+        return None
+    if step.what == "evaluate":
+        views = {view for attack in study.evaluate.chosen for view in ATTACKS[attack].views}
+        work = 2.0 * size * sizes.tokens * sizes.texts * (len(views) + 0.5)  # the half: perplexity on one side
+    elif step.part == TEACHER:
+        assert study.teacher.fine_tune is not None  # noqa: S101 (it has this step)
+        work = 6.0 * size * sizes.tokens * sizes.members * study.teacher.fine_tune.epochs
+    else:
+        work = (6.0 * size + 2.0 * sizes.teacher) * sizes.tokens * sizes.members * study.train.epochs
+    return START + work / (SHARE * speed)
+
+
+def _sizes(study: Study) -> Sizes:
+    data = study_data(study)
+    try:
+        texts = load_texts(data)
+        members: int | None = len(texts.members)
+        both: int | None = len(texts.members) + len(texts.nonmembers)
+    except InputError:  # not there yet: documents that are not divided, a split that is not downloaded
+        members = both = None
+    teacher = _parameters(study.teacher.config or study.teacher.model)
+    student = study.student
+    if student is None:
+        size = None
+    elif student.every_nth_layer is not None:
+        size = None if teacher is None else teacher // student.every_nth_layer
+    else:
+        size = _parameters(student.config or student.checkpoint)
+    return Sizes(members, both, data.max_length, teacher, size)
+
+
+def _parameters(model: dict[str, Any] | str | None) -> int | None:
+    """Parameters of a config, hub id or folder, counted without making any; None where it cannot be had."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.for_model(**model) if isinstance(model, dict) else AutoConfig.from_pretrained(model)
+        with torch.device("meta"):
+            return int(AutoModelForCausalLM.from_config(config).num_parameters())
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _speed() -> float:
+    """Operations a second of a matrix product: the best of some tries, since others may use the machine."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    matrix = torch.rand(512, 512, device=device)
+    best = math.inf
+    for _ in range(30):
+        start = time.monotonic()
+        float((matrix @ matrix)[0, 0])
+        best = min(best, time.monotonic() - start)
+    return 2.0 * 512**3 / best
