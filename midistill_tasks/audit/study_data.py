@@ -26,7 +26,7 @@ def study_data(study: Study) -> Data:
     return Data(
         members=str(folder / "members.jsonl"),
         nonmembers=str(folder / "nonmembers.jsonl"),
-        distil_on=str(folder / "train.jsonl") if study.documents.null else None,
+        distil_on=str(folder / "train.jsonl") if study.documents.null_control else None,
         max_length=study.documents.tokens,
     )
 
@@ -50,9 +50,9 @@ def divide(study: Study) -> None:
     assert documents is not None  # noqa: S101 (called where there are documents)
     texts = list(dict.fromkeys(_beginnings(read_texts(documents.path, documents.column), study, documents)))
     coins = random.Random(f"members {documents.seed}")
-    sides: dict[str, list[str]] = {"members": [], "nonmembers": [], **({"train": []} if documents.null else {})}
+    sides: dict[str, list[str]] = {"members": [], "nonmembers": [], **({"train": []} if documents.null_control else {})}
     for text in texts:
-        trained = documents.null and coins.random() < 0.5
+        trained = documents.null_control and coins.random() < 0.5
         member = coins.random() < 0.5
         sides["train" if trained else "members" if member else "nonmembers"].append(text)
     empty = [name for name, side in sides.items() if not side]

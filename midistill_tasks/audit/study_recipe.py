@@ -24,7 +24,7 @@ class Documents(Section):
         128, ge=2, description="of the teacher's tokenizer, kept of a document, cut back to whole words"
     )
     seed: int = Field(0, ge=0, description="of the coins")
-    null: bool = Field(
+    null_control: bool = Field(
         False,
         description="control: half of the documents train teacher and students, and are not judged; the members are "
         "drawn by coins from the other half, which nobody sees, so there is nothing to find",
@@ -114,9 +114,9 @@ class Study(Section):
             raise ValueError("'arms' need 'student', the model to train (see `midistill recipes`)")
         if self.teacher.model is None and self.teacher.fine_tune is None:
             raise ValueError("teacher: a study evaluates its teacher: give 'model', or 'config' with 'fine_tune'")
-        if self.documents and self.documents.null and any(arm.selection for arm in self.arms.values()):
+        if self.documents and self.documents.null_control and any(arm.selection for arm in self.arms.values()):
             raise ValueError(
-                "documents.null: no member was seen, so none is vulnerable: remove the arms that choose texts"
+                "documents.null_control: no member was seen, so none is vulnerable: remove the arms that choose texts"
             )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: give each seed once")
