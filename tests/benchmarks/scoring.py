@@ -9,6 +9,8 @@ over tokens vectorised. Ten minutes on two cores.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import logging
 import os
@@ -141,15 +143,16 @@ def peak_memory(way: str) -> float:
     """MB above the loaded model at the highest, batch 8, texts of 512 tokens; in a process of its own."""
     lm = load(**fetch_smollm2(), batch_size=BATCH)
     words = "The quick brown fox jumps over the lazy dog and runs away from it. " * 60
-    ids = lm.tok_encode(words)[:512]
-    texts = [lm.tokenizer.decode(ids) + " " * index for index in range(BATCH)]
+    texts = [f"Number {index}. {words}" for index in range(BATCH)]  # equal ones would be read once
     lm._max_length = 512
     ask(lm, [ViewRequest("warm up", TEXT)])
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what loading left free would be used again, and not be seen
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from what is held now
     before = resident("VmRSS")
     if way == "bare":
         with torch.inference_mode():
-            lm.model(torch.tensor([ids] * BATCH)).logits  # noqa: B018
+            lm.model(torch.tensor([lm.tok_encode(text)[:512] for text in texts])).logits  # noqa: B018
     else:
         ask(lm, [ViewRequest(text, TEXT) for text in texts])
     return resident("VmHWM") - before
