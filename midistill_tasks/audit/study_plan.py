@@ -13,7 +13,7 @@ from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.audit.study_data import study_data
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, steps
-from midistill_tasks.distill.data import load_texts
+from midistill_tasks.distill.data import load_texts, read_texts
 from midistill_tasks.errors import InputError
 
 START = 8.0
@@ -24,7 +24,7 @@ SHARE = 0.15
 
 @dataclass(frozen=True)
 class Sizes:
-    """Texts (both sides), tokens of one, parameters of teacher and student; None = not known beforehand."""
+    """Texts trained on, texts judged, tokens of one, parameters of teacher and student; None = not known beforehand."""
 
     members: int | None
     texts: int | None
@@ -73,22 +73,27 @@ def _seconds(study: Study, step: Step, sizes: Sizes, speed: float) -> float | No
 
 
 def _sizes(study: Study) -> Sizes:
-    data = study_data(study)
-    try:
-        texts = load_texts(data)
-        members: int | None = len(texts.members)
-        both: int | None = len(texts.members) + len(texts.nonmembers)
-    except InputError:  # not there yet: documents that are not divided, a split that is not downloaded
-        members = both = None
     teacher = _parameters(study.teacher.config or study.teacher.model)
     student = study.student
     if student is None:
-        size = None
+        size = None if study.arms else teacher  # ready-made students are taken to be as large as the teacher at most
     elif student.every_nth_layer is not None:
         size = None if teacher is None else teacher // student.every_nth_layer
     else:
         size = _parameters(student.config or student.checkpoint)
-    return Sizes(members, both, data.max_length, teacher, size)
+    return Sizes(*_counts(study), study_data(study).max_length, teacher, size)
+
+
+def _counts(study: Study) -> tuple[int | None, int | None]:
+    """Texts that are trained on and texts that are judged; None where they are not to be had without a download."""
+    try:
+        if study.documents:
+            half = len(read_texts(study.documents.path, study.documents.column)) // 2
+            return half, half if study.documents.null_control else 2 * half
+        texts = load_texts(study_data(study))
+    except InputError:
+        return None, None
+    return len(texts.members), len(texts.members) + len(texts.nonmembers)
 
 
 def _parameters(model: dict[str, Any] | str | None) -> int | None:
