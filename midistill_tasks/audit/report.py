@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from midistill_tasks import __version__
 from midistill_tasks.audit import alone, sections
 from midistill_tasks.audit.compare import Comparison, compare
+from midistill_tasks.audit.controls import NOTE, controls_table
 from midistill_tasks.audit.entries import Group
 from midistill_tasks.audit.findings import Findings, area, find
 from midistill_tasks.audit.page import Page, Section, Statement
@@ -38,7 +39,12 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
     found = [find(group, split, comparisons) for split in group.splits]
     parts: list[Section] = []
     for one in found:
-        parts += [sections.overview(one), sections.trade(one, utility), sections.curves(one)]
+        controls = controls_table(group, one.split)
+        parts += [sections.overview(one)]
+        parts += (
+            [Section(f"Interventions and their controls: {one.split}", tables=((controls, NOTE),))] if controls else []
+        )
+        parts += [sections.trade(one, utility), sections.curves(one)]
         parts += [sections.matrices(one)] if one.comparisons else []
         parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
     statements = [statement for one in found for statement in _statements(one)]

@@ -43,7 +43,9 @@ def plan(study: Study) -> str:
         total += cost or 0.0
         said = "done" if step.done else "unknown" if cost is None else f"{cost:.0f} s"
         lines.append(f"  {step.part:<24} {step.what:<30} {said:>9}")
-    rest = f", and {unknown} steps of unknown cost" if unknown else ""
+    rest = (
+        f", and {unknown} steps of a cost that is not known before their models and texts are here" if unknown else ""
+    )
     return "\n".join(
         [
             f"{study.output}: {len(lines)} steps, then the report",

@@ -98,6 +98,23 @@ def test_texts_are_masked_unless_asked_for_and_escaped_when_shown(study, page, t
     assert "<script" not in (tmp_path / "report.md").read_text()
 
 
+def test_an_intervention_is_held_against_its_control_seed_by_seed(study, page):
+    with (page.parent / "controls-made.csv").open(newline="") as lines:
+        (row,) = csv.DictReader(lines)
+    leaks = {}
+    for arm in ("vanilla", "nonorm"):
+        for seed in (0, 1):
+            run = read_run(study / "results" / f"{arm}{seed}")
+            areas = [task.measured["auroc"].value for task in run.tasks.values()]
+            leaks[arm, seed] = max(abs(area - 0.5) for area in areas)
+    differences = [leaks["vanilla", seed] - leaks["nonorm", seed] for seed in (0, 1)]
+    assert float(row["reduction of the leak"]) == pytest.approx(np.mean(differences))
+    # t of one degree of freedom at 97.5 %: 12.706
+    half = 12.706 * np.std(differences, ddof=1) / np.sqrt(2)
+    assert float(row["reduction of the leak_lower"]) == pytest.approx(np.mean(differences) - half, abs=1e-4)
+    assert (row["arm"], row["control"], row["seeds"]) == ("nonorm", "vanilla", "2")
+
+
 def test_csv_rows_are_as_wide_as_their_header(page):
     files = sorted(page.parent.glob("*.csv"))
     assert len(files) >= 10
