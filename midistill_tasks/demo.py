@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-logger = logging.getLogger(__name__)
-
-EPOCHS = 14
+EPOCHS = 8
 OTHER_PEOPLE = 7
-"""Seed of a second population, of the same distribution: the control model's texts and the utility task's."""
+"""Seed of a second population of the same distribution: the control model's texts, and the tokenizer's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument(
-        "--output", type=Path, help="keep models, results and samples in this folder (a temporary one otherwise)"
-    )
+    parser.add_argument("--output", type=Path, help="keep the two models in this folder (a temporary one otherwise)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,23 +32,25 @@ def _run(folder: Path) -> int:
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import make_table
 
+    from midistill_tasks.harness import yaml_folder
     from midistill_tasks.splits.bios import biographies, members
 
     start = time.monotonic()
     others = biographies(people=1000, seed=OTHER_PEOPLE)
     trained, control = folder / "trained-on-members", folder / "control"
-    print("1. A small model is trained on the members of mia_bios, synthetic biographies that nobody else has …")
+    print("1. A small model is trained on the members of mia_bios: synthetic biographies …")
     _train(members(), others, trained)
-    print("2. A control is trained in the same way on 524 other people, who are nobody in mia_bios …")
-    _train(others[:524], others, control)
-    print("3. lm_eval runs the attacks and a utility task (perplexity on other people) on both …")
-    manager = TaskManager(metadata={"mia": {"reference": str(control)}})
+    print("2. A control is trained in the same way on other people, who are nobody in mia_bios …")
+    _train(others[: len(others) // 2], others, control)
+    print("3. lm_eval runs the attacks and a utility task (perplexity on the non-members) on both …")
     tables = []
-    for model in (trained, control):
+    for model, options in ((trained, {"reference": str(control)}), (control, {})):
+        # The harness's own 14,000 tasks, which take a while to index, have nothing to do here.
+        manager = TaskManager(include_defaults=False, include_path=str(yaml_folder()), metadata={"mia": options})
         results = simple_evaluate(
             model="hf",
             model_args={"pretrained": str(model), "dtype": "float32"},
-            tasks=["mia_bios", _utility(others[524:])],
+            tasks=["mia_bios", "heldout_bios"],
             batch_size=16,
             device="cpu",
             task_manager=manager,
@@ -65,25 +61,6 @@ def _run(folder: Path) -> int:
     print("AUROC is the chance that a member scores above a non-member: 0.5 is no leak, 1 is a full one.")
     print(f"Took {time.monotonic() - start:.0f} s.")
     return 0
-
-
-def _utility(texts: list[str]) -> dict[str, Any]:
-    """A plain harness task: perplexity on texts that neither model saw."""
-    import datasets
-
-    def data(**_: Any) -> dict[str, datasets.Dataset]:
-        return {"test": datasets.Dataset.from_dict({"text": texts[:200]})}
-
-    return {
-        "task": "bios_perplexity",
-        "custom_dataset": data,
-        "test_split": "test",
-        "output_type": "loglikelihood_rolling",
-        "doc_to_text": "",
-        "doc_to_target": "text",
-        "metric_list": [{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}],
-        "metadata": {"version": 1.0},
-    }
 
 
 def _train(texts: list[str], tokenizer_texts: list[str], folder: Path) -> None:
