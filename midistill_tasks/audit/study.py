@@ -17,7 +17,7 @@ from midistill_tasks.audit.report import build, write
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, results_folder, steps
 from midistill_tasks.distill.atomic import write_atomically
-from midistill_tasks.distill.processes import processes
+from midistill_tasks.distill.processes import from_first, processes
 from midistill_tasks.distill.recipe_file import dump_recipe, find_recipe, read_yaml
 from midistill_tasks.errors import InputError, nearest
 
@@ -63,9 +63,11 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
     _open(study)
     planned = steps(study)
     chosen = planned if only is None else _part(planned, only)
+    # Asked once and by one process: a slower one would find done what it has to take part in.
+    done = from_first([step.done for step in chosen])
     failed: dict[str, str] = {}
     for number, step in enumerate(chosen, 1):
-        if step.done or step.part in failed:
+        if done[number - 1] or step.part in failed:
             continue
         logger.info("[%d/%d] %s: %s", number, len(chosen), step.part, step.what)
         reason = _try(step)

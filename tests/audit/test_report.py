@@ -148,6 +148,18 @@ def test_a_model_that_leaks_nothing_is_said_to_leak_nothing(write_output, draw, 
     assert page.statements[0].word == "no leak found"
 
 
+def test_texts_without_a_score_or_without_words_leave_no_hole(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(9), 200, 1.0)
+    gaps = scores.copy()
+    gaps[::7] = np.nan
+    write_output(tmp_path / "t", labels, {"loss": scores, "mink": gaps}, "t", text=None)
+    write_output(tmp_path / "s", labels, {"loss": gaps, "mink": scores}, "s", text=None)
+    page = write(build(read_group([tmp_path], "t"), show_texts=True), tmp_path / "out")
+    words = Tags(page.read_text()).words
+    assert "(the run kept no texts)" in words
+    assert "nan" not in words
+
+
 def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(3), 200, 0.5)
     path = write_output(tmp_path / "m", labels, {"loss": scores})

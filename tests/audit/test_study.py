@@ -75,7 +75,7 @@ def test_a_finished_step_is_not_run_again(finished, monkeypatch):
     monkeypatch.setattr(driver, "_try", lambda step: tried.append((step.part, step.what)) or "not tried")
     again = run_study(study)
     assert tried == [("broken/0", "train")]
-    assert again.page.read_text().replace("not tried", "") != ""
+    assert again.lead == outcome.lead
     assert before.count("<svg") == again.page.read_text().count("<svg")
 
 
