@@ -167,12 +167,12 @@ class HFScorer:
 Way = Callable[[HFScorer, list[Job]], Statistics]
 
 
-def _positions(jobs: Sequence[Job], ids: Tensor, offset: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def _positions(jobs: Sequence[Job], ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows and columns of the hidden states that predict the scored tokens of padded `ids`, and those tokens."""
     rows = [row for row, job in enumerate(jobs) for _ in range(1, len(job.ids))]
     columns = [column for job in jobs for column in range(1, len(job.ids))]
     row, column = torch.tensor(rows, device=ids.device), torch.tensor(columns, device=ids.device)
-    return row, column + offset - 1, ids[row, column + offset]
+    return row, column - 1, ids[row, column]
 
 
 def _plain(scorer: HFScorer, jobs: list[Job]) -> Statistics:

@@ -7,7 +7,7 @@ import gc
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -96,7 +96,7 @@ def _score_under(lm: Any, reference: str | None, views: list[ViewRequest]) -> di
         if not hasattr(lm.model, "disable_adapter"):
             return _no_figures(views, "reference 'base' is the target without its adapter, and this model has none")
         with lm.model.disable_adapter():
-            return _score(_Base(lm), views, label)
+            return _score(lm, views, label, variant=":base")
     try:
         other = _load_reference(lm, json.loads(reference))
     except Exception as error:  # of any library: the figures of the run's other tasks must not be lost for it
@@ -118,18 +118,8 @@ def _load_reference(lm: Any, spec: dict[str, Any]) -> Any:
     return other
 
 
-class _Base:
-    """A PEFT target with its adapter switched off: the same harness model, another fingerprint."""
-
-    def __init__(self, lm: Any) -> None:
-        self._lm = lm
-        self.adapter_off = True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lm, name)
-
-
-def _score(lm: Any, views: list[ViewRequest], label: str) -> dict[ViewRequest, Answer]:
+def _score(lm: Any, views: list[ViewRequest], label: str, variant: str = "") -> dict[ViewRequest, Answer]:
+    """Answers of one model; `variant` tells apart in the cache what its weights do not: an adapter switched off."""
     if (reason := _not_causal(lm)) is not None:
         return _no_figures(views, reason)
     answers: dict[ViewRequest, Answer] = {}
@@ -149,15 +139,16 @@ def _score(lm: Any, views: list[ViewRequest], label: str) -> dict[ViewRequest, A
             answers[view] = Unscored("its only token is the first, which is never scored")
         else:
             jobs[job].append((view, n_chars, truncated))
-    for job, result in _results(lm, scorer, list(jobs), label):
+    for job, result in _results(scorer, list(jobs), label, variant):
         answers.update({view: to_stats(result, n_chars, truncated) for view, n_chars, truncated in jobs[job]})
     return answers
 
 
-def _results(lm: Any, scorer: HFScorer, jobs: list[Job], label: str) -> Iterator[tuple[Job, Result]]:
+def _results(scorer: HFScorer, jobs: list[Job], label: str, variant: str) -> list[tuple[Job, Result]]:
     """Results of jobs, from the cache on disk where they are there."""
+    lm = scorer.lm
     found: list[tuple[Job, Result]] = []
-    cache = _open_cache(lm)
+    cache = _open_cache(lm, variant)
     with contextlib.closing(cache) if cache else contextlib.nullcontext():
         missing = []
         for job in jobs:
@@ -176,14 +167,14 @@ def _results(lm: Any, scorer: HFScorer, jobs: list[Job], label: str) -> Iterator
                 bar.update()
 
             scorer.score(missing, done)
-    return iter(found)
+    return found
 
 
-def _open_cache(lm: Any) -> StatsCache | None:
+def _open_cache(lm: Any, variant: str) -> StatsCache | None:
     path = cache_path(lm)
     if path is None or (key := fingerprint(lm)) is None:
         return None
-    return StatsCache(path, key + (":base" if getattr(lm, "adapter_off", False) else ""))
+    return StatsCache(path, key + variant)
 
 
 def _not_causal(lm: Any) -> str | None:
