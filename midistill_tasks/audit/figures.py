@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from midistill_tasks.audit.curves import Curve
-from midistill_tasks.audit.svg import Canvas, Frame, linear, logarithmic, nice_ticks, percent_decades
+from midistill_tasks.audit.svg import Canvas, Frame, linear, log_ticks, logarithmic, nice_ticks, percent_decades
 from midistill_tasks.audit.tables import shown
 from midistill_tasks.audit.verdict import Interval
 from midistill_tasks.metrics.clusters import Z95
@@ -19,6 +19,8 @@ from midistill_tasks.metrics.thresholds import Estimate
 
 WIDTH = 480
 NARROW = 320
+WIDE = 5
+"""Largest over smallest value from which on the utility's axis is logarithmic."""
 COLOURS = 8
 """Models that have a colour of their own, the teacher included."""
 
@@ -168,11 +170,14 @@ def _interval(canvas: Canvas, frame: Frame, dot: Dot, y: float) -> None:
 def trade_figure(trades: Sequence[Trade], utility: str) -> Markup:
     """Leak of the strongest attack against the figure that `utility` names, 95 % either way, and the Pareto front."""
     canvas = Canvas(WIDTH, 360, f"Leak against {utility} of every model")
-    x_low, x_high = _span([trade.utility for trade in trades])
+    values = [trade.utility.value for trade in trades]
+    wide = min(values) > 0 and max(values) > WIDE * min(values)
+    low, high = (0.9 * min(values), 1.1 * max(values)) if wide else _span([trade.utility for trade in trades])
+    x_scale, x_ticks = (logarithmic, log_ticks(low, high)) if wide else (linear, nice_ticks(low, high, 5))
     y_high = max(0.05, max(trade.leak.value + _error(trade.leak) for trade in trades)) * 1.08
-    frame = Frame(58, 34, WIDTH - 16, 306, linear(x_low, x_high, 58, WIDTH - 16), linear(0, y_high, 306, 34))
+    frame = Frame(58, 34, WIDTH - 16, 306, x_scale(low, high, 58, WIDTH - 16), linear(0, y_high, 306, 34))
     frame.y_axis(canvas, nice_ticks(0, y_high, 5), "Leak of the strongest attack, |AUROC − 0.5|")
-    frame.x_axis(canvas, nice_ticks(x_low, x_high, 5), utility)
+    frame.x_axis(canvas, x_ticks, utility)
     front = sorted((frame.x(t.utility.value), frame.y(t.leak.value)) for t in trades if t.on_front)
     canvas.line(front, "front")
     for trade in trades:

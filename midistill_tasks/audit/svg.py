@@ -115,6 +115,13 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str
     return [(value, f"{value:.{digits}f}".replace("-", "−")) for value in values]
 
 
+def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """1, 2 and 5 times the powers of ten within low…high, both above 0."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    return [(value, f"{value:,.6g}") for value in values if low <= value <= high]
+
+
 def percent_decades(low: float) -> list[tuple[float, str]]:
     """Powers of ten from `low` to 1 as percentages."""
     decades = range(round(math.log10(low)), 1)

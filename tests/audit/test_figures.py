@@ -34,6 +34,13 @@ def test_ticks_are_round_lie_inside_and_their_labels_are_their_values(low, high)
         assert float(label.replace("−", "-")) == pytest.approx(value, abs=1e-12)
 
 
+def test_logarithmic_ticks_lie_inside_and_say_their_value():
+    ticks = svg.log_ticks(0.3, 7000)
+    assert [value for value, _ in ticks][:4] == [0.5, 1, 2, 5]
+    assert all(float(label.replace(",", "")) == pytest.approx(value) for value, label in ticks)
+    assert ticks[-1] == (5000, "5,000")
+
+
 def test_a_logarithmic_scale_holds_zero_at_its_edge():
     scale = svg.logarithmic(0.001, 1, 0, 300)
     assert [scale(value) for value in (0.001, 0.01, 1)] == pytest.approx([0, 100, 300])
