@@ -47,6 +47,8 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         parts += [sections.trade(one, utility), sections.curves(one)]
         parts += [sections.matrices(one)] if one.comparisons else []
         parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
+    together = sections.ensembles(group)
+    parts += [together] if together else []
     statements = [statement for one in found for statement in _statements(one)]
     return Page(
         title=_title(group),

@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.audit import figures, tables
+from midistill_tasks.audit.compare import compare
 from midistill_tasks.audit.curves import roc_curve
-from midistill_tasks.audit.entries import Entry
+from midistill_tasks.audit.ensemble import majority, mean_score
+from midistill_tasks.audit.entries import Entry, Group
 from midistill_tasks.audit.epsilon import Epsilon, epsilons
 from midistill_tasks.audit.findings import Findings, dots, figures_note, figures_table, strongest_table
 from midistill_tasks.audit.masking import mask
@@ -150,6 +152,21 @@ def matrices(found: Findings) -> Section:
             (_of_split(tables.agreements(found.comparisons), found), AGREEMENT_NOTE),
         ),
     )
+
+
+def ensembles(group: Group) -> Section | None:
+    """The students of each arm together against the teacher; None where no arm has several."""
+    combined = {
+        f"{arm.name}, {rule}": [combine(arm.runs)]
+        for arm in group.arms
+        if len(arm.runs) > 1
+        for rule, combine in (("mean score", mean_score), ("majority", majority))
+    }
+    if group.teacher is None or not combined:
+        return None
+    table = tables.verdicts(compare(group.teacher.runs[0], combined))
+    note = "As in the paper's first version: by the mean of the students' scores, and by their majority."
+    return Section("Ensembles of students", tables=((replace(table, name="ensembles"), note),))
 
 
 def exposed(found: Findings, show_texts: bool) -> Section:

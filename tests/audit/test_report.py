@@ -80,7 +80,13 @@ def test_the_first_paragraph_counts_the_verdicts_and_the_failed_arm_is_named(pag
 
 def test_every_part_is_there_and_nothing_is_fetched(page):
     found = Tags(page.read_text())
-    for heading in ("How well each attack works", "Privacy and utility", "more closely", "Which texts", "most exposed"):
+    parts = ("How well each attack works", "Privacy and utility", "more closely", "Which texts", "most exposed")
+    for heading in (
+        *parts,
+        "Interventions and their controls",
+        "Ensembles of students",
+        "Where these figures come from",
+    ):
         assert heading in found.words
     assert found.tags.count("svg") == 3 + 3 + 2  # intervals, trade, ROC; a histogram a model; matrices an arm
     assert not {"script", "img", "iframe", "object"} & set(found.tags)
