@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -48,17 +48,16 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
         return pool.submit(function, *arguments).result()
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Markdown: the median of each row's rounds, and their range."""
-    lines = ["| what | must | aim | measured | rounds |", "|---|---|---|---|---|"]
+def table(rows: Iterable[Row]) -> Iterator[str]:
+    """Lines of Markdown, each as soon as its row is there: the median of the rounds, and their range."""
+    yield "| what | must | aim | measured | rounds |\n|---|---|---|---|---|"
     for row in rows:
         if isinstance(row.ratios, str):
             figures = f"not measured: {row.ratios} | 0"
         else:
             low, high = min(row.ratios), max(row.ratios)
             figures = f"**{statistics.median(row.ratios):.3f}** | {len(row.ratios)}: {low:.3f} to {high:.3f}"
-        lines.append(f"| {row.what} | {row.must} | {row.aim} | {figures} |")
-    return "\n".join(lines)
+        yield f"| {row.what} | {row.must} | {row.aim} | {figures} |"
 
 
 def machine() -> str:

@@ -9,11 +9,12 @@ things that took turns in one process; the table gives the median of the rounds,
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,10 @@ QUICK = Size(
 )  # fmt: skip
 
 
-def make_trainer(size: Size, student: Any, teacher: Any, texts: TextDataset) -> DistillationTrainer:
+def make_trainer(size: Size, folder: Path, student: Any, teacher: Any, texts: TextDataset) -> DistillationTrainer:
     """Our trainer as a recipe makes it, its output switched off."""
     recipe = Recipe(
-        output=str(Path(tempfile.gettempdir()) / "midistill-benchmark"),
+        output=str(folder),
         teacher=Teacher(model="given"),
         student=Student(config="given"),
         data=Data(members="given"),
@@ -101,10 +102,10 @@ def quiet(trainer: Any) -> Any:
     return trainer
 
 
-def step_ratios(size: Size) -> list[float]:
+def step_ratios(size: Size, folder: Path) -> list[float]:
     """Our loss and its backward / the teacher's forward and the student's forward and backward with plain CE."""
     student, teacher, rows = size.model(size.layers), size.teacher(2 * size.layers), size.rows()
-    trainer = make_trainer(size, student, teacher, TextDataset(rows))
+    trainer = make_trainer(size, folder, student, teacher, TextDataset(rows))
     batch = Collator()([trainer.train_dataset[position] for position in range(len(rows))])
     tokens = {name: batch[name] for name in ("input_ids", "attention_mask")}
 
@@ -128,8 +129,8 @@ def cache_ratios(size: Size, folder: Path) -> list[float]:
     key = Key("", "", "", size.vocab, 2.0, K, size.length)
     cache = TeacherCache(write_cache(folder, key, teacher, rows), [size.length] * len(rows), key)
     trainers = {
-        "cached": make_trainer(size, student, None, TextDataset(rows, cache, range(len(rows)))),
-        "online": make_trainer(size, student, teacher, TextDataset(rows)),
+        "cached": make_trainer(size, folder, student, None, TextDataset(rows, cache, range(len(rows)))),
+        "online": make_trainer(size, folder, student, teacher, TextDataset(rows)),
     }
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5)
 
@@ -152,15 +153,16 @@ def trl_ratios(size: Size, folder: Path) -> list[float] | str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return f"{TRL} cannot be had ({done.stderr.strip().splitlines()[-1]})"
-    return in_fresh_process(against_trl, size, str(folder))
+    return in_fresh_process(against_trl, size, folder)
 
 
-def against_trl(size: Size, installed: str) -> list[float]:
+def against_trl(size: Size, installed: Path) -> list[float]:
     """Runs short trainings of both in turn, of the same models, texts, optimizer and precision.
 
     Timed is from the end of the first step to that of the last: batches, losses, optimizer, the trainers' own work.
     """
-    sys.path.append(installed)
+    sys.path.append(str(installed))
+    folder = installed.with_name("output")
     from datasets import Dataset
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -173,7 +175,7 @@ def against_trl(size: Size, installed: str) -> list[float]:
     texts = Dataset.from_dict({"ids": rows, "blank": [False] * len(rows)})
 
     def ours() -> Any:
-        return make_trainer(size, student, teacher, TextDataset(rows))
+        return make_trainer(size, folder, student, teacher, TextDataset(rows))
 
     settings = ours().args
     names = (
@@ -208,18 +210,16 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.ends.append(time.perf_counter())
 
 
-def measure(size: Size, scratch: Path) -> list[Row]:
-    """All rows."""
+def measure(size: Size, scratch: Path) -> Iterator[Row]:
+    """The rows, one after the other."""
     step = "one step / (teacher forward + student forward and backward with plain CE)"
     memory = "peak memory of the loss / plain full-logits KL"
     cache = f"a student's step from the teacher cache (k {K}) / with the teacher run each time (teacher 2 × student)"
     trl = f"tokens per second / {TRL} `experimental.gkd` with `lmbda=0`"
-    return [
-        Row(step, "≤ 1.10", "≤ 1.03", step_ratios(size)),
-        Row(memory, "≤ 0.5", "≤ 0.25", memory_ratios(size.vocab, size.width, size.texts, size.memory_length)),
-        Row(cache, "≤ 0.75", "≤ 0.65", cache_ratios(size, scratch / "cache")),
-        Row(trl, "report it", "≥ 1.2", trl_ratios(size, scratch / "trl")),
-    ]
+    yield Row(step, "≤ 1.10", "≤ 1.03", step_ratios(size, scratch / "output"))
+    yield Row(memory, "≤ 0.5", "≤ 0.25", memory_ratios(size.vocab, size.width, size.texts, size.memory_length))
+    yield Row(cache, "≤ 0.75", "≤ 0.65", cache_ratios(size, scratch / "cache"))
+    yield Row(trl, "report it", "≥ 1.2", trl_ratios(size, scratch / "trl"))
 
 
 def main() -> None:
@@ -228,9 +228,11 @@ def main() -> None:
         "--quick", action="store_true", help="tiny sizes, to see that it runs; the figures mean nothing"
     )
     size = QUICK if parser.parse_args().quick else Size()
+    print(f"{size.describe()}  \n{machine()}\n", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        print(table(measure(size, Path(scratch))))
-    print(f"\n{size.describe()}  \n{machine()}")
+        for line in table(measure(size, Path(scratch))):
+            print(line, flush=True)
+    print(f"\nload average at the end: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
