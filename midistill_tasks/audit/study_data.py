@@ -35,7 +35,7 @@ def teachers_texts(study: Study) -> Texts:
     """What a teacher is fine-tuned on: all members, or of a null control the half that is not judged."""
     data = study_data(study)
     texts = load_texts(data.model_copy(update={"n": None}))
-    if data.distil_on is None:
+    if data.distil_on is None or not study.documents:  # a user's distil_on keeps the members from the students only
         return texts
     return Texts(read_texts(data.distil_on, data.column), texts.members + texts.nonmembers)
 

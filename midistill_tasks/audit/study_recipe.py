@@ -108,6 +108,8 @@ class Study(Section):
     def _possible(self) -> Study:
         if (self.data is None) == (self.documents is None):
             raise ValueError("give exactly one of 'data' and 'documents'")
+        if self.data and self.data.split == "files" and not self.data.nonmembers:
+            raise ValueError("data: a study attacks its models: give 'nonmembers', too")
         if not (self.arms or self.models):
             raise ValueError("give 'arms' (students to train), or 'models' (ready-made ones), or both")
         if self.arms and self.student is None:

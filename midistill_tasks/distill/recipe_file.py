@@ -72,13 +72,17 @@ def describe_recipe(model: type[BaseModel] = Recipe) -> str:
     """Every section, key, default and meaning, for people."""
     parts = []
     for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            parts.append(f"{name}:  # {(section.__doc__ or '').splitlines()[0]}")
-            parts += _describe_keys(section, "  ")
-        else:
+        section = next((part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)), None)
+        if section is None:
             parts.append(f"{name}: {field.description}")
+        else:
+            parts.append(f"{name}:  # {field.description or (section.__doc__ or '').splitlines()[0]}")
+            parts += _describe_keys(section, "  ")
     return "\n".join(parts)
+
+
+def _is_section(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, BaseModel)
 
 
 def _describe_keys(section: type[BaseModel], indent: str) -> list[str]:
@@ -88,7 +92,7 @@ def _describe_keys(section: type[BaseModel], indent: str) -> list[str]:
         shown = "" if field.is_required() or default in (None, []) else f" [{default}]"
         lines.append(f"{indent}{name}: {field.description}{shown}")
         for part in get_args(field.annotation):
-            if isinstance(part, type) and issubclass(part, BaseModel):
+            if _is_section(part):
                 lines += _describe_keys(part, indent + "  ")
     return lines
 
@@ -172,7 +176,7 @@ def _known_keys(section: Key, model: type[BaseModel]) -> list[str]:
             continue
         annotation = model.model_fields[str(name)].annotation
         for part in (annotation, *get_args(annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
+            if _is_section(part):
                 model = part
     return list(model.model_fields)
 

@@ -179,6 +179,14 @@ def test_of_a_null_control_nobody_sees_what_is_judged(documents):
     assert data.distil_on == f"{study.output}/data/train.jsonl"
 
 
+def test_a_teacher_learns_the_members_also_where_its_students_do_not(tiny_study, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "something else"}\n')
+    study = tiny_study()
+    study = study.model_copy(update={"data": study.data.model_copy(update={"distil_on": str(other)})})
+    assert len(teachers_texts(study).members) == 50
+
+
 # ---------------------------------------------------------------------- the command
 
 

@@ -63,6 +63,7 @@ def test_a_student_is_the_recipe_that_distill_would_take(write):
         (("data:", "documents: {path: d.jsonl}\ndata:"), "exactly one of 'data' and 'documents'"),
         (("  vanilla:\n", "  'a/b':\n"), "'a/b' cannot name an arm"),
         (("student:\n  every_nth_layer: 2\n", ""), "'arms' need 'student'"),
+        (("  nonmembers: others.jsonl\n", ""), "give 'nonmembers', too"),
         (("arms:", "seeds: [1, 1]\narms:"), "give each seed once"),
         (("arms:", "evaluate: {attacks: [ref]}\narms:"), "the attack 'ref' needs 'reference'"),
         (("arms:", "select: {attacks: [lost]}\narms:"), "no attack 'lost' (did you mean 'loss'?)"),
