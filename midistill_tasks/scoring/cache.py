@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from midistill_tasks.scoring.huggingface import Job, Result
 logger = logging.getLogger(__name__)
 
 _FORMAT = "midistill-1"
+_ATTEMPTS = 300
 
 
 def cache_path(lm: Any) -> Path | None:
@@ -63,6 +65,17 @@ def _bytes(tensor: Any) -> Any:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Waits for another rank that opens the new file: this one statement ignores the connection's timeout."""
+    for _ in range(_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:  # database is locked
+            time.sleep(0.1)
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
 class StatsCache:
     """``get`` and ``put`` results by job, for one model."""
 
@@ -70,7 +83,7 @@ class StatsCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.model = model
         self.connection = sqlite3.connect(path, timeout=120, isolation_level=None)
-        self.connection.execute("PRAGMA journal_mode=WAL")
+        _use_write_ahead_log(self.connection)
         self.connection.execute("PRAGMA synchronous=NORMAL")  # outlives a killed process without a sync per text
         self.connection.execute("CREATE TABLE IF NOT EXISTS stats (key BLOB PRIMARY KEY, tokens INTEGER, data BLOB)")
 

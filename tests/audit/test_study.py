@@ -199,7 +199,7 @@ def test_the_command_prints_the_plan(tiny_study, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_and_ends_with_the_same_figures(tiny_study, tmp_path):
-    """Killed with -9 in the middle of a student's training and again while the harness evaluates."""
+    """Killed with -9 in the middle of a student's training and again when its evaluation begins."""
     train = {"epochs": 12, "warmup_steps": 1, "save_every": 5}
     whole, killed = (tiny_study(arms={"vanilla": {}}, controls={}, train=train) for _ in range(2))
     recipes = []
@@ -208,7 +208,10 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_figures(tiny_study, tmp_p
         recipes[-1].write_text(yaml.safe_dump(study.model_dump(mode="json")))
     command = [sys.executable, "-m", "midistill_tasks.cli", "study"]
     subprocess.run([*command, str(recipes[0])], check=True, capture_output=True, timeout=600)
-    for sign in ("students/vanilla/0/checkpoints/checkpoint-10/midistill_whole.json", "results/vanilla/0.unfinished"):
+    for sign in (
+        "students/vanilla/0/checkpoints/checkpoint-10/midistill_whole.json",
+        "students/vanilla/0/midistill.json",
+    ):
         _kill_when(os.path.join(killed.output, sign), [*command, str(recipes[1])])
     subprocess.run([*command, str(recipes[1])], check=True, capture_output=True, timeout=600)
     figures = [
