@@ -33,7 +33,6 @@ class Harness:
         keys = ("n", "seed", "members", "nonmembers", "column", "dataset_path")
         options = {key: getattr(self.data, key) for key in keys}
         options |= {key: getattr(self.study.evaluate, key) for key in ("shots", "k", "reference")}
-        options["independent_coins"] = self.study.documents is not None or None
         options["independent_coins"] = True if self.study.documents else None
         return {key: value for key, value in options.items() if value is not None}
 
