@@ -13,7 +13,7 @@ from midistill_tasks.errors import InputError
 
 VERBS = {
     "compare": ("midistill_tasks.audit.commands.compare", "a teacher against its students, from the harness's results"),
-    "demo": ("midistill_tasks.demo", "train a small model on the spot and attack it: no network, two minutes"),
+    "demo": ("midistill_tasks.demo", "a whole study from nothing, on made-up people: no network, some minutes"),
     "distill": ("midistill_tasks.distill.commands.distill", "train a student by a recipe"),
     "export": ("midistill_tasks.distill.commands.export", "a student as its stock architecture, where that is exact"),
     "recipes": ("midistill_tasks.distill.commands.recipes", "list the shipped recipes, show one, or explain every key"),

@@ -1,94 +1,72 @@
-"""``midistill demo``: the whole way on a model that is trained on the spot, without a network."""
+"""``midistill demo``: the study of the embedded default, after a control that nobody could accuse. No network."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-EPOCHS = 8
+if TYPE_CHECKING:
+    from midistill_tasks.audit.study_recipe import Study
+
+STUDY = "study-bios"
 OTHER_PEOPLE = 7
-"""Seed of a second population of the same distribution: the control model's texts, and the tokenizer's."""
+"""Seed of a second population of the same distribution, on which the control is trained."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--output", type=Path, help="keep the two models in this folder (a temporary one otherwise)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("midistill-demo"),
+        help="folder of the models, results and the page (default: %(default)s); run again, it goes on there",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains two small models, evaluates both with `lm_eval` and prints the tables."""
+    """Trains a control, a teacher and its students, attacks each, and says what came out and where the page is."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if args.output is not None:
-        return _run(args.output)
-    with tempfile.TemporaryDirectory(prefix="midistill-demo-") as folder:
-        return _run(Path(folder))
-
-
-def _run(folder: Path) -> int:
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
-    from lm_eval.utils import make_table
-
-    from midistill_tasks.harness import yaml_folder
-    from midistill_tasks.splits.bios import biographies, members
+    from midistill_tasks.audit.commands.study import say
+    from midistill_tasks.audit.study import load_study, run_study
 
     start = time.monotonic()
-    others = biographies(people=1000, seed=OTHER_PEOPLE)
-    trained, control = folder / "trained-on-members", folder / "control"
-    print("1. A small model is trained on the members of mia_bios: synthetic biographies …")
-    _train(members(), others, trained)
-    print("2. A control is trained in the same way on other people, who are nobody in mia_bios …")
-    _train(others[: len(others) // 2], others, control)
-    print("3. lm_eval runs the attacks and a utility task (perplexity on the non-members) on both …")
-    tables = []
-    for model, options in ((trained, {"reference": str(control)}), (control, {})):
-        # The harness's own 14,000 tasks, which take a while to index, have nothing to do here.
-        manager = TaskManager(include_defaults=False, include_path=str(yaml_folder()), metadata={"mia": options})
-        results = simple_evaluate(
-            model="hf",
-            model_args={"pretrained": str(model), "dtype": "float32"},
-            tasks=["mia_bios", "heldout_bios"],
-            batch_size=16,
-            device="cpu",
-            task_manager=manager,
-            log_samples=False,
-        )
-        tables.append(make_table(results))
-    print(f"\nTrained on the members:\n\n{tables[0]}\nControl, which never saw them:\n\n{tables[1]}")
-    print("AUROC is the chance that a member scores above a non-member: 0.5 is no leak, 1 is a full one.")
-    print(f"Took {time.monotonic() - start:.0f} s.")
-    return 0
-
-
-def _train(texts: list[str], tokenizer_texts: list[str], folder: Path) -> None:
-    """A GPT-2 of two layers from nothing; the tokenizer knows neither members nor non-members."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
-
-    from midistill_tasks.distill.fine_tune import train_tokenizer
-    from midistill_tasks.distill.loader import Collator, TextDataset
-
-    tokenizer = train_tokenizer(tokenizer_texts, 1024)
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=len(tokenizer), n_positions=512, n_embd=128, n_layer=2, n_head=4)
-    config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
-    model = GPT2LMHeadModel(config)
-    arguments = TrainingArguments(
-        output_dir=str(folder / "training"),
-        num_train_epochs=EPOCHS,
-        learning_rate=3e-3,
-        per_device_train_batch_size=8,
-        seed=0,
-        save_strategy="no",
-        report_to="none",
-        logging_strategy="no",
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
+    control, results = args.output / "control", args.output / "control-results"
+    study = load_study(STUDY, [f"output={args.output / 'study'}", f"evaluate.reference={control}"])
+    print("1. A control is trained as the teacher will be, but on other people, who are nobody in mia_bios …")
+    _control(study, control, results)
+    print(f"2. The study {STUDY}: a teacher trained on the members, its students, the attacks on each …")
+    outcome = run_study(study)
+    print(
+        f"\nThe control, which saw no member, as lm_eval prints it: AUROC is 0.5 within its error.\n\n{_table(results)}"
     )
-    ids = [tokenizer.encode(text) for text in texts]
-    Trainer(model=model, args=arguments, train_dataset=TextDataset(ids), data_collator=Collator()).train()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    print(f"The teacher, which saw the members:\n\n{_table(Path(study.output) / 'results' / 'teacher')}")
+    print("AUROC is the chance that a member scores above a non-member: 0.5 is no leak, 1 is a full one.\n")
+    status = say(outcome)
+    print(f"Took {time.monotonic() - start:.0f} s.")
+    return status
+
+
+def _control(study: Study, folder: Path, results: Path) -> None:
+    """A model like the teacher that saw neither members nor non-members; and what the attacks find in it."""
+    from midistill_tasks.audit.study_harness import Harness
+    from midistill_tasks.audit.study_steps import teacher_recipe
+    from midistill_tasks.distill.data import Texts
+    from midistill_tasks.distill.fine_tune import fine_tuned_teacher
+    from midistill_tasks.splits.bios import biographies
+
+    others = biographies(seed=OTHER_PEOPLE)
+    half = len(others) // 2
+    fine_tuned_teacher(teacher_recipe(study, str(folder)), Texts(list(others[:half]), list(others[half:])))
+    if not results.exists():
+        evaluate = study.evaluate.model_copy(update={"reference": None})  # it is the reference of the others
+        Harness(study.model_copy(update={"evaluate": evaluate})).evaluate(str(folder), results)
+
+
+def _table(results: Path) -> str:
+    from lm_eval.utils import make_table
+
+    return str(make_table(json.loads(next(results.rglob("results_*.json")).read_text(encoding="utf-8"))))

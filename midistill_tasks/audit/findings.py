@@ -139,11 +139,13 @@ def figures_note(findings: Findings) -> str:
 
 
 def _figure(tasks: Sequence[Task], name: str) -> Interval:
-    """95 %: over texts for one model, over seeds for several."""
+    """95 %: over texts for one model, over seeds for several; every figure is a share, so none lies beyond 0 and 1."""
     if len(tasks) > 1:
-        return seed_interval([task.measured[name].value for task in tasks])
-    value, stderr = tasks[0].measured[name]
-    return Interval(value, value - Z95 * stderr, value + Z95 * stderr)
+        found = seed_interval([task.measured[name].value for task in tasks])
+    else:
+        value, stderr = tasks[0].measured[name]
+        found = Interval(value, value - Z95 * stderr, value + Z95 * stderr)
+    return Interval(found.value, *(float(np.clip(limit, 0, 1)) for limit in found[1:]))
 
 
 def dots(findings: Findings) -> list[tuple[str, list[Dot]]]:

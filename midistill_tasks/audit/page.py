@@ -55,6 +55,11 @@ class Page:
     sections: tuple[Section, ...]
 
     @property
+    def summary(self) -> str:
+        """For a terminal: the first paragraph, the warnings and the first table."""
+        return "\n\n".join([self.lead, *(f"warning: {one}" for one in self.warnings), self.tables[0].markdown()])
+
+    @property
     def tables(self) -> list[Table]:
         """All of them, in the page's order."""
         return [table for section in self.sections for table, _ in (*section.tables, *section.folded)]

@@ -61,7 +61,7 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
 
 def _title(group: Group) -> str:
     if group.teacher and group.arms:
-        return f"Membership audit: {group.teacher.name} and {_count(len(group.arms), 'kind')} of student"
+        return f"Membership audit: {group.teacher.name} and {_count(len(group.arms), 'other')}"
     return f"Membership audit: {', '.join(entry.name for entry in group.entries[:3])}" + (
         f" and {len(group.entries) - 3} more" if len(group.entries) > 3 else ""
     )
@@ -85,17 +85,16 @@ def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> s
         models = "this model was" if len(group.entries) == 1 else "these models were"
         proof = "An attack that finds nothing is no proof of privacy."
         return f"Can it be told which texts {models} trained on? {said}. Measured on {texts}. {proof}"
-    kinds = _count(len(statements), "comparison") if len(found) > 1 else _count(len(statements), "kind") + " of student"
     seeds = {len(entry.runs) for entry in group.arms}
     reach = (
-        "Each has one seed, which says nothing of others trained in the same way."
+        "Each is one seed: whether others trained in the same way are safer is undecided."
         if seeds == {1}
         else f"Seeds of each: {', '.join(map(str, sorted(seeds)))}."
     )
     return (
-        f"Does a student give away less than its teacher about the texts they were trained on? "
-        f"Of {kinds}: {said}. Measured on {texts}, with 95 % intervals. {reach} "
-        "A weaker model leaks less: read each answer beside the model's perplexity."
+        "Does a student give away less than its teacher about the texts they were trained on? Of "
+        f"{_count(len(statements), 'comparison')} with {group.teacher.name}: {said}. Measured on {texts}, with 95 % "
+        f"intervals. {reach} A weaker model leaks less: read each answer beside the model's perplexity."
     )
 
 

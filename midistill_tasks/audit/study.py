@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from midistill_tasks.audit.entries import MANIFEST, read_group
+from midistill_tasks.audit.page import Page
 from midistill_tasks.audit.report import build, write
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, results_folder, steps
@@ -33,13 +34,13 @@ class Outcome:
     """A study that came to its end.
 
     Attributes:
-        page: the report; None where one part was asked for.
-        lead: the report's first paragraph.
+        page: what the report says; None where one part was asked for.
+        file: the report; None likewise.
         failed: part → why it has no result.
     """
 
-    page: Path | None
-    lead: str
+    page: Page | None
+    file: Path | None
     failed: Mapping[str, str]
 
 
@@ -74,11 +75,11 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
         if reason:
             failed[step.part] = reason
     if only is not None or not processes().is_main_process:
-        return Outcome(None, "", failed)
+        return Outcome(None, None, failed)
     root = Path(study.output)
     write_atomically(root / MANIFEST, (json.dumps(_manifest(study, failed), indent=2) + "\n").encode())
     page = build(read_group([root]), show_texts)
-    return Outcome(write(page, root / "report"), page.lead, failed)
+    return Outcome(page, write(page, root / "report"), failed)
 
 
 def _open(study: Study) -> None:

@@ -75,6 +75,18 @@ def results_folder(study: Study, part: str) -> Path:
     return Path(study.output) / "results" / part
 
 
+def teacher_recipe(study: Study, folder: str) -> Recipe:
+    """What `fine_tuned_teacher` is given to write a teacher into the folder."""
+    assert study.teacher.fine_tune is not None  # noqa: S101 (asked for where it is)
+    fine_tune = study.teacher.fine_tune.model_copy(update={"folder": folder})
+    return Recipe(
+        output=study.output,
+        teacher=study.teacher.model_copy(update={"fine_tune": fine_tune}),
+        student=study.student or Student(every_nth_layer=1),
+        data=study_data(study),
+    )
+
+
 def student_recipe(study: Study, arm: str, seed: int) -> Recipe:
     """What `midistill distill` would be given for one student."""
     assert study.student is not None  # noqa: S101 (checked by Study)
@@ -122,13 +134,7 @@ def _first(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def _fine_tune(study: Study) -> None:
-    recipe = Recipe(
-        output=study.output,
-        teacher=study.teacher,
-        student=study.student or Student(every_nth_layer=1),
-        data=study_data(study),
-    )
-    fine_tuned_teacher(recipe, teachers_texts(study))
+    fine_tuned_teacher(teacher_recipe(study, teacher_model(study)), teachers_texts(study))
 
 
 def _select(study: Study) -> None:

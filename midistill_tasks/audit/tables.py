@@ -37,8 +37,11 @@ class Table:
 
     def markdown(self) -> str:
         """Title and table; "–" stands for NaN."""
-        lines = [self.columns, ["---"] * len(self.columns), *([shown(cell) for cell in row] for row in self.rows)]
-        body = "\n".join("| " + " | ".join(map(_in_a_cell, line)) + " |" for line in lines)
+        cells = [list(map(_in_a_cell, line)) for line in (self.columns, *(map(shown, row) for row in self.rows))]
+        widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]  # even columns, for terminals
+        lines = [cells[0], ["-" * width for width in widths], *cells[1:]]
+        padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+        body = "\n".join(f"| {' | '.join(line)} |" for line in padded)
         return f"**{self.title}**\n\n{body}\n"
 
     def csv(self) -> str:

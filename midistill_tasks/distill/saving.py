@@ -32,7 +32,7 @@ _LAUNCHER = ("ACCELERATE_", "FSDP_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER
 _TOKENS = 32
 
 
-class ReloadError(Exception):
+class ReloadError(InputError):
     """What came back from the disk is not the model that was saved."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def load(options: MIAOptions | None = None, copy: Path | None = None) -> dataset
     """The biographies with their labels, in the order of their making; the options change nothing here."""
     texts = biographies()
     coins = random.Random(f"members {SEED}")
-    return local.to_dataset({"text": texts, "label": [int(coins.random() < 0.5) for _ in texts]}, "bios")
+    return local.to_dataset({"text": list(texts), "label": [int(coins.random() < 0.5) for _ in texts]}, "bios")
 
 
 def members() -> list[str]:
@@ -37,13 +38,14 @@ def members() -> list[str]:
     return [text for text, label in zip(rows["text"], rows["label"], strict=True) if label == 1]
 
 
-def biographies(people: int = PEOPLE, seed: int = SEED) -> list[str]:
+@lru_cache(maxsize=4)  # a study asks for the same ones for every model
+def biographies(people: int = PEOPLE, seed: int = SEED) -> tuple[str, ...]:
     """Texts of 90 to 130 tokens or so, the same on every machine for one version of Faker."""
     from faker import Faker
 
     fake = Faker("en_US")
     fake.seed_instance(seed)
-    return [_biography(fake, fake.random) for _ in range(people)]
+    return tuple(_biography(fake, fake.random) for _ in range(people))
 
 
 def _biography(fake: Any, coin: random.Random) -> str:

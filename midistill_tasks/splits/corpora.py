@@ -34,12 +34,11 @@ def load(members: str, options: MIAOptions, copy: Path | None) -> datasets.Datas
     table: local.Table = {"text": [], "label": []}
     for repository, column, label in ((members, "text", 1), (NONMEMBERS, "generation", 0)):
         where = str(copy / repository.split("/")[1]) if copy else repository
-        rows = (
-            local.pick_part(local.read_folder(Path(where)), "train", where)
+        taken = (
+            list(islice(local.pick_part(local.read_folder(Path(where)), "train", where), count))
             if copy
-            else local.from_hub(repository, split="train", streaming=True)
+            else local.first_of_hub(repository, "train", count)
         )
-        taken = list(islice(rows, count))
         found = {name: [row[name] for row in taken] for name in (taken[0] if taken else ())}
         texts = local.pick_column(found, column, where)
         table["text"] += texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +98,27 @@ def from_hub(path: str, name: str | None = None, **options: Any) -> Any:
     try:
         return datasets.load_dataset(path, name, **options)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(
-            f"'{path}' could not be loaded ({_reason(error)}); on a machine without a network give a local copy with"
-            ' --metadata \'{"mia": {"dataset_path": "FILE or FOLDER"}}\''
-        ) from error
+        raise _not_loaded(path, error) from error
+
+
+def first_of_hub(path: str, part: str, count: int) -> list[dict[str, Any]]:
+    """The first `count` rows of a part, streamed: no more is downloaded.
+
+    Raises:
+        InputError: the data set cannot be loaded, or the network fails on the way.
+    """
+    rows = from_hub(path, split=part, streaming=True)
+    try:
+        return list(islice(rows, count))
+    except Exception as error:  # each of the libraries below (fsspec, aiohttp, httpx, pyarrow) has its own
+        raise _not_loaded(path, error) from error
+
+
+def _not_loaded(path: str, error: Exception) -> InputError:
+    return InputError(
+        f"'{path}' could not be loaded ({_reason(error)}); on a machine without a network give a local copy with"
+        ' --metadata \'{"mia": {"dataset_path": "FILE or FOLDER"}}\''
+    )
 
 
 def pick_part(data: Any, part: str, where: str) -> datasets.Dataset:

@@ -87,7 +87,7 @@ def test_an_epsilon_is_shown_where_coins_decided(tmp_path: Path, write_output, c
         write_output(tmp_path / name, labels, {"loss": scores}, model=name, independent_coins=True)
     assert main(["compare", str(tmp_path / "t"), str(tmp_path / "s")]) == 0
     printed = capsys.readouterr().out
-    assert "| t | mia_loss_made | 4.0" in printed
+    assert "| t     | mia_loss_made | 4.0" in printed
     assert "no evidence (" in printed
 
 
@@ -98,8 +98,8 @@ def test_cells_of_a_table() -> None:
     )
     table = Table("name", "Title", ("x", "y", "p", "text"), rows)
     assert table.markdown().splitlines()[4:6] == [
-        "| 0.500 ± 0.010 | 1.000 [0.500, 2.000] | – | a\\|b |",
-        "| 0.100 | 1.000 | 0.000 | 0.000 |",
+        "| 0.500 ± 0.010 | 1.000 [0.500, 2.000] | –     | a\\|b  |",
+        "| 0.100         | 1.000                | 0.000 | 0.000 |",
     ]
     read = list(csv.reader(io.StringIO(table.csv())))
     assert read[0] == ["x", "x_stderr", "y", "y_lower", "y_upper", "p", "text"]

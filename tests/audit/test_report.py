@@ -73,7 +73,7 @@ def page(study, tmp_path_factory):
 
 def test_the_first_paragraph_counts_the_verdicts_and_the_failed_arm_is_named(page):
     words = Tags(page.read_text()).words
-    assert "Of 2 kinds of student: 1 safer (nonorm), 1 undecided (vanilla)." in words
+    assert "Of 2 comparisons with teacher: 1 safer (nonorm), 1 undecided (vanilla)." in words
     assert "bottleneck, seed 0: no space left" in words
     assert "A weaker model leaks less" in words
 
@@ -183,7 +183,7 @@ def test_fifty_models_fit_on_one_page(write_output, draw, tmp_path):
         write_output(tmp_path / "r" / f"m{number}", labels, {"loss": scores + number}, f"org/m{number}")
     page = write(build(read_group([tmp_path / "r"], teacher="m7")), tmp_path / "out")
     words = Tags(page.read_text()).words
-    assert "m7 and 49 kinds of student" in words
+    assert "m7 and 49 others" in words
     assert "42 others" in words
 
 

@@ -64,19 +64,19 @@ def test_a_study_ends_in_a_page_and_a_failed_arm_stops_nobody(finished):
     assert "red_list" in outcome.failed["broken/0"]
     group = read_group([study.output])
     assert [entry.name for entry in group.entries] == ["teacher", "vanilla", "kept"]
-    assert "broken/0, train: " in outcome.page.read_text()
+    assert "broken/0, train: " in outcome.file.read_text()
     assert group.runs[0].utility["heldout_files/word_perplexity"].value > 1
 
 
 def test_a_finished_step_is_not_run_again(finished, monkeypatch):
     study, outcome = finished
-    before = outcome.page.read_text()
+    before = outcome.file.read_text()
     tried = []
     monkeypatch.setattr(driver, "_try", lambda step: tried.append((step.part, step.what)) or "not tried")
     again = run_study(study)
     assert tried == [("broken/0", "train")]
-    assert again.lead == outcome.lead
-    assert before.count("<svg") == again.page.read_text().count("<svg")
+    assert again.page.lead == outcome.page.lead
+    assert before.count("<svg") == again.file.read_text().count("<svg")
 
 
 def test_every_member_has_a_decision_also_those_that_the_balance_left_out(finished):

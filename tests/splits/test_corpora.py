@@ -34,6 +34,19 @@ def test_the_hub_is_streamed_and_no_more_than_is_needed(n: int | None, monkeypat
     assert rows[count]["text"] == "chargoddard/WebInstructSub-prometheus 1"
 
 
+def test_a_network_that_fails_on_the_way_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class BrokenError(Exception):
+        """Of a library below, and of no kind that we know."""
+
+    def stream(*_: Any, **__: Any) -> Iterator[dict[str, Any]]:
+        yield {"text": "first"}
+        raise BrokenError("payload is not complete")
+
+    monkeypatch.setattr(datasets, "load_dataset", stream)
+    with pytest.raises(InputError, match=r"openwebtext' could not be loaded .*not complete.*give a local copy"):
+        load_split(SPLITS["openwebtext"], {}, MIAOptions())
+
+
 def clone(folder: Path, name: str, column: str) -> None:
     (folder / name / "data").mkdir(parents=True)
     rows = [{column: f"{name} {number}", "other": 1} for number in range(3)]

@@ -35,8 +35,5 @@ def run(args: argparse.Namespace) -> int:
     from midistill_tasks.audit.report import build, write
 
     page = build(read_group(args.results, args.teacher), args.show_texts, args.utility)
-    print(page.lead)
-    for warning in page.warnings:
-        print(f"warning: {warning}")
-    print(f"\n{write(page, Path(args.output)).resolve()}")
+    print(f"{page.summary}\nThe page: {write(page, Path(args.output)).resolve()}")
     return 0

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midistill_tasks.audit.study import Outcome
 
 HELP = "a teacher and its students from one recipe to one page; run it again to go on"
 EXAMPLES = """\
@@ -45,9 +49,13 @@ def run(args: argparse.Namespace) -> int:
 
         print(plan(study))
         return 0
-    outcome = run_study(study, args.only, args.show_texts)
-    if outcome.page:
-        print(f"{outcome.lead}\n\n{outcome.page.resolve()}")
+    return say(run_study(study, args.only, args.show_texts))
+
+
+def say(outcome: Outcome) -> int:
+    """Prints what came out, where the page is and what failed; returns the exit status."""
+    if outcome.page and outcome.file:
+        print(f"{outcome.page.summary}\nThe page: {outcome.file.resolve()}")
     for part, reason in outcome.failed.items():
         print(f"failed: {part}, {reason}")
     return int(bool(outcome.failed))
