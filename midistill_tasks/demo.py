@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     _control(study, control, results)
     print(f"2. The study {STUDY}: a teacher trained on the members, its students, the attacks on each …")
     outcome = run_study(study)
+    print("\nAUROC is the chance that a member scores above a non-member: 0.5 is no leak, 1 is a full one.\n")
     print(
-        f"\nThe control, which saw no member, as lm_eval prints it: AUROC is 0.5 within its error.\n\n{_table(results)}"
+        f"The control as lm_eval prints it; it saw no member, so what differs from 0.5 is chance:\n\n{_table(results)}"
     )
     print(f"The teacher, which saw the members:\n\n{_table(Path(study.output) / 'results' / 'teacher')}")
-    print("AUROC is the chance that a member scores above a non-member: 0.5 is no leak, 1 is a full one.\n")
     status = say(outcome)
     print(f"Took {time.monotonic() - start:.0f} s.")
     return status

@@ -14,7 +14,8 @@ from midistill_tasks.audit.results import Run, Utility
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.metrics.thresholds import Estimate
 
-PERPLEXITIES = ("word_perplexity", "byte_perplexity", "bits_per_byte", "perplexity")
+PERPLEXITIES = ("byte_perplexity", "word_perplexity", "perplexity", "bits_per_byte")
+"""In the order of preference: of bytes, which no tokenizer and no kind of text changes, and which stays readable."""
 
 
 class Point(NamedTuple):
@@ -79,15 +80,10 @@ def strongest(run: Run, split: str) -> tuple[str, Estimate]:
 
 
 def shared_perplexity(runs: Sequence[Run]) -> str | None:
-    """The first ``task/metric`` that is a perplexity and that all runs have; None where there is none."""
-    return next(
-        (
-            name
-            for name, figure in runs[0].utility.items()
-            if figure.metric in PERPLEXITIES and all(name in run.utility for run in runs)
-        ),
-        None,
-    )
+    """The ``task/metric`` that is a perplexity, the most preferred, and that all runs have; None where none is."""
+    shared = [name for name in runs[0].utility if all(name in run.utility for run in runs)]
+    metrics = [runs[0].utility[name].metric for name in shared]
+    return next((shared[metrics.index(metric)] for metric in PERPLEXITIES if metric in metrics), None)
 
 
 def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -203,6 +203,8 @@ def shown(cell: Cell) -> str:
 def _digits(value: float) -> str:
     if math.isnan(value):
         return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"
 
 

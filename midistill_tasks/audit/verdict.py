@@ -179,7 +179,7 @@ class _Found(NamedTuple):
     @property
     def scope(self) -> str:
         if self.students == 1:
-            return "this one student, on texts like these"
+            return "this one model, on texts like these"
         return f"students trained this way ({self.students} seeds), on texts like these"
 
     @property
