@@ -123,7 +123,7 @@ def _columns(figures: Sequence[str]) -> tuple[str, ...]:
 def _row(
     findings: Findings, attack: str, entry: Entry, tasks: Sequence[Task], figures: Sequence[str]
 ) -> tuple[Cell, ...]:
-    warning = "⚠ blind baseline at least as good" if findings.blind_wins(area(tasks)) else ""
+    warning = "⚠ blind wins" if findings.blind_wins(area(tasks)) else ""
     return (entry.name, attack, len(tasks), *(_figure(tasks, name) for name in figures), findings.blind, warning)
 
 
