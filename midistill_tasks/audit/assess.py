@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midistill_tasks.audit import tables
-from midistill_tasks.audit.compare import Comparison, compare
-from midistill_tasks.audit.ensemble import majority, mean_score
+from midistill_tasks.audit.compare import Comparison, compare, compare_ensembles
 from midistill_tasks.audit.epsilon import Epsilon, epsilons
 from midistill_tasks.audit.pareto import Point, points, shared_perplexity
 from midistill_tasks.audit.results import Run
@@ -66,12 +65,12 @@ def assess(teacher: Run, arms: Mapping[str, Sequence[Run]], ensembles: bool = Fa
         InputError: as `compare`.
     """
     students = [run for runs in arms.values() for run in runs]
-    judged = {**arms, **(_ensembles(arms) if ensembles else {})}
+    several = {name: runs for name, runs in arms.items() if ensembles and len(runs) > 1}
     utility = shared_perplexity([teacher, *students])
-    comparisons = compare(teacher, judged)
+    comparisons = [*compare(teacher, arms), *(compare_ensembles(teacher, several) if several else [])]
     return Assessment(
         teacher=teacher,
-        arms=judged,
+        arms=arms,
         comparisons=tuple(comparisons),
         epsilons=tuple((run.model, bound) for run in (teacher, *students) for bound in epsilons(run)),
         points={
@@ -94,16 +93,6 @@ def write(assessment: Assessment, folder: Path) -> None:
     (folder / "comparison.md").write_text(assessment.markdown, encoding="utf-8")
     for table in assessment.tables:
         (folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
-
-
-def _ensembles(arms: Mapping[str, Sequence[Run]]) -> dict[str, list[Run]]:
-    rules = {"mean score": mean_score, "majority": majority}
-    return {
-        f"{name}, {rule}": [combine(students)]
-        for name, students in arms.items()
-        if len(students) > 1
-        for rule, combine in rules.items()
-    }
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from midistill_tasks.audit import matching
+from midistill_tasks.audit.ensemble import decided, majority, mean_score
 from midistill_tasks.audit.results import FIGURES, Run, Task
 from midistill_tasks.audit.verdict import Interval, Verdict, leak_reduction, seed_interval, verdict
 from midistill_tasks.audit.vulnerability import Agreement, Matrices, agreement, predicted, right
@@ -95,6 +96,17 @@ def compare(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[Comparison]
     return [_compare(teacher, arm, students, split) for arm, students in arms.items() for split in splits]
 
 
+def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[Comparison]:
+    """Each arm's students together, by mean score against the teacher, and by majority against its decisions.
+
+    Raises:
+        InputError: as `compare`, `mean_score` and `majority`.
+    """
+    means = {f"{name}, mean score": [mean_score(students)] for name, students in arms.items()}
+    votes = {f"{name}, majority": [majority(students)] for name, students in arms.items()}
+    return [*compare(teacher, means), *compare(decided(teacher), votes)]
+
+
 def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
     runs = [teacher, *students]
     attacks = matching.common_attacks(runs, split)
@@ -133,7 +145,7 @@ def _attack(teacher: Task, compared: Sequence[OneStudent], students: Sequence[Ta
         teacher=teacher.measured,
         students=tuple(compared),
         means={name: seed_interval([one.figures[name].value for one in compared]) for name in FIGURES},
-        leak_reduction=leak_reduction(teacher, students),
+        leak_reduction=leak_reduction([teacher], students),
         blind=teacher.blind,
     )
 

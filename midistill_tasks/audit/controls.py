@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from midistill_tasks.audit.compare import compare
 from midistill_tasks.audit.entries import Entry, Group
-from midistill_tasks.audit.pareto import shared_perplexity, strongest
+from midistill_tasks.audit.matching import check_comparable, common_attacks
+from midistill_tasks.audit.pareto import shared_perplexity
 from midistill_tasks.audit.results import Run
 from midistill_tasks.audit.tables import Cell, Table
-from midistill_tasks.audit.verdict import NEGLIGIBLE, Interval, seed_interval
+from midistill_tasks.audit.verdict import NEGLIGIBLE, Interval, strongest_reduction
 
 NOTE = (
-    "Reduction: leak of the strongest attack on the control minus that on the arm, so above 0 is safer. One seed: 95 % "
-    "for other texts and the choice among the attacks. Several: mean over seeds (arm and control of one seed are a "
-    "pair) and t interval over seeds, on these same texts. A leak that falls while the perplexity rises may be no more "
+    "Reduction: leak of the strongest attack on the control minus that on the arm, so above 0 is safer. 95 % "
+    "interval for other texts and the choice among the attacks, with several seeds (arm and control of one seed are a "
+    "pair) for other seeds, too. A leak that falls while the perplexity rises may be no more "
     "than a weaker model."
 )
 
@@ -29,10 +29,11 @@ def controls_table(group: Group, split: str) -> Table | None:
     """A row an arm that has a control with results; None where there is none.
 
     Raises:
-        InputError: as `compare`.
+        InputError: where the two were attacked on other texts or with other options.
     """
     entries = {entry.name: entry for entry in group.arms}
     pairs = [(entries[arm], entries[other]) for arm, other in group.controls.items() if {arm, other} <= entries.keys()]
+    pairs = [pair for pair in pairs if all(run.on(split) for entry in pair for run in entry.runs)]
     if not pairs:
         return None
     utility = shared_perplexity(group.runs)
@@ -42,14 +43,15 @@ def controls_table(group: Group, split: str) -> Table | None:
 
 
 def _row(arm: Entry, control: Entry, split: str, utility: str | None) -> tuple[Cell, ...]:
-    pairs = list(zip(*_by_seed(arm, control), strict=True))
-    if len(pairs) == 1:
-        found = compare(pairs[0][1], {arm.name: [pairs[0][0]]})
-        reduction = next(one for one in found if one.split == split).verdict.reduction
-    else:
-        reduction = seed_interval([_leak(other, split) - _leak(run, split) for run, other in pairs])
-    costs = [_mean(runs, utility) for runs in (arm.runs, control.runs)]
-    return (arm.name, control.name, len(pairs), reduction, _word(reduction), *costs)
+    ours, theirs = _by_seed(arm, control)
+    attacks = common_attacks([*theirs, *ours], split)
+    for run in (*theirs[1:], *ours):
+        for name in attacks:
+            check_comparable(theirs[0], run, theirs[0].on(split)[name], run.on(split)[name])
+    before, after = ([{name: run.on(split)[name] for name in attacks} for run in side] for side in (theirs, ours))
+    reduction = strongest_reduction(before, after)
+    costs = [_mean(runs, utility) for runs in (ours, theirs)]
+    return (arm.name, control.name, len(ours), reduction, _word(reduction), *costs)
 
 
 def _by_seed(arm: Entry, control: Entry) -> tuple[list[Run], list[Run]]:
@@ -63,10 +65,6 @@ def _by_seed(arm: Entry, control: Entry) -> tuple[list[Run], list[Run]]:
 
 def _seeds(entry: Entry) -> Mapping[str, Run]:
     return {run.model.removeprefix(entry.name): run for run in entry.runs}
-
-
-def _leak(run: Run, split: str) -> float:
-    return strongest(run, split)[1].value
 
 
 def _word(reduction: Interval) -> str:

@@ -40,6 +40,15 @@ def majority(runs: Sequence[Run]) -> Run:
     return _combine(runs, "majority", _vote)
 
 
+def decided(run: Run) -> Run:
+    """The run with its own decisions, 1 or 0, as scores: what a majority of decisions is to be compared with.
+
+    A decision tells less than the score it was made from, so against the scores even a majority of equal models would
+    seem to leak less than one of them.
+    """
+    return replace(run, tasks={name: _vote([task]) for name, task in run.tasks.items()})
+
+
 def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[Task]], Task]) -> Run:
     if len(runs) < 2:
         raise InputError(f"an ensemble needs at least two students, not {len(runs)}")

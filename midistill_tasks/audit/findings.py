@@ -131,21 +131,21 @@ def figures_note(findings: Findings) -> str:
     """How to read `figures_table`."""
     labels = findings.first.labels
     return (
-        "Value [95 % interval]: over texts for one model; for several seeds their mean and t interval over seeds, on "
-        "these same texts. AUROC 0.5 is no leak, and 0.3 leaks as much as 0.7. Accuracies by a threshold chosen on the "
+        "Value [95 % interval]: over texts, with several seeds over seeds, too, around their mean. AUROC 0.5 is no "
+        "leak, and 0.3 leaks as much as 0.7. Accuracies by a threshold chosen on the "
         "other half of the texts. A rate needs 1/FPR non-members, else it is –. "
         f"{labels.sum()} members, {(~labels).sum()} non-members."
     )
 
 
 def _figure(tasks: Sequence[Task], name: str) -> Interval:
-    """95 %: over texts for one model, over seeds for several; every figure is a share, so none lies beyond 0 and 1."""
+    """95 %: over texts and, for several models, over seeds, in quadrature; cut at 0 and 1, as all are shares."""
+    values, errors = zip(*(task.measured[name] for task in tasks), strict=True)
+    seeds = seed_interval(values)
+    half = Z95 * float(np.mean(errors))
     if len(tasks) > 1:
-        found = seed_interval([task.measured[name].value for task in tasks])
-    else:
-        value, stderr = tasks[0].measured[name]
-        found = Interval(value, value - Z95 * stderr, value + Z95 * stderr)
-    return Interval(found.value, *(float(np.clip(limit, 0, 1)) for limit in found[1:]))
+        half = math.hypot(half, seeds.upper - seeds.value)
+    return Interval(seeds.value, *(float(np.clip(seeds.value + end, 0, 1)) for end in (-half, half)))
 
 
 def dots(findings: Findings) -> list[tuple[str, list[Dot]]]:

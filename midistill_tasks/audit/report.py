@@ -49,7 +49,7 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
     together = sections.ensembles(group)
     parts += [together] if together else []
-    statements = [statement for one in found for statement in _statements(one)]
+    statements = [statement for one in found for statement in _statements(one, len(found) == 1)]
     return Page(
         title=_title(group),
         lead=_lead(group, found, statements),
@@ -67,9 +67,10 @@ def _title(group: Group) -> str:
     )
 
 
-def _statements(found: Findings) -> list[Statement]:
+def _statements(found: Findings, alone_on_page: bool) -> list[Statement]:
     if found.comparisons:
-        return [Statement(one.arm, one.verdict.word, one.verdict.sentence) for one in found.comparisons]
+        several = "" if alone_on_page else f" on {found.split}"
+        return [Statement(one.arm + several, one.verdict.word, one.verdict.sentence) for one in found.comparisons]
     return [Statement(entry.name, *alone.sentence(found, entry)) for _, entry in found.entries]
 
 
@@ -86,10 +87,12 @@ def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> s
         proof = "An attack that finds nothing is no proof of privacy."
         return f"Can it be told which texts {models} trained on? {said}. Measured on {texts}. {proof}"
     seeds = {len(entry.runs) for entry in group.arms}
+    single = [entry.name for entry in group.arms if len(entry.runs) == 1]
     reach = (
         "Each is one seed: whether others trained in the same way are safer is undecided."
         if seeds == {1}
-        else f"Seeds of each: {', '.join(map(str, sorted(seeds)))}."
+        else f"Seeds of each: {', '.join(map(str, sorted(seeds)))}"
+        + (f"; one seed ({', '.join(single)}) says nothing of others." if single else ".")
     )
     return (
         "Does a student give away less than its teacher about the texts they were trained on? Of "
@@ -102,7 +105,7 @@ def _counted(statements: Sequence[Statement]) -> str:
     """``2 safer (a, b), 1 undecided (c)``, the names only where they are few."""
     parts = []
     for word in ("safer", "not safer", "leaks", "no leak found", "undecided"):
-        names = list(dict.fromkeys(statement.about for statement in statements if statement.word == word))
+        names = [statement.about for statement in statements if statement.word == word]
         listed = f" ({', '.join(names)})" if len(names) <= 8 else ""
         parts += [f"{len(names)} {word}{listed}"] if names else []
     return ", ".join(parts)

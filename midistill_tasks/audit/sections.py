@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.audit import figures, tables
-from midistill_tasks.audit.compare import compare
+from midistill_tasks.audit.compare import compare_ensembles
 from midistill_tasks.audit.curves import roc_curve
-from midistill_tasks.audit.ensemble import majority, mean_score
 from midistill_tasks.audit.entries import Entry, Group
 from midistill_tasks.audit.epsilon import Epsilon, epsilons
 from midistill_tasks.audit.findings import Findings, dots, figures_note, figures_table, strongest_table
@@ -61,7 +60,7 @@ def overview(found: Findings) -> Section:
     chart = figures.auroc_figure(dots(found), found.blind)
     blind = [("blindkey", "blind baseline: words alone, no model")] if not math.isnan(found.blind.value) else []
     caption = (
-        "Dot: AUROC; bar: 95 % interval, over texts for one model, over seeds for an arm of several (small marks: its "
+        "Dot: AUROC; bar: 95 % interval, over texts and, for an arm of several seeds, over seeds (small marks: its "
         "single students). Lavender: the blind baseline with its interval; what lies inside may be no more than "
         "a difference between the two sets of texts."
     )
@@ -156,16 +155,14 @@ def matrices(found: Findings) -> Section:
 
 def ensembles(group: Group) -> Section | None:
     """The students of each arm together against the teacher; None where no arm has several."""
-    combined = {
-        f"{arm.name}, {rule}": [combine(arm.runs)]
-        for arm in group.arms
-        if len(arm.runs) > 1
-        for rule, combine in (("mean score", mean_score), ("majority", majority))
-    }
-    if group.teacher is None or not combined:
+    arms = {arm.name: arm.runs for arm in group.arms if len(arm.runs) > 1}
+    if group.teacher is None or not arms:
         return None
-    table = tables.verdicts(compare(group.teacher.runs[0], combined))
-    note = "As in the paper's first version: by the mean of the students' scores, and by their majority."
+    table = tables.verdicts(compare_ensembles(group.teacher.runs[0], arms))
+    note = (
+        "As in the paper's first version: by the mean of the students' scores, and by the majority of their decisions, "
+        "which is compared with the teacher's decisions."
+    )
     return Section("Ensembles of students", tables=((replace(table, name="ensembles"), note),))
 
 

@@ -63,8 +63,10 @@ class Verdict(NamedTuple):
     student_attack: str
 
 
-def leak_reduction(teacher: Task, students: Sequence[Task], alpha: float = 0.05) -> Interval:
+def leak_reduction(before: Sequence[Task], after: Sequence[Task], alpha: float = 0.05) -> Interval:
     """|AUROC − 0.5| of an attack on the teacher minus that of an attack on its students (seeds of one arm, averaged).
+
+    `before` is the teacher alone, or for each student the control that it is paired with.
 
     With t and s the AUROCs, this is min(t − s, t + s − 1) where t ≥ 0.5, and so on by signs; each difference has
     DeLong's paired error, over the texts. With several students, the error of the texts (that of one student, since
@@ -76,7 +78,7 @@ def leak_reduction(teacher: Task, students: Sequence[Task], alpha: float = 0.05)
         The reduction, with limits that it lies between with probability 1 − alpha, half of alpha on either side.
     """
     tests = [
-        [delong_paired(teacher.labels, teacher.scores, sign * one.scores, teacher.clusters) for one in students]
+        [delong_paired(a.labels, a.scores, sign * b.scores, a.clusters) for a, b in _paired(before, after)]
         for sign in (1, -1)
     ]
     # t − s, and t + s − 1
@@ -86,6 +88,30 @@ def leak_reduction(teacher: Task, students: Sequence[Task], alpha: float = 0.05)
         _fold(same.lower, flipped.lower, same.upper, flipped.upper),
         _fold(same.upper, flipped.upper, same.lower, flipped.lower),
     )
+
+
+def _paired(before: Sequence[Task], after: Sequence[Task]) -> list[tuple[Task, Task]]:
+    return list(zip([*before] * len(after) if len(before) == 1 else before, after, strict=True))
+
+
+def strongest_reduction(before: Sequence[Mapping[str, Task]], after: Sequence[Mapping[str, Task]]) -> Interval:
+    """That of the strongest attack on each side, for the choice among the attacks too; see the module for the rule."""
+    attacks = list(before[0])
+    pairs = [
+        [
+            leak_reduction([one[ours] for one in before], [one[theirs] for one in after], 0.05 / len(attacks))
+            for theirs in attacks
+        ]
+        for ours in attacks
+    ]
+    lower, upper = (np.array([[getattr(pair, side) for pair in row] for row in pairs]) for side in ("lower", "upper"))
+    areas = [_mean_areas(side, attacks) for side in (before, after)]
+    leaks = [max(abs(area - 0.5) for area in side) for side in areas]
+    return Interval(leaks[0] - leaks[1], float(lower.min(axis=1).max()), float(upper.max(axis=0).min()))
+
+
+def _mean_areas(runs: Sequence[Mapping[str, Task]], attacks: Sequence[str]) -> list[float]:
+    return [float(np.mean([auroc(one[name].labels, one[name].scores) for one in runs])) for name in attacks]
 
 
 def _fold(same: float, flipped: float, same_negated: float, flipped_negated: float) -> float:
@@ -127,23 +153,13 @@ def verdict(
         blind: AUROC of the bag-of-words baseline on the split.
     """
     attacks = list(teacher)
-    pairs = [
-        [leak_reduction(teacher[ours], [one[theirs] for one in students], 0.05 / len(attacks)) for theirs in attacks]
-        for ours in attacks
-    ]
-    lower, upper = (np.array([[getattr(pair, side) for pair in row] for row in pairs]) for side in ("lower", "upper"))
-    areas = [auroc(task.labels, task.scores) for task in teacher.values()]
-    means = [float(np.mean([auroc(one[name].labels, one[name].scores) for one in students])) for name in attacks]
+    areas, means = _mean_areas([teacher], attacks), _mean_areas(students, attacks)
     ours, theirs = (int(np.argmax([abs(area - 0.5) for area in side])) for side in (areas, means))
     found = _Found(
         names=names,
         attacks=(attacks[ours], attacks[theirs]),
         areas=(areas[ours], means[theirs]),
-        reduction=Interval(
-            abs(areas[ours] - 0.5) - abs(means[theirs] - 0.5),
-            float(lower.min(axis=1).max()),
-            float(upper.max(axis=0).min()),
-        ),
+        reduction=strongest_reduction([teacher], students),
         choices=len(attacks),
         students=len(students),
         blind=blind,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from midistill_tasks.audit.compare import compare
+from midistill_tasks.audit.compare import compare, compare_ensembles
 from midistill_tasks.audit.ensemble import majority, mean_score
 from midistill_tasks.errors import InputError
 
@@ -76,3 +76,11 @@ def test_what_is_no_ensemble_is_refused(students, make_task, make_run) -> None:
         majority([students[0], make_run("Z", make_task(labels, scores, attack="zlib"))])
     with pytest.raises(InputError, match="S0 was attacked on 100 texts and Z on 50"):
         majority([students[0], make_run("Z", make_task(labels[:50], scores[:50]))])
+
+
+def test_an_ensemble_of_the_teacher_itself_is_not_safer_than_it(make_task, make_run, draw) -> None:
+    labels, scores = draw(np.random.default_rng(1), 200, shift=1.0)
+    copies = [make_run(name, make_task(labels, scores)) for name in "TABC"]
+    for one in compare_ensembles(copies[0], {"copies": copies[1:]}):
+        assert one.verdict.word == "not safer", one.arm
+        assert one.verdict.reduction.value == pytest.approx(0.0)

@@ -15,6 +15,7 @@ from midistill_tasks.audit.report import build, write
 from midistill_tasks.audit.results import Utility, read_run
 from midistill_tasks.cli import main
 from midistill_tasks.errors import InputError
+from midistill_tasks.metrics.roc import delong_paired
 
 EVIL = '<script>document.title="owned"</script> & "quotes" | `ticks`'
 
@@ -104,20 +105,28 @@ def test_texts_are_masked_unless_asked_for_and_escaped_when_shown(study, page, t
     assert "<script" not in (tmp_path / "report.md").read_text()
 
 
+ARMS = ("vanilla", "nonorm")
+
+
 def test_an_intervention_is_held_against_its_control_seed_by_seed(study, page):
     with (page.parent / "controls-made.csv").open(newline="") as lines:
         (row,) = csv.DictReader(lines)
-    leaks = {}
-    for arm in ("vanilla", "nonorm"):
-        for seed in (0, 1):
-            run = read_run(study / "results" / f"{arm}{seed}")
-            areas = [task.measured["auroc"].value for task in run.tasks.values()]
-            leaks[arm, seed] = max(abs(area - 0.5) for area in areas)
-    differences = [leaks["vanilla", seed] - leaks["nonorm", seed] for seed in (0, 1)]
-    assert float(row["reduction of the leak"]) == pytest.approx(np.mean(differences))
-    # t of one degree of freedom at 97.5 %: 12.706
-    half = 12.706 * np.std(differences, ddof=1) / np.sqrt(2)
-    assert float(row["reduction of the leak_lower"]) == pytest.approx(np.mean(differences) - half, abs=1e-4)
+    runs = {arm: [read_run(study / "results" / f"{arm}{seed}").on("made") for seed in (0, 1)] for arm in ARMS}
+    areas = {
+        arm: {name: np.mean([run[name].measured["auroc"].value for run in pair]) for name in pair[0]}
+        for arm, pair in runs.items()
+    }
+    leaks = {arm: max(abs(value - 0.5) for value in found.values()) for arm, found in areas.items()}
+    value, lower, upper = (float(row[f"reduction of the leak{end}"]) for end in ("", "_lower", "_upper"))
+    assert value == pytest.approx(leaks["vanilla"] - leaks["nonorm"])
+    of_texts = np.mean(
+        [
+            delong_paired(a["loss"].labels, a["loss"].scores, b["loss"].scores).se
+            for a, b in zip(runs["vanilla"], runs["nonorm"], strict=True)
+        ]
+    )
+    assert lower < value - 1.96 * of_texts, "it covers other texts, not these same ones alone"
+    assert upper > value + 1.96 * of_texts
     assert (row["arm"], row["control"], row["seeds"]) == ("nonorm", "vanilla", "2")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from midistill_tasks.audit.verdict import Interval, leak_reduction, seed_interval, verdict
+from midistill_tasks.audit.verdict import Interval, leak_reduction, seed_interval, strongest_reduction, verdict
 from midistill_tasks.metrics.roc import auroc, delong_paired
 from midistill_tasks.metrics.thresholds import Estimate
 
@@ -30,7 +30,7 @@ def tasks(make_task, seed: int, *shifts: float, n: int = 400, common: float = 0.
 @pytest.mark.parametrize(("first", "second"), [(1.5, 0.5), (1.5, -0.5), (-1.5, 0.5), (-1.5, -0.5)])
 def test_a_leak_counts_alike_on_both_sides_of_one_half(make_task, first, second) -> None:
     teacher, student = tasks(make_task, 1, first, second)
-    found = leak_reduction(teacher, [student])
+    found = leak_reduction([teacher], [student])
     areas = [auroc(task.labels, task.scores) for task in (teacher, student)]
     assert found.value == pytest.approx(abs(areas[0] - 0.5) - abs(areas[1] - 0.5))
     # The plain way: turn both so that members score higher, then DeLong's test of the difference.
@@ -47,7 +47,7 @@ def test_near_one_half_the_interval_is_cut_by_the_other_sign(make_task) -> None:
     for sign in (1, -1):
         test = delong_paired(teacher.labels, teacher.scores, sign * student.scores)
         limits.append(test.diff - 1.959964 * test.se)
-    assert leak_reduction(teacher, [student]).lower == pytest.approx(min(limits), abs=1e-6)
+    assert leak_reduction([teacher], [student]).lower == pytest.approx(min(limits), abs=1e-6)
 
 
 def test_seeds_add_their_t_interval_to_the_error_of_the_texts(make_task) -> None:
@@ -57,7 +57,7 @@ def test_seeds_add_their_t_interval_to_the_error_of_the_texts(make_task) -> None
     of_texts = 1.959964 * sum(one.se for one in tests) / 3
     of_seeds = 4.302653 * math.sqrt(sum((one.diff - mean) ** 2 for one in tests) / 2 / 3)
     half = math.sqrt(of_texts**2 + of_seeds**2)
-    assert leak_reduction(teacher, students) == pytest.approx((mean, mean - half, mean + half), abs=1e-6)
+    assert leak_reduction([teacher], students) == pytest.approx((mean, mean - half, mean + half), abs=1e-6)
 
 
 @pytest.mark.parametrize(("first", "second"), [(1.0, 0.5), (1.0, -0.5), (0.5, 0.5), (0.0, 0.5)])
@@ -66,7 +66,7 @@ def test_the_interval_holds_the_true_reduction(make_task, first, second) -> None
     inside = 0
     for seed in range(100):
         teacher, student = tasks(make_task, seed, first, second, n=200)
-        found = leak_reduction(teacher, [student])
+        found = leak_reduction([teacher], [student])
         inside += found.lower <= true <= found.upper
     assert inside >= 90  # 95 expected; below 90 has a chance of 1 in 100
 
@@ -81,7 +81,7 @@ def test_the_strongest_attacks_are_compared_with_bounds_over_all_pairs(make_task
     teacher, student = family(make_task, 5, {"loss": 1.5, "zlib": 0.5}, {"loss": 0.2, "zlib": 0.8})
     found = verdict(teacher, [student], ("T", "S"), NO_SHIFT)
     assert (found.teacher_attack, found.student_attack) == ("loss", "zlib")
-    pairs = {(a, b): leak_reduction(teacher[a], [student[b]], 0.05 / 2) for a in teacher for b in student}
+    pairs = {(a, b): leak_reduction([teacher[a]], [student[b]], 0.05 / 2) for a in teacher for b in student}
     lower = max(min(pairs[a, b].lower for b in student) for a in teacher)
     upper = min(max(pairs[a, b].upper for a in teacher) for b in student)
     leaks = [abs(auroc(task.labels, task.scores) - 0.5) for task in (teacher["loss"], student["zlib"])]
@@ -120,7 +120,7 @@ def test_no_difference_worth_naming_is_not_safer_only_where_the_texts_suffice(ma
 def test_one_student_says_nothing_of_others_trained_the_same_way(make_task) -> None:
     teacher, *students = family(make_task, 10, {"loss": 2.0}, *[{"loss": 0.2}] * 5)
     one = verdict(teacher, students[:1], ("T", "S"), NO_SHIFT)
-    assert one.scope == "this one student, on texts like these"
+    assert one.scope == "this one model, on texts like these"
     assert "whether students trained this way are safer is undecided" in one.sentence
     five = verdict(teacher, students, ("T", "S"), NO_SHIFT)
     assert five.word == "safer"
@@ -158,3 +158,17 @@ def test_one_student_has_no_seed_interval() -> None:
     assert math.isnan(found.lower)
     assert math.isnan(found.upper)
     assert seed_interval([0.5, 0.5]) == Interval(0.5, 0.5, 0.5)
+
+
+def test_no_arm_is_safer_than_a_control_where_nothing_leaks(make_task) -> None:
+    """Five seeds that differ little from each other, but are attacked on one draw of texts: as real students are."""
+    safer = 0
+    for draw in range(40):
+        rng = np.random.default_rng(draw)
+        labels = rng.permutation(np.arange(200) % 2)
+        arms = []
+        for _ in range(2):
+            kind = rng.normal(size=200)
+            arms.append([{"loss": make_task(labels, kind + 0.1 * rng.normal(size=200))} for _ in range(5)])
+        safer += strongest_reduction(*arms).lower > 0
+    assert safer <= 4  # 1 in 40 expected at most; a t interval over seeds alone says it in a third of them
