@@ -25,11 +25,16 @@ def nonmembers(heldout: str, **metadata: Any) -> dict[str, datasets.Dataset]:
         metadata: what ``--metadata`` and ``--model_args`` say; read here: ``mia``.
 
     Raises:
-        InputError: as the split's loader and `prepare`.
+        InputError: as the split's loader and `prepare`; also where ``log_text`` is false, which cannot be kept here.
     """
     if heldout not in SPLITS:
         raise InputError(f"dataset_kwargs: 'heldout' is '{heldout}', which is no split; splits: {', '.join(SPLITS)}")
     split, options = SPLITS[heldout], parse_options(metadata)
+    if not options.log_text:
+        raise InputError(
+            f'heldout_{heldout}: the harness logs what a perplexity task scores, so "log_text": false cannot hold: '
+            "leave this task out (mia_privacy_utility holds one), or leave out log_text and --log_samples"
+        )
     rows = load_split(split, split.config, options)
     for ours, key in (("text", "doc_to_text"), ("label", "doc_to_target")):
         theirs = split.config.get(key, ours)

@@ -71,3 +71,8 @@ def test_leaderboard_privacy_is_the_leaderboard_and_the_papers_sets():
     """Its structure only: the leaderboard's data is not reachable from here."""
     text = (yaml_folder() / "leaderboard_privacy.yaml").read_text()
     assert "- leaderboard\n- mia_paper\n" in text
+
+
+def test_texts_that_must_not_be_logged_are_refused_since_the_harness_would_log_them():
+    with pytest.raises(InputError, match=r"heldout_bios: .*leave this task out"):
+        nonmembers("bios", mia={"log_text": False})

@@ -129,6 +129,9 @@ def _find(teacher: str, named: Mapping[str, Run]) -> str:
         for name, run in named.items()
         if wanted in (name, run.model.rstrip("/"), run.path.parent.name, str(run.path.parent), str(run.path))
     ]
+    if not matching and Path(teacher).exists():
+        below = Path(teacher).resolve()
+        matching = [name for name, run in named.items() if below in run.path.resolve().parents]
     if len(matching) != 1:
         what = "is none" if not matching else f"is {len(matching)}"
         raise InputError(f"--teacher {teacher} {what} of the models{nearest(teacher, named)}: {', '.join(named)}")

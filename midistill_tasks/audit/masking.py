@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def mask(text: str) -> str:
     """Capital letters become X, other letters x, digits 0; spaces, punctuation and symbols stay."""
@@ -9,6 +11,6 @@ def mask(text: str) -> str:
 
 
 def _hidden(character: str) -> str:
-    if character.isalpha():
+    if character.isalpha() or unicodedata.category(character).startswith("M"):  # accents, vowel signs
         return "X" if character.isupper() else "x"
     return "0" if character.isnumeric() else character

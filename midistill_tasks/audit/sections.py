@@ -114,7 +114,8 @@ def curves(found: Findings) -> Section:
 
 def _limits(scores: Sequence[FloatArray]) -> tuple[float, float]:
     """From the lowest 0.5 % quantile of the models to the highest 99.5 %, so that outliers do not squeeze the rest."""
-    ends = [np.quantile(values[np.isfinite(values)], [0.005, 0.995]) for values in scores]
+    finite = [values[np.isfinite(values)] for values in scores]
+    ends = [np.quantile(values, [0.005, 0.995]) for values in finite if len(values)] or [np.zeros(2)]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)
 
@@ -131,7 +132,9 @@ def matrices(found: Findings) -> Section:
     """The paper's teacher × student matrices: the strongest attack as charts, everything as tables."""
     charts = []
     for one in found.comparisons[: figures.COLOURS]:
-        attack = next(attack for attack in one.attacks if attack.attack == found.strongest)
+        attack = next((attack for attack in one.attacks if attack.attack == found.strongest), None)
+        if attack is None:  # it did not run on these students; the tables hold those that did
+            continue
         cells = [
             (title, np.mean([getattr(getattr(student, kind), side) for student in attack.students], axis=0))
             for title, kind, side in MATRICES

@@ -107,7 +107,8 @@ def strongest_reduction(before: Sequence[Mapping[str, Task]], after: Sequence[Ma
     lower, upper = (np.array([[getattr(pair, side) for pair in row] for row in pairs]) for side in ("lower", "upper"))
     areas = [_mean_areas(side, attacks) for side in (before, after)]
     leaks = [max(abs(area - 0.5) for area in side) for side in areas]
-    return Interval(leaks[0] - leaks[1], float(lower.min(axis=1).max()), float(upper.max(axis=0).min()))
+    limits = float(lower.min(axis=1).max()), float(upper.max(axis=0).min())
+    return Interval(leaks[0] - leaks[1], max(-0.5, limits[0]), min(0.5, limits[1]))  # no leak is beyond 0 and 0.5
 
 
 def _mean_areas(runs: Sequence[Mapping[str, Task]], attacks: Sequence[str]) -> list[float]:

@@ -208,6 +208,23 @@ def test_a_teacher_that_is_not_there_is_refused(write_output, draw, tmp_path, te
     assert said in str(error.value)
 
 
+def test_a_teacher_may_be_named_by_the_folder_that_was_given(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(5), 60)
+    for name in ("t", "s"):
+        write_output(tmp_path / name / "below", labels, {"loss": scores}, f"org/{name}")
+    group = read_group([tmp_path / "t", f"vanilla={tmp_path / 's'}"], f"{tmp_path / 't'}/")
+    assert (group.teacher.name, [entry.name for entry in group.arms]) == ("t", ["vanilla"])
+
+
+def test_a_student_without_the_teacher_s_strongest_attack_gives_a_page(write_output, draw, tmp_path):
+    rng = np.random.default_rng(5)
+    labels, scores = draw(rng, 60)
+    write_output(tmp_path / "t", labels, {"loss": scores, "mink": scores + 3 * labels}, "org/t")
+    write_output(tmp_path / "s", labels, {"loss": scores + rng.normal(size=60)}, "org/s")
+    page = build(read_group([tmp_path], "t"))
+    assert any("mink ran on org/t but not on all" in warning.lower() for warning in page.warnings)
+
+
 def test_equal_names_make_one_arm(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(6), 100)
     for name in ("t", "a", "b"):
