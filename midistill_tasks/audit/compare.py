@@ -109,11 +109,8 @@ def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[C
 
 def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
     runs = [teacher, *students]
-    attacks = matching.common_attacks(runs, split)
-    tasks = [{attack: run.on(split)[attack] for attack in attacks} for run in runs]
-    for run, own in zip(runs[1:], tasks[1:], strict=True):
-        for attack in attacks:
-            matching.check_comparable(teacher, run, tasks[0][attack], own[attack])
+    tasks = matching.comparable_tasks(runs, split)
+    attacks = list(tasks[0])
     labels = tasks[0][attacks[0]].labels
     blind = tasks[0][attacks[0]].blind
     adjusted = [_holm([_paired(tasks[0][name], own[name]).p for name in attacks]) for own in tasks[1:]]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from midistill_tasks.audit.entries import Entry, Group
-from midistill_tasks.audit.matching import check_comparable, common_attacks
+from midistill_tasks.audit.matching import comparable_tasks
 from midistill_tasks.audit.pareto import shared_perplexity
 from midistill_tasks.audit.results import Run
 from midistill_tasks.audit.tables import Cell, Table
@@ -44,12 +44,8 @@ def controls_table(group: Group, split: str) -> Table | None:
 
 def _row(arm: Entry, control: Entry, split: str, utility: str | None) -> tuple[Cell, ...]:
     ours, theirs = _by_seed(arm, control)
-    attacks = common_attacks([*theirs, *ours], split)
-    for run in (*theirs[1:], *ours):
-        for name in attacks:
-            check_comparable(theirs[0], run, theirs[0].on(split)[name], run.on(split)[name])
-    before, after = ([{name: run.on(split)[name] for name in attacks} for run in side] for side in (theirs, ours))
-    reduction = strongest_reduction(before, after)
+    tasks = comparable_tasks([*theirs, *ours], split)
+    reduction = strongest_reduction(tasks[: len(theirs)], tasks[len(theirs) :])
     costs = [_mean(runs, utility) for runs in (ours, theirs)]
     return (arm.name, control.name, len(ours), reduction, _word(reduction), *costs)
 

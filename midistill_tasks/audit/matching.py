@@ -64,6 +64,19 @@ def check_comparable(one: Run, other: Run, task: Task, match: Task) -> None:
             )
 
 
+def comparable_tasks(runs: Sequence[Run], split: str) -> list[dict[str, Task]]:
+    """For each run attack → its task on the split, of the attacks that all ran; the same texts in the same order.
+
+    Raises:
+        InputError: as `common_attacks` and `check_comparable`.
+    """
+    tasks = [{attack: run.on(split)[attack] for attack in common_attacks(runs, split)} for run in runs]
+    for run, own in zip(runs[1:], tasks[1:], strict=True):
+        for attack, task in own.items():
+            check_comparable(runs[0], run, tasks[0][attack], task)
+    return tasks
+
+
 def _shaping(attack: str) -> list[str]:
     """The options that an attack's scores depend on; which texts there are shows in their ids."""
     known = ATTACKS.get(attack)
