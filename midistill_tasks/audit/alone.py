@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from scipy.stats import norm
+import math
 
 from midistill_tasks.audit.entries import Entry
 from midistill_tasks.audit.findings import Findings
-from midistill_tasks.audit.results import Run
-from midistill_tasks.audit.verdict import Interval
-
-
-def strongest_interval(run: Run, split: str) -> tuple[str, Interval]:
-    """The attack of the largest |AUROC − 0.5| and its AUROC, at 1 − 0.05/A for A attacks (Bonferroni: it is chosen)."""
-    areas = {attack: task.measured["auroc"] for attack, task in run.on(split).items()}
-    attack = max(areas, key=lambda name: abs(areas[name].value - 0.5))
-    value, stderr = areas[attack]
-    half = float(norm.isf(0.025 / len(areas))) * stderr
-    return attack, Interval(value, value - half, value + half)
+from midistill_tasks.audit.verdict import Interval, strongest_area
+from midistill_tasks.metrics.clusters import Z95
 
 
 def sentence(findings: Findings, entry: Entry) -> tuple[str, str]:
@@ -24,7 +15,7 @@ def sentence(findings: Findings, entry: Entry) -> tuple[str, str]:
 
     Of an arm of several students it speaks of each, and the word is that of the most.
     """
-    found = [strongest_interval(run, findings.split) for run in entry.runs]
+    found = [strongest_area([run.on(findings.split)]) for run in entry.runs]
     words = [_word(findings, area) for _, area in found]
     word = max(dict.fromkeys(words), key=words.count)
     attack, area = found[0]
@@ -40,13 +31,18 @@ _ANSWERS = {
     "leaks": "Members of {} can be told from non-members",
     "no leak found": "These attacks do not tell members of {} from non-members beyond chance",
     "undecided": (
-        "Undecided for {}: a classifier that sees only words, and no model, tells members from non-members as well as "
-        "any attack, so this split cannot say what the model remembers"
+        "Undecided for {}: a classifier that sees only words, and no model, tells members from non-members, and no "
+        "attack does so better beyond the errors, so this split cannot say what the model remembers"
     ),
 }
 
 
 def _word(findings: Findings, area: Interval) -> str:
-    if findings.blind_wins(area.value):
+    """Where words alone tell the sides apart, an attack must do so better by more than both errors.
+
+    The errors are added as if they were independent; as both come from the same texts, that is on the safe side.
+    """
+    beyond = abs(area.value - 0.5) - (findings.blind.value - 0.5)
+    if findings.words_tell and beyond <= math.hypot(area.upper - area.value, Z95 * findings.blind.stderr):
         return "undecided"
     return "leaks" if area.lower > 0.5 or area.upper < 0.5 else "no leak found"

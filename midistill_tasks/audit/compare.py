@@ -29,7 +29,7 @@ class OneStudent:
         predicted: called a member, teacher × student.
         right: the attack is right, teacher × student.
         vulnerable: how far both agree on which members are found.
-        unscored: texts without a score for one of the two; every paired figure leaves them out.
+        unscored: texts without a score in one of the runs that are compared; every figure here leaves them out.
     """
 
     model: str
@@ -132,7 +132,7 @@ def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Com
             for number, name in enumerate(attacks)
         ),
         verdict=verdict(tasks[0], tasks[1:], (teacher.model, arm), blind),
-        notes=tuple(matching.notes(runs, split)),
+        notes=tuple(matching.notes(runs, tasks[0], split)),
     )
 
 
@@ -156,7 +156,7 @@ def _student(model: str, teacher: Task, student: Task, p_holm: float) -> OneStud
         predicted=predicted(teacher, student),
         right=right(teacher, student),
         vulnerable=agreement(teacher, student),
-        unscored=int((np.isnan(teacher.scores) | np.isnan(student.scores)).sum()),
+        unscored=int(np.isnan(student.scores).sum()),
     )
 
 

@@ -68,10 +68,14 @@ class Findings:
         leaks = {name: abs(area(entry.tasks(self.split, name)) - 0.5) for name in self.attacks}
         return max(leaks, key=lambda name: -1.0 if math.isnan(leaks[name]) else leaks[name])
 
+    @property
+    def words_tell(self) -> bool:
+        """Whether the classifier is above 0.5 beyond its error."""
+        return self.blind.value - Z95 * self.blind.stderr > 0.5
+
     def blind_wins(self, value: float) -> bool:
         """Whether the classifier, above 0.5 beyond its error, does at least as well as an attack of this AUROC."""
-        shift = self.blind.value - 0.5
-        return shift - Z95 * self.blind.stderr > 0 and shift >= abs(value - 0.5)
+        return self.words_tell and self.blind.value - 0.5 >= abs(value - 0.5)
 
 
 def find(group: Group, split: str, comparisons: Sequence[Comparison]) -> Findings:
@@ -130,11 +134,14 @@ def _row(
 def figures_note(findings: Findings) -> str:
     """How to read `figures_table`."""
     labels = findings.first.labels
+    tasks = [task for _, entry in findings.entries for run in entry.runs for task in run.on(findings.split).values()]
+    most = max(int(np.isnan(task.scores).sum()) for task in tasks)
+    unscored = f", of which up to {most} have no score under an attack and do not count there" if most else ""
     return (
         "Value [95 % interval]: over texts, with several seeds over seeds, too, around their mean. AUROC 0.5 is no "
         "leak, and 0.3 leaks as much as 0.7. Accuracies by a threshold chosen on the "
         "other half of the texts. A rate needs 1/FPR non-members, else it is –. "
-        f"{labels.sum()} members, {(~labels).sum()} non-members."
+        f"{labels.sum()} members, {(~labels).sum()} non-members{unscored}."
     )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.audit.results import Run, Task
 from midistill_tasks.errors import InputError
+from midistill_tasks.metrics.scored import BoolArray
 
 
 def common_attacks(runs: Sequence[Run], split: str) -> list[str]:
@@ -67,6 +72,8 @@ def check_comparable(one: Run, other: Run, task: Task, match: Task) -> None:
 def comparable_tasks(runs: Sequence[Run], split: str) -> list[dict[str, Task]]:
     """For each run attack → its task on the split, of the attacks that all ran; the same texts in the same order.
 
+    A text that one of the runs has no score for under an attack has none in any: all figures are of the same texts.
+
     Raises:
         InputError: as `common_attacks` and `check_comparable`.
     """
@@ -74,7 +81,21 @@ def comparable_tasks(runs: Sequence[Run], split: str) -> list[dict[str, Task]]:
     for run, own in zip(runs[1:], tasks[1:], strict=True):
         for attack, task in own.items():
             check_comparable(runs[0], run, tasks[0][attack], task)
+    for attack in list(tasks[0]):
+        missing = np.any([np.isnan(own[attack].scores) for own in tasks], axis=0)
+        for own in tasks:
+            own[attack] = _without(own[attack], missing)
     return tasks
+
+
+def _without(task: Task, missing: BoolArray) -> Task:
+    """The task without a score for the `missing` texts, [n]."""
+    if not missing[~np.isnan(task.scores)].any():
+        return task
+    items = (
+        item._replace(score=math.nan) if none else item for item, none in zip(task.items, missing.tolist(), strict=True)
+    )
+    return replace(task, items=tuple(items))
 
 
 def _shaping(attack: str) -> list[str]:
@@ -87,22 +108,74 @@ def _shaping(attack: str) -> list[str]:
     return [*known.options, *shots, *reference, "first_token"]
 
 
-def notes(runs: Sequence[Run], split: str) -> list[str]:
-    """What a reader should know of runs that are compared all the same: versions that differ, attacks left out."""
+def notes(runs: Sequence[Run], tasks: Mapping[str, Task], split: str) -> list[str]:
+    """What a reader should know of runs that are compared all the same: versions that differ, what is left out.
+
+    Args:
+        runs: the first is the teacher.
+        tasks: of the first run, as `comparable_tasks` gives them.
+        split: that all were attacked on.
+    """
+    found = version_notes(runs)
+    unscored = {name: int(np.isnan(task.scores).sum()) for name, task in tasks.items()}
+    listed = ", ".join(f"{count} under {name}" for name, count in unscored.items() if count)
+    if listed:
+        texts = len(next(iter(tasks.values())).items)
+        found.append(f"some of the {texts} texts have no score in one of the models and do not count there ({listed})")
+    extra = {run.model: [attack for attack in run.on(split) if attack not in tasks] for run in runs}
+    found += [
+        f"left out, as not all models have it: {', '.join(names)} on {model}" for model, names in extra.items() if names
+    ]
+    return [*found, *skip_notes(runs, split)]
+
+
+def version_notes(runs: Sequence[Run]) -> list[str]:
+    """Packages that were not the same in all runs."""
     found = []
     for package in runs[0].versions:
-        versions = {run.model: run.versions.get(package, "?") for run in runs}
-        if len(set(versions.values())) > 1:
-            listed = ", ".join(f"{version} for {model}" for model, version in versions.items())
-            found.append(f"{package} was not the same in all runs ({listed})")
-    used = common_attacks(runs, split)
+        versions = [(run.versions.get(package, "?"), run.model) for run in runs]
+        if len(dict(versions)) > 1:
+            found.append(f"the versions of {package} differ ({_by_value(versions)})")
+    return found
+
+
+def option_notes(runs: Sequence[Run], split: str) -> list[str]:
+    """Attacks that were not made in the same way on all runs."""
+    found = []
+    for attack in dict.fromkeys(name for run in runs for name in run.on(split)):
+        present = [(run.on(split)[attack], run.model) for run in runs if attack in run.on(split)]
+        for option in ("version", *_shaping(attack)):
+            values = [(_setting(task, option), model) for task, model in present]
+            if len(dict(values)) > 1:
+                found.append(
+                    f"the figures of {attack} on {split} do not compare: '{option}' differs ({_by_value(values)})"
+                )
+    return found
+
+
+def skip_notes(runs: Sequence[Run], split: str) -> list[str]:
+    """Attacks without figures on some of the runs, and why."""
+    skipped: dict[tuple[str, str], list[str]] = {}
     for run in runs:
-        extra = [attack for attack in run.on(split) if attack not in used]
-        if extra:
-            found.append(f"{', '.join(extra)} ran on {run.model} but not on all, and is left out")
-        found += [
-            f"{name} gave no score on {run.model}: {reason}"
-            for name, reason in run.skipped.items()
-            if name.endswith(f"_{split}")
-        ]
-    return list(dict.fromkeys(found))
+        for name, why in run.skipped.items():
+            if name.endswith(f"_{split}"):
+                skipped.setdefault((name, why), []).append(run.model)
+    return [f"no figures of {name} on {_models(models)}: {why}" for (name, why), models in skipped.items()]
+
+
+def _setting(task: Task, option: str) -> str:
+    return str(task.version if option == "version" else task.metadata["options"].get(option))
+
+
+def _by_value(values: Sequence[tuple[str, str]]) -> str:
+    """``1 for a and b, 2 for c``, from pairs of value and model."""
+    return ", ".join(
+        f"{value} for {_models([model for own, model in values if own == value])}"
+        for value in dict.fromkeys(value for value, _ in values)
+    )
+
+
+def _models(names: Sequence[str]) -> str:
+    if len(names) > 3:
+        return f"{', '.join(names[:2])} and {len(names) - 2} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

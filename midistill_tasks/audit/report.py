@@ -13,6 +13,7 @@ from midistill_tasks.audit.compare import Comparison, compare
 from midistill_tasks.audit.controls import NOTE, controls_table
 from midistill_tasks.audit.entries import Group
 from midistill_tasks.audit.findings import Findings, area, find
+from midistill_tasks.audit.matching import option_notes, skip_notes, version_notes
 from midistill_tasks.audit.page import Page, Section, Statement
 from midistill_tasks.audit.provenance import provenance
 from midistill_tasks.audit.tables import shown
@@ -132,9 +133,16 @@ def _warnings(group: Group, found: list[Findings]) -> list[str]:
                 f"The models were attacked on different texts of {one.split}: their figures do not compare. "
                 "Evaluate all with the same --limit and --metadata."
             )
-        warnings += [note[:1].upper() + note[1:] + "." for one_arm in one.comparisons for note in one_arm.notes]
-    skipped = [f"{name} gave no score on {run.model}: {why}" for run in group.runs for name, why in run.skipped.items()]
-    return list(dict.fromkeys([*warnings, *([] if any(one.comparisons for one in found) else skipped)]))
+        warnings += [note[:1].upper() + note[1:] + "." for note in _notes(group, one)]
+    return list(dict.fromkeys(warnings))
+
+
+def _notes(group: Group, found: Findings) -> list[str]:
+    """What the comparisons say of themselves; of models side by side, what keeps their figures from comparing."""
+    if found.comparisons:
+        return [note for one in found.comparisons for note in one.notes]
+    runs = [run for _, entry in found.entries for run in entry.runs]
+    return [*version_notes(runs), *option_notes(runs, found.split), *skip_notes(group.runs, found.split)]
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
-from midistill_tasks.metrics.thresholds import Estimate, accuracies, crossfit_decisions
+from midistill_tasks.metrics.thresholds import Estimate, accuracies, crossfit_accuracies, crossfit_decisions
 
 FIGURES = ("auroc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc")
 """What `Task.measured` holds, in the order of the tables."""
@@ -98,7 +98,8 @@ class Task:
             error = METRICS[name].stderr
             assert error is not None  # noqa: S101 (these three have one)
             found[name] = Estimate(METRICS[name].value(self.items), _number(error(self.items)))
-        judged = accuracies(self.items, self.decisions)
+        given = self.given is not None
+        judged = accuracies(self.items, self.decisions) if given else crossfit_accuracies(self.items)
         return found | {"balanced_acc": judged.balanced, "member_acc": judged.member, "nonmember_acc": judged.nonmember}
 
     @property
@@ -116,7 +117,7 @@ class Run:
         path: the results file.
         date: of the run, as in the file's name; sorts by time.
         tasks: the attacks that gave scores, by task name.
-        skipped: task name → why none of its texts has a score.
+        skipped: task name → why it has no figures: no text has a score, or too few have.
         utility: the other tasks' figures, by ``task/metric``.
         versions: of the packages.
         config: how the harness was called: model, model_args, batch size, device, seeds, number of parameters.
@@ -208,23 +209,31 @@ def _read(path: Path) -> Run:
         raise InputError(f"{path} holds no MIA task: run lm_eval with tasks such as mia_bios too")
     date = path.stem.removeprefix("results_")
     tasks = {name: _task(name, ours, content, path, date) for name, ours in described.items()}
-    scored = {name: task for name, task in tasks.items() if not np.isnan(task.scores).all()}
-    if not scored:
-        raise InputError(f"{path}: no text has a score in any MIA task; {_why(next(iter(tasks.values())))}")
+    skipped = {name: reason for name, task in tasks.items() if (reason := _why_not(task))}
+    if len(skipped) == len(tasks):
+        name, reason = next(iter(skipped.items()))
+        raise InputError(f"{path}: no MIA task has enough scores to be judged; {name}: {reason}")
     return Run(
         model=str(content.get("model_name") or path.parent.name),
         path=path,
         date=date,
-        tasks=scored,
-        skipped={name: _why(task) for name, task in tasks.items() if name not in scored},
+        tasks={name: task for name, task in tasks.items() if name not in skipped},
+        skipped=skipped,
         utility=_utility(content, set(described)),
         versions=_versions(content, described),
         config=content.get("config", {}),
     )
 
 
-def _why(task: Task) -> str:
-    return "; ".join(task.metadata.get("unscored_reasons", {})) or "the scores are NaN"
+def _why_not(task: Task) -> str:
+    """Why the task has no figures; "" where it has."""
+    if np.isnan(task.scores).all():
+        return "; ".join(task.metadata.get("unscored_reasons", {})) or "the scores are NaN"
+    try:
+        _ = task.decisions
+    except InputError as error:
+        return str(error).removeprefix(f"{task.name}: ")
+    return ""
 
 
 def _task(name: str, ours: Mapping[str, Any], content: Mapping[str, Any], path: Path, date: str) -> Task:

@@ -26,7 +26,7 @@ from scipy.stats import t as student_t
 
 from midistill_tasks.audit.results import Task
 from midistill_tasks.metrics.clusters import Z95
-from midistill_tasks.metrics.roc import auroc, delong_paired
+from midistill_tasks.metrics.roc import auroc, delong_paired, delong_stderr
 from midistill_tasks.metrics.thresholds import Estimate
 
 NEGLIGIBLE = 0.02
@@ -105,14 +105,21 @@ def strongest_reduction(before: Sequence[Mapping[str, Task]], after: Sequence[Ma
         for ours in attacks
     ]
     lower, upper = (np.array([[getattr(pair, side) for pair in row] for row in pairs]) for side in ("lower", "upper"))
-    areas = [_mean_areas(side, attacks) for side in (before, after)]
-    leaks = [max(abs(area - 0.5) for area in side) for side in areas]
+    leaks = [abs(strongest_area(side)[1].value - 0.5) for side in (before, after)]
     limits = float(lower.min(axis=1).max()), float(upper.max(axis=0).min())
     return Interval(leaks[0] - leaks[1], max(-0.5, limits[0]), min(0.5, limits[1]))  # no leak is beyond 0 and 0.5
 
 
-def _mean_areas(runs: Sequence[Mapping[str, Task]], attacks: Sequence[str]) -> list[float]:
-    return [float(np.mean([auroc(one[name].labels, one[name].scores) for one in runs])) for name in attacks]
+def strongest_area(runs: Sequence[Mapping[str, Task]]) -> tuple[str, Interval]:
+    """The attack of the largest |AUROC − 0.5| and its AUROC, with several runs (seeds of one arm) their mean.
+
+    The interval covers other texts and other seeds at 1 − 0.05/A for A attacks (Bonferroni: the attack is chosen).
+    """
+    means = {name: float(np.mean([auroc(one[name].labels, one[name].scores) for one in runs])) for name in runs[0]}
+    attack = max(means, key=lambda name: abs(means[name] - 0.5))
+    areas = [auroc(one[attack].labels, one[attack].scores) for one in runs]
+    errors = [delong_stderr(one[attack].labels, one[attack].scores, one[attack].clusters) for one in runs]
+    return attack, _mean_interval(areas, errors, 0.05 / len(means))
 
 
 def _fold(same: float, flipped: float, same_negated: float, flipped_negated: float) -> float:
@@ -153,19 +160,21 @@ def verdict(
         names: how the sentence calls the teacher and the arm.
         blind: AUROC of the bag-of-words baseline on the split.
     """
-    attacks = list(teacher)
-    areas, means = _mean_areas([teacher], attacks), _mean_areas(students, attacks)
-    ours, theirs = (int(np.argmax([abs(area - 0.5) for area in side])) for side in (areas, means))
+    (ours, before), (theirs, after) = strongest_area([teacher]), strongest_area(students)
     found = _Found(
         names=names,
-        attacks=(attacks[ours], attacks[theirs]),
-        areas=(areas[ours], means[theirs]),
+        attacks=(ours, theirs),
+        areas=(before, after),
         reduction=strongest_reduction([teacher], students),
-        choices=len(attacks),
+        choices=len(teacher),
         students=len(students),
         blind=blind,
     )
     return Verdict(found.word, found.scope, found.sentence, found.reduction, *found.attacks)
+
+
+def _excludes_chance(area: Interval) -> bool:
+    return area.lower > 0.5 or area.upper < 0.5
 
 
 class _Found(NamedTuple):
@@ -173,7 +182,7 @@ class _Found(NamedTuple):
 
     names: tuple[str, str]
     attacks: tuple[str, str]
-    areas: tuple[float, float]
+    areas: tuple[Interval, Interval]
     reduction: Interval
     choices: int
     students: int
@@ -182,7 +191,7 @@ class _Found(NamedTuple):
     @property
     def shifted(self) -> bool:
         """Whether the blind baseline is above 0.5 beyond its error, and no attack on either model beats it."""
-        leaks = max(abs(area - 0.5) for area in self.areas)
+        leaks = max(abs(area.value - 0.5) for area in self.areas)
         return self.blind.value - Z95 * self.blind.stderr > 0.5 and self.blind.value - 0.5 >= leaks
 
     @property
@@ -212,23 +221,25 @@ class _Found(NamedTuple):
                 f"any attack (AUROC {self.blind.value:.3f}), so this split cannot say what {student} remembers"
             )
         if self.word == "safer":
-            return f"Safer: {student} leaks less than {teacher}"
+            still = ", though its members can still be told from non-members" if _excludes_chance(self.areas[1]) else ""
+            return f"Safer: {student} leaks less than {teacher}{still}"
+        none = "" if _excludes_chance(self.areas[0]) else f"no attack shows a leak in {teacher} itself, and "
         if self.word == "undecided":
-            return f"Undecided: these figures do not settle whether {student} leaks less than {teacher}"
+            return f"Undecided: {none}these figures do not settle whether {student} leaks less than {teacher}"
         if self.reduction.upper < 0:
             return f"Not safer: {student} leaks more than {teacher}"
-        return f"Not safer: if {student} leaks less than {teacher}, then by less than {NEGLIGIBLE} in AUROC"
+        return f"Not safer: {none}if {student} leaks less than {teacher}, then by less than {NEGLIGIBLE} in AUROC"
 
     @property
     def _figures(self) -> str:
-        before, after = (abs(area - 0.5) for area in self.areas)
+        before, after = (abs(area.value - 0.5) for area in self.areas)
         covers = "other texts" if self.students == 1 else "other texts and other seeds"
         chosen = "" if self.choices == 1 else f" and the choice among {self.choices} attacks"
         mean = "" if self.students == 1 else "mean "
         return (
-            f"The strongest attack on {self.names[0]} is {self.attacks[0]} (AUROC {self.areas[0]:.3f}), on "
-            f"{self.names[1]} {self.attacks[1]} ({mean}AUROC {self.areas[1]:.3f}): the leak |AUROC − 0.5| goes from "
-            f"{before:.3f} to {after:.3f}, a reduction of {self.reduction.value:.3f} "
+            f"The strongest attack on {self.names[0]} is {self.attacks[0]} (AUROC {self.areas[0].value:.3f}), on "
+            f"{self.names[1]} {self.attacks[1]} ({mean}AUROC {self.areas[1].value:.3f}): the leak |AUROC − 0.5| goes "
+            f"from {before:.3f} to {after:.3f}, a reduction of {self.reduction.value:.3f} "
             f"(95 % interval {self.reduction.lower:.3f} to {self.reduction.upper:.3f}, for {covers}{chosen})."
         )
 
@@ -236,8 +247,8 @@ class _Found(NamedTuple):
     def _reach(self) -> str:
         if self.students == 1:
             return (
-                "This speaks of this one student and of texts like these; "
-                "whether students trained this way are safer is undecided, as one seed proves nothing."
+                "This speaks of this one model and of texts like these; "
+                "whether others trained in the same way are safer is undecided, as one seed proves nothing."
             )
         return (
             f"This speaks of students trained this way from this teacher ({self.students} seeds) and texts like these."

@@ -94,16 +94,18 @@ def _tpr(percent: str) -> Metric:
 
 
 def _accuracy(part: str, higher_is_better: bool | None, description: str) -> Metric:
-    def estimate(items: Sequence[Scored]) -> thresholds.Estimate:
+    def value(items: Sequence[Scored]) -> float:
         judged = thresholds.accuracies(items, thresholds.crossfit_decisions(items))
-        chosen: thresholds.Estimate = getattr(judged, part)
-        return chosen
+        return float(getattr(judged, part).value)
+
+    def stderr(items: Sequence[Scored]) -> float:
+        return float(getattr(thresholds.crossfit_accuracies(items), part).stderr)
 
     return _metric(
         f"{part}_acc",
         "scored texts of both classes in each of the two halves",
-        lambda items: estimate(items).value,
-        lambda items: estimate(items).stderr,
+        value,
+        stderr,
         higher_is_better,
         description,
     )

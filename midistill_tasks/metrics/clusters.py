@@ -1,9 +1,9 @@
-"""Standard errors of means over texts, some of which may come from one document (a cluster)."""
+"""Standard errors over texts, some of which may come from one document (a cluster)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -61,3 +61,26 @@ def boundary_stderr(n: int) -> float:
 def share_stderr(variance: float, value: float, n_clusters: int) -> float:
     """The root of a share's variance; `boundary_stderr` where the share is 0 or 1 and its variance therefore 0."""
     return boundary_stderr(n_clusters) if variance == 0 and value in (0.0, 1.0) else math.sqrt(variance)
+
+
+def resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """How often each text is drawn, [draws, n] in portions that fit in memory.
+
+    Clusters are drawn within their kind (members only, non-members only, both), so that every draw has both classes;
+    for independent texts this is the bootstrap stratified by class.
+    """
+    n_clusters = int(codes.max()) + 1
+    kind = np.zeros(n_clusters, dtype=np.int64)
+    kind[codes[member]] += 1
+    kind[codes[~member]] += 2
+    portion = max(1, 4_000_000 // len(codes))
+    for start in range(0, draws, portion):
+        count = min(portion, draws - start)
+        drawn = np.zeros((count, n_clusters), dtype=np.int64)
+        for stratum in np.unique(kind):
+            inside = np.flatnonzero(kind == stratum)
+            picks = rng.integers(len(inside), size=(count, len(inside)))
+            picks += np.arange(count)[:, None] * len(inside)
+            counts = np.bincount(picks.ravel(), minlength=count * len(inside))
+            drawn[:, inside] = counts.reshape(count, len(inside))
+        yield drawn[:, codes]

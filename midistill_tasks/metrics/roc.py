@@ -8,7 +8,7 @@ is NaN, never an exception.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from midistill_tasks.metrics.clusters import Z95, boundary_stderr, cluster_codes, two_sample_variance
+from midistill_tasks.metrics.clusters import Z95, boundary_stderr, cluster_codes, resample, two_sample_variance
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
 
 
@@ -116,7 +116,8 @@ def tpr_at_fpr_stderr(
     draws: int = 1000,
     seed: int = 0,
 ) -> float:
-    """Bootstrap standard error of `tpr_at_fpr`: clusters are drawn again with replacement, by kind (see `_resample`).
+    """Bootstrap standard error of `tpr_at_fpr`: clusters are drawn again with replacement, by kind (see
+    `clusters.resample`).
 
     Rough where the bound allows only a few false positives (the k-th highest of n is hard to resample for small k).
     A TPR that is 0 or 1 in all draws has `boundary_stderr`. NaN where `tpr_at_fpr` is, and where a class lies in
@@ -147,7 +148,7 @@ def tpr_draws(
     member, values, codes = member[order], values[order], codes[order]
     rates = [
         np.stack([_weighted_tpr(weights, member, values, bound) for bound in bounds], axis=1)
-        for weights in _resample(member, codes, draws, np.random.default_rng(seed))
+        for weights in resample(member, codes, draws, np.random.default_rng(seed))
     ]
     return np.concatenate(rates)
 
@@ -163,29 +164,6 @@ def _weighted_tpr(weights: IntArray, member: BoolArray, values: FloatArray, boun
     true_positives = np.cumsum(np.pad(weights[:, member], ((0, 0), (1, 0))), axis=1)
     rate: FloatArray = np.take_along_axis(true_positives, caught[:, None], axis=1)[:, 0] / true_positives[:, -1]
     return rate
-
-
-def _resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """How often each text is drawn, [draws, n] in portions that fit in memory.
-
-    Clusters are drawn within their kind (members only, non-members only, both), so that every draw has both classes;
-    for independent texts this is the bootstrap stratified by class.
-    """
-    n_clusters = int(codes.max()) + 1
-    kind = np.zeros(n_clusters, dtype=np.int64)
-    kind[codes[member]] += 1
-    kind[codes[~member]] += 2
-    portion = max(1, 4_000_000 // len(codes))
-    for start in range(0, draws, portion):
-        count = min(portion, draws - start)
-        drawn = np.zeros((count, n_clusters), dtype=np.int64)
-        for stratum in np.unique(kind):
-            inside = np.flatnonzero(kind == stratum)
-            picks = rng.integers(len(inside), size=(count, len(inside)))
-            picks += np.arange(count)[:, None] * len(inside)
-            counts = np.bincount(picks.ravel(), minlength=count * len(inside))
-            drawn[:, inside] = counts.reshape(count, len(inside))
-        yield drawn[:, codes]
 
 
 def _allowed(bound: float, n: int) -> int:

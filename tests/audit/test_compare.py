@@ -11,7 +11,7 @@ import pytest
 from midistill_tasks.audit.compare import compare
 from midistill_tasks.audit.results import FIGURES, read_run
 from midistill_tasks.errors import InputError
-from midistill_tasks.metrics.roc import delong_paired
+from midistill_tasks.metrics.roc import auroc, delong_paired
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ def test_left_out_attacks_and_other_versions_of_packages_are_noted(make_task, ma
     student = make_run("S", make_task(labels, second), versions={"numpy": "1"}, skipped=skipped)
     (found,) = compare(teacher, {"arm": [student]})
     assert found.notes == (
-        "numpy was not the same in all runs (2 for T, 1 for S)",
-        "zlib ran on T but not on all, and is left out",
-        "mia_ref_made gave no score on S: needs a reference model",
+        "the versions of numpy differ (2 for T, 1 for S)",
+        "left out, as not all models have it: zlib on T",
+        "no figures of mia_ref_made on S: needs a reference model",
     )
 
 
@@ -122,6 +122,26 @@ def test_texts_without_a_score_are_left_out_and_counted(make_task, make_run, sco
     assert student.unscored == 6
     assert sum(student.predicted.all) == 114
     assert student.paired == delong_paired(labels[6:], second[6:], first[6:])
+
+
+def test_every_figure_of_a_comparison_is_of_the_texts_that_all_models_have_a_score_for(
+    make_task, make_run, scored
+) -> None:
+    labels, first, second = scored
+    first, second, third = first.copy(), second.copy(), second + 1.0
+    first[:3], second[2:6] = math.nan, math.nan
+    runs = {name: make_run(name, make_task(labels, own)) for name, own in (("T", first), ("S", second), ("U", third))}
+    (found,) = compare(runs["T"], {"arm": [runs["S"], runs["U"]]})
+    (loss,) = found.attacks
+    assert loss.teacher["auroc"].value == auroc(labels[6:], first[6:])
+    assert [one.figures["auroc"].value for one in loss.students] == [
+        auroc(labels[6:], own[6:]) for own in (second, third)
+    ]
+    leaks = [abs(auroc(labels[6:], own[6:]) - 0.5) for own in (first, second)]
+    assert found.verdict.reduction.value == pytest.approx(leaks[0] - leaks[1])
+    assert found.notes == (
+        "some of the 120 texts have no score in one of the models and do not count there (6 under loss)",
+    )
 
 
 def test_seeds_are_averaged_with_a_t_interval(make_task, make_run, scored) -> None:

@@ -15,7 +15,7 @@ from midistill_tasks.audit.report import build, write
 from midistill_tasks.audit.results import Utility, read_run
 from midistill_tasks.cli import main
 from midistill_tasks.errors import InputError
-from midistill_tasks.metrics.roc import delong_paired
+from midistill_tasks.metrics.roc import auroc, delong_paired
 
 EVIL = '<script>document.title="owned"</script> & "quotes" | `ticks`'
 
@@ -186,10 +186,42 @@ def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_p
     assert "at least as good as 1 of 1 results" in page.warnings[0]
 
 
+@pytest.mark.parametrize(("blind", "word"), [(0.6, "leaks"), (0.68, "undecided"), (0.99, "undecided")])
+def test_a_model_leaks_only_where_an_attack_beats_the_words_by_more_than_the_errors(
+    write_output, draw, tmp_path, blind, word
+):
+    labels, scores = draw(np.random.default_rng(3), 400, 0.8)
+    path = write_output(tmp_path / "m", labels, {"loss": scores})
+    content = json.loads(path.read_text())
+    content["results"]["mia_loss_made"] |= {"blind_auroc,none": blind, "blind_auroc_stderr,none": 0.02}
+    path.write_text(json.dumps(content))
+    assert 0.69 < auroc(labels, scores) < 0.74
+    assert build(read_group([tmp_path])).statements[0].word == word
+
+
+def test_models_side_by_side_that_were_attacked_otherwise_are_warned_of(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 60)
+    for number in range(5):
+        k = {"k": 0.2 if number else 0.3, "first_token": "skip"}
+        write_output(tmp_path / f"m{number}", labels, {"mink": scores, "loss": scores}, f"m{number}", options=k)
+        path = write_output(
+            tmp_path / "v", labels, {"loss": scores}, "v", versions={"midistill": "0.0.1", "numpy": "2"}
+        )
+    assert path.is_file()
+    warnings = build(read_group([tmp_path])).warnings
+    assert (
+        "The figures of mink on made do not compare: 'k' differs (0.3 for m0, 0.2 for m1, m2 and 2 more)."
+    ) in warnings
+    assert "The versions of midistill differ (0.1.0 for m0, m1 and 3 more, 0.0.1 for v)." in warnings
+
+
 def test_fifty_models_fit_on_one_page(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(4), 60, 1.0)
     for number in range(50):
-        write_output(tmp_path / "r" / f"m{number}", labels, {"loss": scores + number}, f"org/m{number}")
+        attacks = {"loss": scores + number, "ref": np.full(60, np.nan)}
+        write_output(tmp_path / "r" / f"m{number}", labels, attacks, f"org/m{number}")
+    together = [warning for warning in build(read_group([tmp_path / "r"])).warnings if "mia_ref_made" in warning]
+    assert len(together) == 1
     page = write(build(read_group([tmp_path / "r"], teacher="m7")), tmp_path / "out")
     words = Tags(page.read_text()).words
     assert "m7 and 49 others" in words
@@ -222,7 +254,7 @@ def test_a_student_without_the_teacher_s_strongest_attack_gives_a_page(write_out
     write_output(tmp_path / "t", labels, {"loss": scores, "mink": scores + 3 * labels}, "org/t")
     write_output(tmp_path / "s", labels, {"loss": scores + rng.normal(size=60)}, "org/s")
     page = build(read_group([tmp_path], "t"))
-    assert any("mink ran on org/t but not on all" in warning.lower() for warning in page.warnings)
+    assert any("not all models have it: mink on org/t" in warning for warning in page.warnings)
 
 
 def test_equal_names_make_one_arm(write_output, draw, tmp_path):

@@ -116,12 +116,21 @@ def test_single_missing_scores_stay_and_an_attack_without_any_is_named(tmp_path:
 def test_too_few_texts_for_a_threshold_are_refused_by_name(tmp_path: Path, write_output) -> None:
     write_output(tmp_path, [1, 0], {"loss": [1.0, 0.0]})
     with pytest.raises(InputError, match="mia_loss_made: a threshold needs scored texts of both classes"):
-        _ = read_run(tmp_path).on("made")["loss"].measured
+        read_run(tmp_path)
+
+
+def test_an_attack_with_too_few_scores_is_named_and_the_others_stay(tmp_path: Path, write_output) -> None:
+    write_output(tmp_path, LABELS, {"loss": SCORES, "mink": [1.0, *[math.nan] * (len(LABELS) - 1)]})
+    run = read_run(tmp_path)
+    assert list(run.tasks) == ["mia_loss_made"]
+    assert run.skipped["mia_mink_made"].startswith("a threshold needs scored texts of both classes")
 
 
 def test_nothing_but_missing_scores_is_refused(tmp_path: Path, write_output) -> None:
     write_output(tmp_path, LABELS, {"loss": [math.nan] * len(LABELS)})
-    with pytest.raises(InputError, match="no text has a score"):
+    with pytest.raises(
+        InputError, match="no MIA task has enough scores to be judged; mia_loss_made: the scores are NaN"
+    ):
         read_run(tmp_path)
 
 

@@ -96,6 +96,21 @@ def test_a_student_that_leaks_less_under_every_attack_is_safer(make_task) -> Non
     assert found.sentence.startswith("Safer: S leaks less than T. The strongest attack on T is loss (AUROC 0.")
 
 
+def test_a_safer_student_whose_members_are_still_found_is_said_to_leak(make_task) -> None:
+    teacher, student = family(make_task, 6, {"loss": 3.0}, {"loss": 1.0})
+    found = verdict(teacher, [student], ("T", "S"), NO_SHIFT)
+    assert found.word == "safer"
+    assert found.sentence.startswith(
+        "Safer: S leaks less than T, though its members can still be told from non-members."
+    )
+
+
+def test_of_a_teacher_that_shows_no_leak_it_is_said(make_task) -> None:
+    teacher, student = family(make_task, 6, {"loss": 0.0, "zlib": 0.0}, {"loss": 0.0, "zlib": 0.0})
+    sentence = verdict(teacher, [student], ("T", "S"), NO_SHIFT).sentence
+    assert sentence.startswith("Undecided: no attack shows a leak in T itself, and these figures do not settle")
+
+
 def test_one_attack_that_still_works_keeps_a_student_from_being_safer(make_task) -> None:
     teacher, student = family(make_task, 7, {"loss": 1.5, "zlib": 1.4}, {"loss": 0.0, "zlib": 1.4})
     assert verdict(teacher, [student], ("T", "S"), NO_SHIFT).word != "safer"
@@ -121,7 +136,7 @@ def test_one_student_says_nothing_of_others_trained_the_same_way(make_task) -> N
     teacher, *students = family(make_task, 10, {"loss": 2.0}, *[{"loss": 0.2}] * 5)
     one = verdict(teacher, students[:1], ("T", "S"), NO_SHIFT)
     assert one.scope == "this one model, on texts like these"
-    assert "whether students trained this way are safer is undecided" in one.sentence
+    assert "whether others trained in the same way are safer is undecided" in one.sentence
     five = verdict(teacher, students, ("T", "S"), NO_SHIFT)
     assert five.word == "safer"
     assert five.scope == "students trained this way (5 seeds), on texts like these"

@@ -27,7 +27,7 @@ def test_the_table_has_its_order_and_directions():
 def test_each_metric_is_the_figure_it_says():
     labels, scores = draw(np.random.default_rng(0), 2200)
     items = make_items(labels, scores)
-    fair = thresholds.accuracies(items, thresholds.crossfit_decisions(items))
+    fair = thresholds.crossfit_accuracies(items)
     oracle = thresholds.accuracies(items, thresholds.oracle_decisions(items))
     assert {name: metric.value(items) for name, metric in METRICS.items()} == {
         "auroc": roc.auroc(labels, scores),

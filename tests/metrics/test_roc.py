@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from midistill_tasks.metrics import roc
+from midistill_tasks.metrics.clusters import resample
 
 from .conftest import draw
 
@@ -195,7 +196,7 @@ def test_bootstrap_weights_give_what_the_repeated_texts_give():
     labels, scores = draw(np.random.default_rng(9), 60, digits=0)
     order = np.argsort(-scores, kind="stable")
     member, values = labels[order].astype(bool), scores[order]
-    for weights in roc._resample(member, np.arange(60), 100, np.random.default_rng(0)):
+    for weights in resample(member, np.arange(60), 100, np.random.default_rng(0)):
         rates = roc._weighted_tpr(weights, member, values, 0.1)
         for row, rate in zip(weights, rates, strict=True):
             repeated = np.repeat(np.arange(60), row)
@@ -205,7 +206,7 @@ def test_bootstrap_weights_give_what_the_repeated_texts_give():
 def test_bootstrap_draws_each_kind_of_cluster_as_often_as_there_are_and_repeats_itself():
     labels = np.array([1, 1, 0, 0, 1, 0, 1, 0, 1, 1], dtype=bool)
     codes = np.array([0, 0, 1, 2, 3, 3, 4, 4, 5, 6])
-    for weights in roc._resample(labels, codes, 50, np.random.default_rng(1)):
+    for weights in resample(labels, codes, 50, np.random.default_rng(1)):
         assert (weights[:, 0] == weights[:, 1]).all()
         assert (weights[:, 4] == weights[:, 5]).all()
         assert (weights[:, [0, 8, 9]].sum(axis=1) == 3).all()  # members only

@@ -7,6 +7,7 @@ import pytest
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import thresholds
+from midistill_tasks.metrics.clusters import resample
 
 from .conftest import draw, make_items
 
@@ -96,7 +97,7 @@ def test_unscored_texts_are_no_members_and_do_not_count():
 def test_separation_is_judged_perfect_and_keeps_wilsons_error():
     labels = np.arange(100) % 2
     items = make_items(labels, labels * 2.0 + np.linspace(0, 0.5, 100))
-    judged = thresholds.accuracies(items, thresholds.crossfit_decisions(items))
+    judged = thresholds.crossfit_accuracies(items)
     assert [part.value for part in judged] == [1.0, 1.0, 1.0]
     z = 1.959963984540054
     assert 1 - z * judged.member.stderr == pytest.approx(50 / (50 + z * z))  # Wilson's lower limit at 50 of 50
@@ -139,6 +140,60 @@ def test_cross_fitting_is_fair_where_nothing_leaks_and_the_oracle_is_not():
     assert abs(np.mean(fair) - 0.5) < 3 * np.std(fair) / math.sqrt(200)
     assert covered / 200 > 0.89
     assert np.mean(oracle) > 0.57
+
+
+def test_member_and_nonmember_errors_allow_for_the_choice_of_the_threshold():
+    rng = np.random.default_rng(8)
+    judged, binomial = [], []
+    for _ in range(100):
+        labels, scores = draw(rng, 200, shift=0.4, digits=8)
+        items = make_items(labels, scores)
+        judged.append(thresholds.crossfit_accuracies(items, draws=50))
+        binomial.append(thresholds.accuracies(items, thresholds.crossfit_decisions(items)))
+    for side in (1, 2):
+        values = np.array([one[side].value for one in judged])
+        assert values.tolist() == [one[side].value for one in binomial]
+        off = abs(values - values.mean())
+        assert (off < 1.96 * np.array([one[side].stderr for one in judged])).mean() > 0.85
+        assert (off < 1.96 * np.array([one[side].stderr for one in binomial])).mean() < 0.7
+    assert [one.balanced for one in judged] == [one.balanced for one in binomial]
+
+
+def test_a_draw_of_the_bootstrap_is_both_halves_drawn_again_and_judged_across():
+    labels, scores = draw(np.random.default_rng(9), 40)
+    items = make_items(labels, scores)
+    fold, names = thresholds.folds(items), sorted(item.cluster for item in items)
+    found = list(thresholds._redrawn(items, 3))
+    rows = [[item for item, own in zip(items, fold, strict=True) if own == half] for half in (0, 1)]
+    drawn = [list(weights(rows[half], names, half, 3)) for half in (0, 1)]
+    for number, (member, nonmember) in enumerate(found):
+        right = {1: [], 0: []}
+        for half in (0, 1):
+            other = drawn[1 - half][number]
+            threshold = thresholds.best_threshold(
+                np.array([i.label == 1 for i in other]), np.array([i.score for i in other])
+            )
+            for item in drawn[half][number]:
+                right[item.label].append((item.score > threshold) == (item.label == 1))
+        assert (member, nonmember) == pytest.approx((np.mean(right[1]), np.mean(right[0])))
+
+
+def weights(rows, names, seed, draws):
+    """The half's texts, each as often as it is drawn; `resample` itself is tested beside the ROC."""
+    ordered = sorted(rows, key=lambda item: names.index(item.cluster))
+    member = np.array([item.label == 1 for item in ordered])
+    for portion in resample(member, np.arange(len(ordered)), draws, np.random.default_rng(seed)):
+        for counts in portion:
+            yield [item for item, times in zip(ordered, counts, strict=True) for _ in range(times)]
+
+
+def test_the_order_of_the_texts_does_not_change_the_errors():
+    labels, scores = draw(np.random.default_rng(10), 60)
+    items = make_items(labels, scores)
+    items[0] = items[0]._replace(score=math.nan)
+    forwards, backwards = thresholds.crossfit_accuracies(items), thresholds.crossfit_accuracies(items[::-1])
+    for one, other in zip(forwards, backwards, strict=True):
+        assert one == pytest.approx(other)
 
 
 def test_a_half_without_a_class_is_refused_with_the_counts():
