@@ -63,33 +63,54 @@ def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Grou
     """The runs under the given places; a study's folder says itself which is the teacher and which are one arm.
 
     Args:
-        places: folders or files of the harness's results, or one folder of a study. ``NAME=FOLDER`` gives one run a
-            name; runs of one name are students that differ by their seed only.
+        places: folders or files of the harness's results, or one folder of a study. ``NAME=FOLDER`` makes the runs
+            there an arm of that name: students that differ by their seed only.
         teacher: name, folder or end of the path of the model that the others are compared with.
 
     Raises:
-        InputError: as `results.read_runs`; also where `teacher` is none of the models or several.
+        InputError: as `results.read_runs`; also where `teacher` is none of the models or several, or a model is given
+            twice.
     """
-    folder = Path(places[0])
-    if len(places) == 1 and (folder / MANIFEST).is_file():
-        return _of_study(folder)
+    studies = [place for place in map(Path, places) if (place / MANIFEST).is_file()]
+    if studies and (len(places) > 1 or teacher):
+        raise InputError(f"{studies[0]} is a study, which says itself who is the teacher: give it alone")
+    if studies:
+        return _of_study(studies[0])
+    entries = _entries(list(map(str, places)))
+    chosen = None if teacher is None else _find(teacher, entries)
+    others = tuple(_renamed(entry) for entry in entries if entry is not chosen)
+    return Group(None if chosen is None else _renamed(chosen), others)
+
+
+def _entries(places: Sequence[str]) -> list[Entry]:
+    """The models without a name of their own, then the arms."""
     arms: dict[str, list[Run]] = {}
-    runs = []
-    for place in map(str, places):
+    runs: list[Run] = []
+    for place in places:
         name, equals, path = place.partition("=")
         if equals and not Path(place).exists():
-            arms.setdefault(name, []).append(read_run(path))
+            arms.setdefault(name, []).extend(read_runs(path))
         else:
             runs += read_runs(place)
-    named = dict(zip(_names(runs), runs, strict=True))
-    chosen = None if teacher is None else _find(teacher, named)
-    others = [Entry(name, (run,)) for name, run in named.items() if name != chosen]
-    both = sorted(named.keys() & arms.keys())
+    seen: set[Path] = set()
+    for run in (*runs, *(run for students in arms.values() for run in students)):
+        if run.path.resolve() in seen:
+            raise InputError(f"{run.path} is given twice: remove one, or give the newer results of each model")
+        seen.add(run.path.resolve())
+    entries = [Entry(name, (run,)) for name, run in zip(_names(runs), runs, strict=True)]
+    both = sorted({entry.name for entry in entries} & arms.keys())
     if both:
         raise InputError(f"'{both[0]}' is the name of a model and of an arm ({both[0]}=…): give the arm another name")
-    return Group(
-        None if chosen is None else Entry(chosen, (named[chosen],)),
-        (*others, *(Entry(name, tuple(students)) for name, students in arms.items())),
+    return [*entries, *(Entry(name, tuple(students)) for name, students in arms.items())]
+
+
+def _renamed(entry: Entry) -> Entry:
+    """Its runs under names that fit a table; where their models are, `Run.config` says."""
+    if len(entry.runs) == 1:
+        return Entry(entry.name, (replace(entry.runs[0], model=entry.name),))
+    return Entry(
+        entry.name,
+        tuple(replace(run, model=f"{entry.name}, run {number}") for number, run in enumerate(entry.runs, 1)),
     )
 
 
@@ -122,17 +143,21 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return next((names for names in candidates if len(set(names)) == len(runs)), [str(run.path) for run in runs])
 
 
-def _find(teacher: str, named: Mapping[str, Run]) -> str:
+def _find(teacher: str, entries: Sequence[Entry]) -> Entry:
     wanted = teacher.rstrip("/")
-    matching = [
-        name
-        for name, run in named.items()
-        if wanted in (name, run.model.rstrip("/"), run.path.parent.name, str(run.path.parent), str(run.path))
-    ]
-    if not matching and Path(teacher).exists():
+    found = [entry for entry in entries if entry.name == wanted]
+    if not found:
+        found = [entry for entry in entries for run in entry.runs if wanted in _called(run)]
+    if not found and Path(teacher).exists():
         below = Path(teacher).resolve()
-        matching = [name for name, run in named.items() if below in run.path.resolve().parents]
-    if len(matching) != 1:
-        what = "is none" if not matching else f"is {len(matching)}"
-        raise InputError(f"--teacher {teacher} {what} of the models{nearest(teacher, named)}: {', '.join(named)}")
-    return matching[0]
+        found = [entry for entry in entries for run in entry.runs if below in run.path.resolve().parents]
+    if len(found) != 1 or len(found[0].runs) != 1:
+        runs = sum(len(entry.runs) for entry in found)
+        what = "is none of the models" if not found else f"is {runs} models, not one"
+        names = [entry.name for entry in entries]
+        raise InputError(f"the teacher {teacher} {what}{nearest(teacher, names)}: {', '.join(names)}")
+    return found[0]
+
+
+def _called(run: Run) -> tuple[str, ...]:
+    return run.model.rstrip("/"), run.path.parent.name, str(run.path.parent), str(run.path)

@@ -15,6 +15,7 @@ import yaml
 from midistill_tasks.audit.entries import MANIFEST, read_group
 from midistill_tasks.audit.page import Page
 from midistill_tasks.audit.report import build, write
+from midistill_tasks.audit.study_check import HASHES, check, hashes
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, results_folder, steps
 from midistill_tasks.distill.atomic import write_atomically
@@ -46,7 +47,7 @@ class Outcome:
 
 def load_study(name: str, overrides: list[str]) -> Study:
     """Reads a study from a YAML file or by its shipped name; raises as `recipe_file.load_recipe`."""
-    return read_yaml(find_recipe(name), Study, overrides)
+    return read_yaml(find_recipe(name, studies=True), Study, overrides)
 
 
 def run_study(study: Study, only: str | None = None, show_texts: bool = False) -> Outcome:
@@ -58,9 +59,11 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
         show_texts: as for the report.
 
     Raises:
-        InputError: for a folder that holds another study, an unknown part, a part whose teacher is not there yet, or
-            a teacher that fails. A student that fails stops nobody else.
+        InputError: as `study_check.check`; for a folder that holds another study, an unknown part, a part whose
+            teacher is not there yet, or a teacher that fails. A student that fails stops nobody else.
     """
+    if only in (None, TEACHER):  # a student on another machine begins with what the teacher's part has found right
+        check(study)
     _open(study)
     planned = steps(study)
     chosen = planned if only is None else _part(planned, only)
@@ -98,6 +101,8 @@ def _open(study: Study) -> None:
         raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
     if processes().is_main_process:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            write_atomically(path.with_name(HASHES), (json.dumps(hashes(study), indent=2) + "\n").encode())
         write_atomically(path, dump_recipe(study).encode())
     processes().wait_for_everyone()
 

@@ -10,7 +10,7 @@ from typing import Any
 from midistill_tasks.audit.study_data import study_data
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.distill.processes import use_cpu
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness import yaml_folder
 
 
@@ -46,6 +46,18 @@ class Harness:
             include_path=str(yaml_folder()),
             metadata={"mia": self.options},
         )
+
+    def check_tasks(self) -> None:
+        """Raises InputError for a further task that the harness does not know."""
+        if not self.study.evaluate.tasks:
+            return
+        known = self.manager.all_tasks
+        for task in self.study.evaluate.tasks:
+            if task not in known:
+                raise InputError(
+                    f"evaluate.tasks: the harness knows no task '{task}'{nearest(task, known)}; "
+                    "`lm_eval ls tasks` lists them"
+                )
 
     def evaluate(self, model: str, folder: Path) -> None:
         """Writes results and samples below `folder`, which exists only once they are whole.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.audit.study_check import check
 from midistill_tasks.audit.study_data import study_data
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, steps
@@ -34,7 +35,12 @@ class Sizes:
 
 
 def plan(study: Study) -> str:
-    """The steps, one a line, with seconds where the sizes are known beforehand, and what is done already."""
+    """The steps, one a line, with seconds where the sizes are known beforehand, and what is done already.
+
+    Raises:
+        InputError: as `study_check.check`: what the study itself would refuse.
+    """
+    check(study)
     sizes, speed = _sizes(study), _speed()
     lines, total, unknown = [], 0.0, 0
     for step in steps(study):
@@ -94,6 +100,8 @@ def _counts(study: Study) -> tuple[int | None, int | None]:
             return half, half if study.documents.null_control else 2 * half
         texts = load_texts(study_data(study))
     except InputError:
+        if study.documents or study_data(study).split == "files":
+            raise
         return None, None
     return len(texts.members), len(texts.members) + len(texts.nonmembers)
 

@@ -117,6 +117,11 @@ def make_student(recipe: Recipe, teacher: PreTrainedModel | None, tokenizer: Pre
     config = _stock_config(recipe, teacher, tokenizer)
     check_vocabulary(config, tokenizer, "student")
     if recipe.interventions.same_params:
+        if not recipe.student.reinitialise:
+            raise InputError(
+                "interventions.same_params changes the width of the student's layers, so none can be copied into "
+                "them: set student.reinitialise: true, or leave out this control"
+            )
         wanted = Surgery(bottleneck=recipe.interventions.same_params)
         config = same_params(config, n_parameters(student_config(config, wanted)))
     if recipe.student.reinitialise:

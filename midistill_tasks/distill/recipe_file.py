@@ -97,16 +97,17 @@ def _describe_keys(section: type[BaseModel], indent: str) -> list[str]:
     return lines
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a recipe, given its path or its shipped name; InputError where there is none."""
+def find_recipe(name: str, studies: bool = False) -> Path:
+    """The file of a recipe (or of a study), given its path or its shipped name; InputError where there is none."""
     path = Path(name)
     if path.is_file():
         return path
-    shipped = shipped_recipes(studies=name.startswith("study-"))
+    shipped = shipped_recipes(studies)
     if name in shipped:
         return shipped[name]
+    kind = "study" if studies else "recipe"
     raise InputError(
-        f"there is no recipe '{name}'{nearest(name, shipped)}: give a YAML file, or one of {', '.join(shipped)}"
+        f"there is no {kind} '{name}'{nearest(name, shipped)}: give a YAML file, or one of {', '.join(shipped)}"
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from midistill_tasks.audit.assess import assess
-from midistill_tasks.audit.results import read_run
+from midistill_tasks.audit.entries import read_group
 from midistill_tasks.audit.tables import Table
 from midistill_tasks.audit.verdict import Interval
 from midistill_tasks.cli import main
@@ -34,7 +34,7 @@ def outputs(tmp_path: Path, write_output, draw) -> Path:
 def test_verdict_and_tables_are_printed(outputs: Path, capsys) -> None:
     assert main(["compare", str(outputs / "t"), str(outputs / "s0")]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("org/s0 on made: Safer: org/s0 leaks less than org/t.")
+    assert printed.startswith("s0 on made: Safer: s0 leaks less than t")
     for title in ("Verdict", "AUROC ±", "TPR at a low FPR", "Teacher × student", "Agreement", "Privacy on made"):
         assert f"**{title}" in printed
     assert "Mean over seeds" not in printed
@@ -45,7 +45,7 @@ def test_students_of_one_name_are_seeds_and_make_ensembles(outputs: Path, capsys
     seeds = [f"vanilla={outputs / name}" for name in ("s0", "s1", "s2")]
     assert main(["compare", str(outputs / "t"), *seeds, "--ensembles"]) == 0
     printed = capsys.readouterr().out
-    assert "vanilla on made: Safer: vanilla leaks less than org/t." in printed
+    assert "vanilla on made: Safer: vanilla leaks less than t" in printed
     assert "(3 seeds)" in printed
     assert "vanilla, mean score on made: " in printed
     assert "vanilla, majority on made: " in printed
@@ -61,7 +61,8 @@ def test_output_holds_strict_json_markdown_and_csv(outputs: Path, tmp_path: Path
 
     content = json.loads((folder / "comparison.json").read_text(), parse_constant=refuse)
     (found,) = content["comparisons"]
-    expected = assess(read_run(outputs / "t"), {"org/s0": [read_run(outputs / "s0")]})
+    group = read_group([outputs / "t", outputs / "s0"], "t")
+    expected = assess(group.teacher.runs[0], {"s0": group.arms[0].runs})
     assert found["verdict"]["word"] == "safer"
     assert found["verdict"]["reduction"]["lower"] == expected.comparisons[0].verdict.reduction.lower
     assert found["attacks"][0]["students"][0]["predicted"]["members"].keys() >= {"both", "neither"}
@@ -77,7 +78,26 @@ def test_bad_input_is_one_sentence_and_status_two(outputs: Path, capsys) -> None
     assert main(["compare", str(outputs / "t"), str(outputs / "nowhere")]) == 2
     assert "nowhere does not exist" in capsys.readouterr().err
     assert main(["compare", str(outputs / "t"), str(outputs / "s0"), str(outputs / "s0")]) == 2
-    assert "two students are called org/s0: name them, as in first=" in capsys.readouterr().err
+    assert "is given twice" in capsys.readouterr().err
+    assert main(["compare", str(outputs / "t"), str(outputs / "s0"), "--ensembles"]) == 2
+    assert "no arm has several students" in capsys.readouterr().err
+
+
+def test_a_folder_of_several_students_under_one_name_is_one_arm_and_the_teacher_may_have_a_name(
+    outputs: Path, tmp_path: Path, capsys
+) -> None:
+    (outputs / "students").mkdir()
+    for name in ("s0", "s1"):
+        (outputs / name).rename(outputs / "students" / name)
+    assert main(["compare", f"big={outputs / 't'}", f"small={outputs / 'students'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "whether small leaks less than big" in printed
+    assert "(2 seeds)" in printed
+    assert "| small, run 2 |" in printed
+    places = [f"big={outputs / 't'}", f"small={outputs / 'students'}"]
+    assert main(["report", *places, "--teacher", "big", "--output", str(tmp_path / "r")]) == 0
+    assert main(["report", *places, "--teacher", "small"]) == 2
+    assert "the teacher small is 2 models, not one" in capsys.readouterr().err
 
 
 def test_an_epsilon_is_shown_where_coins_decided(tmp_path: Path, write_output, capsys) -> None:

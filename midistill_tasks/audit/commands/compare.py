@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from midistill_tasks.audit.results import Run
 
 HELP = "a teacher against its students: paired tests, matrices, agreement, and a verdict in plain words"
 EPILOG = """\
@@ -31,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = HELP, EPILOG
-    parser.add_argument("teacher", metavar="TEACHER", help="folder (or results_*.json) that lm_eval wrote of it")
-    parser.add_argument("students", metavar="[NAME=]STUDENT", nargs="+", help="the same; equal names are seeds")
+    parser.add_argument("teacher", metavar="[NAME=]TEACHER", help="folder (or results_*.json) that lm_eval wrote of it")
+    parser.add_argument("students", metavar="[NAME=]STUDENT", nargs="+", help="the same; runs of one name are seeds")
     parser.add_argument("--ensembles", action="store_true", help="also judge the students of a name as ensembles")
     parser.add_argument(
         "--output", metavar="FOLDER", help="write comparison.json, comparison.md and a CSV file a table"
@@ -44,31 +40,19 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from midistill_tasks.audit.assess import assess, write
-    from midistill_tasks.audit.results import read_run
+    from midistill_tasks.audit.entries import read_group
+    from midistill_tasks.errors import InputError
 
-    found = assess(read_run(args.teacher), _arms(args.students), args.ensembles)
+    name, named, _ = args.teacher.partition("=")
+    called = name if named and not Path(args.teacher).exists() else args.teacher
+    group = read_group([args.teacher, *args.students], called)
+    assert group.teacher is not None  # noqa: S101 (it was asked for)
+    arms = {entry.name: entry.runs for entry in group.arms}
+    if args.ensembles and all(len(runs) == 1 for runs in arms.values()):
+        raise InputError("--ensembles: no arm has several students: name them alike, as in v=results/v0 v=results/v1")
+    found = assess(group.teacher.runs[0], arms, args.ensembles)
     print(found.markdown, end="")
     if args.output:
         write(found, Path(args.output))
         print(f"\n{args.output}: comparison.json, comparison.md and a CSV file a table")
     return 0
-
-
-def _arms(students: list[str]) -> dict[str, list[Run]]:
-    """Name → runs; a student without a name is an arm of its own, under its model's name."""
-    from pathlib import Path
-
-    from midistill_tasks.audit.results import read_run
-    from midistill_tasks.errors import InputError
-
-    arms: dict[str, list[Run]] = {}
-    for student in students:
-        name, named, place = student.partition("=")
-        if named and not Path(student).exists():
-            arms.setdefault(name, []).append(read_run(place))
-            continue
-        one = read_run(student)
-        if one.model in arms:
-            raise InputError(f"two students are called {one.model}: name them, as in first={student}")
-        arms[one.model] = [one]
-    return arms

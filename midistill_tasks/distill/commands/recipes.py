@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from midistill_tasks.distill.recipe_file import describe_recipe, find_recipe, shipped_recipes
 
     if args.name:
-        print(find_recipe(args.name).read_text(encoding="utf-8"), end="")
+        print(find_recipe(args.name, args.name.startswith("study-")).read_text(encoding="utf-8"), end="")
         return 0
     for name, path in {**shipped_recipes(), **shipped_recipes(studies=True)}.items():
         first = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
