@@ -73,7 +73,14 @@ def heldout(split: Split) -> str:
         "doc_to_text": "",
         "doc_to_target": "text",
         "num_fewshot": 0,
-        "metric_list": [{"metric": name} for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")],
+        "metric_list": [
+            {"metric": name, "aggregation": aggregation, "higher_is_better": False}
+            for name, aggregation in (
+                ("word_perplexity", "weighted_perplexity"),
+                ("byte_perplexity", "weighted_perplexity"),
+                ("bits_per_byte", "bits_per_byte"),
+            )
+        ],
         "metadata": {"version": VERSION},
     }
     return NOTE + "custom_dataset: !function midistill_tasks.heldout.nonmembers\n" + dump(content)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,18 @@ from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.distill.processes import use_cpu
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness import yaml_folder
+
+
+@contextmanager
+def _warnings_only(name: str) -> Iterator[None]:
+    """Keeps a package's steps out of the log: of many models they hide what the study itself says."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class Harness:
@@ -76,16 +91,17 @@ class Harness:
             shutil.rmtree(unfinished)
         settings = self.study.evaluate
         tracker = EvaluationTracker(output_path=str(unfinished))
-        results = simple_evaluate(
-            model="hf",
-            model_args={"pretrained": model, "dtype": settings.dtype},
-            tasks=self.tasks,
-            batch_size=settings.batch_size,
-            device=settings.device or ("cpu" if use_cpu() else None),  # the harness would look for CUDA
-            task_manager=self.manager,
-            evaluation_tracker=tracker,
-            log_samples=True,
-        )
+        with _warnings_only("lm_eval"):
+            results = simple_evaluate(
+                model="hf",
+                model_args={"pretrained": model, "dtype": settings.dtype},
+                tasks=self.tasks,
+                batch_size=settings.batch_size,
+                device=settings.device or ("cpu" if use_cpu() else None),  # the harness would look for CUDA
+                task_manager=self.manager,
+                evaluation_tracker=tracker,
+                log_samples=True,
+            )
         if results is None:  # another process of this run writes them
             return
         samples = results.pop("samples")
