@@ -72,7 +72,12 @@ def assess(teacher: Run, arms: Mapping[str, Sequence[Run]], ensembles: bool = Fa
         teacher=teacher,
         arms=arms,
         comparisons=tuple(comparisons),
-        epsilons=tuple((run.model, bound) for run in (teacher, *students) for bound in epsilons(run)),
+        epsilons=tuple(
+            (run.model, bound)
+            for runs in ((teacher,), *arms.values())
+            for run in runs
+            for bound in epsilons(run, 1 - 0.05 / len(runs))
+        ),
         points={
             split: points([teacher, *students], split, utility) if utility else []
             for split in dict.fromkeys(one.split for one in comparisons)

@@ -38,7 +38,7 @@ def controls_table(group: Group, split: str) -> Table | None:
         return None
     utility = shared_perplexity(group.runs)
     rows = [_row(arm, control, split, utility) for arm, control in pairs]
-    columns = ("arm", "control", "seeds", "reduction of the leak", "safer than the control", "perplexity", "of control")
+    columns = ("arm", "control", "seeds", "reduction of the leak", "than the control", "perplexity", "of control")
     return Table(f"controls-{split}", "Each intervention against its control", columns, tuple(rows))
 
 
@@ -65,8 +65,8 @@ def _seeds(entry: Entry) -> Mapping[str, Run]:
 
 def _word(reduction: Interval) -> str:
     if reduction.lower > 0:
-        return "yes"
-    return "no" if reduction.upper < NEGLIGIBLE else "undecided"
+        return "safer"
+    return "not safer" if reduction.upper < NEGLIGIBLE else "undecided"
 
 
 def _mean(runs: Sequence[Run], utility: str | None) -> float:

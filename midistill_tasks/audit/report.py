@@ -39,12 +39,13 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         comparisons = compare(group.teacher.runs[0], {entry.name: entry.runs for entry in group.arms})
     found = [find(group, split, comparisons) for split in group.splits]
     parts: list[Section] = []
+    against: list[Statement] = []
     for one in found:
-        controls = controls_table(group, one.split)
         parts += [sections.overview(one)]
-        parts += (
-            [Section(f"Interventions and their controls: {one.split}", tables=((controls, NOTE),))] if controls else []
-        )
+        controls = controls_table(group, one.split)
+        if controls:
+            parts += [Section(f"Interventions and their controls: {one.split}", tables=((controls, NOTE),))]
+            against += [Statement(str(row[0]), str(row[4]), "") for row in controls.rows]
         parts += [sections.trade(one, utility), sections.curves(one)]
         parts += [sections.matrices(one)] if one.comparisons else []
         parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
@@ -53,7 +54,7 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
     statements = [statement for one in found for statement in _statements(one, len(found) == 1)]
     return Page(
         title=_title(group),
-        lead=_lead(group, found, statements),
+        lead=_lead(group, found, statements, against),
         statements=tuple(statements),
         warnings=tuple(_warnings(group, found)),
         sections=(*parts, provenance(group)),
@@ -75,7 +76,7 @@ def _statements(found: Findings, alone_on_page: bool) -> list[Statement]:
     return [Statement(entry.name, *alone.sentence(found, entry)) for _, entry in found.entries]
 
 
-def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> str:
+def _lead(group: Group, found: list[Findings], statements: list[Statement], against: list[Statement]) -> str:
     """The first paragraph: the answers counted, on what they rest, and what they do not say."""
     texts = "; ".join(
         f"{one.first.labels.sum()} members and {(~one.first.labels).sum()} non-members of {one.split}, "
@@ -95,10 +96,11 @@ def _lead(group: Group, found: list[Findings], statements: list[Statement]) -> s
         else f"Seeds of each: {', '.join(map(str, sorted(seeds)))}"
         + (f"; one seed ({', '.join(single)}) says nothing of others." if single else ".")
     )
+    controlled = f" Interventions against their controls: {_counted(against)}." if against else ""
     return (
         "Does a student give away less than its teacher about the texts they were trained on? Of "
         f"{_count(len(statements), 'comparison')} with {group.teacher.name}: {said}. Measured on {texts}, with 95 % "
-        f"intervals. {reach} A weaker model leaks less: read each answer beside the model's perplexity."
+        f"intervals. {reach}{controlled} A weaker model leaks less: read each answer beside the model's perplexity."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -174,27 +174,28 @@ def exposed(found: Findings, show_texts: bool) -> Section:
     _, first = found.entries[0]
     tasks = list(first.runs[0].on(found.split).values())
     members = most_exposed(tasks)[:TEXTS]
-    others = [entry for _, entry in found.entries[1:]][: figures.COLOURS]
-    rows = tuple(_exposed_row(one, len(tasks), found, others, show_texts) for one in members)
+    others = {entry.name: _found_in(entry, found.split) for _, entry in found.entries[1:][: figures.COLOURS]}
+    rows = tuple(_exposed_row(one, len(tasks), others, show_texts) for one in members)
     table = Table(
         f"exposed-{found.split}",
         f"The {len(rows)} most exposed members under {first.name}",
         ("text", "found by", "non-members below it", "also found in", "id"),
         rows,
     )
+    total = int(found.first.labels.sum())
+    shares = ", ".join(f"{len(ids) / total:.0%} in {name}" for name, ids in others.items())
     note = (
         "Found by: attacks that call it a member. Also found in: models of which at least half the attacks (over all "
-        "seeds) call it a member. The id is the beginning of the text's SHA-256."
+        f"seeds) call it a member{f'; of all members that are {shares}' if shares else ''}. The id is the beginning of "
+        "the text's SHA-256."
     ) + ("" if show_texts else " Letters and digits are hidden; --show-texts shows them.")
     return Section(f"The most exposed texts of {found.split}", tables=((table, note),))
 
 
-def _exposed_row(
-    one: Exposed, attacks: int, found: Findings, others: Sequence[Entry], show_texts: bool
-) -> tuple[Cell, ...]:
+def _exposed_row(one: Exposed, attacks: int, others: Mapping[str, Set[str]], show_texts: bool) -> tuple[Cell, ...]:
     text = "(the run kept no texts)" if one.text is None else one.text if show_texts else mask(one.text)
     cut = text if show_texts or len(text) <= MASKED_LENGTH else f"{text[:MASKED_LENGTH]} …"
-    also = [entry.name for entry in others if _found_in(entry, found, one.id)]
+    also = [name for name, ids in others.items() if one.id in ids]
     return (
         cut,
         f"{len(one.found_by)} of {attacks}: {', '.join(one.found_by) or 'none'}",
@@ -204,15 +205,15 @@ def _exposed_row(
     )
 
 
-def _found_in(entry: Entry, found: Findings, name: str) -> bool:
-    decisions = [
-        bool(called)
-        for run in entry.runs
-        for task in run.on(found.split).values()
-        for item, called in zip(task.items, task.decisions, strict=True)
-        if item.id == name
-    ]
-    return bool(decisions) and 2 * sum(decisions) >= len(decisions)
+def _found_in(entry: Entry, split: str) -> set[str]:
+    """The members that at least half the attacks, over all seeds, call members."""
+    decisions: dict[str, list[bool]] = {}
+    for run in entry.runs:
+        for task in run.on(split).values():
+            for item, called in zip(task.items, task.decisions.tolist(), strict=True):
+                if item.label == 1:
+                    decisions.setdefault(item.id, []).append(called)
+    return {name for name, called in decisions.items() if 2 * sum(called) >= len(called)}
 
 
 def epsilon_section(found: Findings) -> Section:
@@ -221,7 +222,7 @@ def epsilon_section(found: Findings) -> Section:
         (entry.name, run.model, task.attack, bound)
         for _, entry in found.entries
         for run in entry.runs
-        for task, bound in zip(run.tasks.values(), epsilons(run), strict=True)
+        for task, bound in zip(run.tasks.values(), epsilons(run, 1 - 0.05 / len(entry.runs)), strict=True)
         if task.split == found.split
     ]
     title = f"ε of differential privacy, a lower bound: {found.split}"
@@ -250,7 +251,7 @@ def _largest(bounds: Sequence[tuple[str, str, str, Epsilon]]) -> str:
     said = [
         f"{name} {value:.2f} ({attack})" if value else f"{name} no evidence" for name, (value, attack) in best.items()
     ]
-    return f"Largest bound of each model, at 95 % confidence over its attacks: {', '.join(said)}."
+    return f"Largest bound of each model, at 95 % confidence over its attacks and its seeds: {', '.join(said)}."
 
 
 def trade(found: Findings, utility: str | None) -> Section:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from midistill_tasks.audit.assess import assess
 from midistill_tasks.audit.epsilon import epsilon, epsilon_lower_bound, epsilons
 
 
@@ -167,3 +168,15 @@ def test_several_attacks_share_the_error_so_that_the_largest_bound_holds(coin_ta
     assert [one.confidence for one in found[:2]] == pytest.approx([0.975, 0.975])
     assert math.isnan(found[2].value)
     assert found[0].value == epsilon(tasks[0], 0.975).value < epsilon(tasks[0]).value
+
+
+def test_several_seeds_of_an_arm_share_the_error_too(coin_task, make_run) -> None:
+    task = coin_task(np.random.default_rng(7), 1000, response(1.0))
+    teacher, *students = [make_run(name, task) for name in ("T", "S0", "S1")]
+    found = assess(teacher, {"arm": students}).epsilons
+    assert [(name, bound.confidence) for name, bound in found] == [
+        ("T", pytest.approx(0.95)),
+        ("S0", pytest.approx(0.975)),
+        ("S1", pytest.approx(0.975)),
+    ]
+    assert found[1][1].value < found[0][1].value

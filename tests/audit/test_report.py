@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -75,6 +76,7 @@ def page(study, tmp_path_factory):
 def test_the_first_paragraph_counts_the_verdicts_and_the_failed_arm_is_named(page):
     words = Tags(page.read_text()).words
     assert "Of 2 comparisons with teacher: 1 safer (nonorm), 1 undecided (vanilla)." in words
+    assert "Interventions against their controls: 1 undecided (nonorm)." in words
     assert "bottleneck, seed 0: no space left" in words
     assert "A weaker model leaks less" in words
 
@@ -128,6 +130,15 @@ def test_an_intervention_is_held_against_its_control_seed_by_seed(study, page):
     assert lower < value - 1.96 * of_texts, "it covers other texts, not these same ones alone"
     assert upper > value + 1.96 * of_texts
     assert (row["arm"], row["control"], row["seeds"]) == ("nonorm", "vanilla", "2")
+
+
+def test_beside_where_a_member_is_also_found_stands_how_many_of_all_are(study, page):
+    words = Tags(page.read_text()).words
+    runs = [read_run(study / "results" / f"nonorm{seed}") for seed in (0, 1)]
+    votes = np.sum([task.decisions for run in runs for task in run.tasks.values()], axis=0)
+    labels = runs[0].tasks["mia_loss_made"].labels
+    share = np.mean(votes[labels] * 2 >= 4)
+    assert re.search(rf"of all members that are \d+% in vanilla, {share:.0%} in nonorm\.", words)
 
 
 def test_csv_rows_are_as_wide_as_their_header(page):
