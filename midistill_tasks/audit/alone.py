@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from midistill_tasks.audit.entries import Entry
 from midistill_tasks.audit.findings import Findings
-from midistill_tasks.audit.verdict import Interval, strongest_area
-from midistill_tasks.metrics.clusters import Z95
+from midistill_tasks.audit.verdict import Interval, beats_words, leaks, strongest_area
 
 
 def sentence(findings: Findings, entry: Entry) -> tuple[str, str]:
@@ -38,11 +35,6 @@ _ANSWERS = {
 
 
 def _word(findings: Findings, area: Interval) -> str:
-    """Where words alone tell the sides apart, an attack must do so better by more than both errors.
-
-    The errors are added as if they were independent; as both come from the same texts, that is on the safe side.
-    """
-    beyond = abs(area.value - 0.5) - (findings.blind.value - 0.5)
-    if findings.words_tell and beyond <= math.hypot(area.upper - area.value, Z95 * findings.blind.stderr):
+    if not beats_words(area, findings.blind):
         return "undecided"
-    return "leaks" if area.lower > 0.5 or area.upper < 0.5 else "no leak found"
+    return "leaks" if leaks(area, findings.blind) else "no leak found"

@@ -14,7 +14,7 @@ from midistill_tasks.audit.entries import Entry, Group
 from midistill_tasks.audit.figures import Dot
 from midistill_tasks.audit.results import FIGURES, Task
 from midistill_tasks.audit.tables import Cell, Table
-from midistill_tasks.audit.verdict import Interval, seed_interval
+from midistill_tasks.audit.verdict import Interval, seed_interval, words_tell
 from midistill_tasks.metrics.clusters import Z95
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.metrics.thresholds import Estimate
@@ -68,14 +68,9 @@ class Findings:
         leaks = {name: abs(area(entry.tasks(self.split, name)) - 0.5) for name in self.attacks}
         return max(leaks, key=lambda name: -1.0 if math.isnan(leaks[name]) else leaks[name])
 
-    @property
-    def words_tell(self) -> bool:
-        """Whether the classifier is above 0.5 beyond its error."""
-        return self.blind.value - Z95 * self.blind.stderr > 0.5
-
     def blind_wins(self, value: float) -> bool:
         """Whether the classifier, above 0.5 beyond its error, does at least as well as an attack of this AUROC."""
-        return self.words_tell and self.blind.value - 0.5 >= abs(value - 0.5)
+        return words_tell(self.blind) and self.blind.value - 0.5 >= abs(value - 0.5)
 
 
 def find(group: Group, split: str, comparisons: Sequence[Comparison]) -> Findings:
@@ -128,7 +123,8 @@ def _row(
     findings: Findings, attack: str, entry: Entry, tasks: Sequence[Task], figures: Sequence[str]
 ) -> tuple[Cell, ...]:
     warning = "⚠ blind wins" if findings.blind_wins(area(tasks)) else ""
-    return (entry.name, attack, len(tasks), *(_figure(tasks, name) for name in figures), findings.blind, warning)
+    figured = (_figure(tasks, name) for name in figures)
+    return (entry.name, attack, len(tasks), *figured, interval(findings.blind), warning)
 
 
 def figures_note(findings: Findings) -> str:
@@ -143,6 +139,12 @@ def figures_note(findings: Findings) -> str:
         "other half of the texts. A rate needs 1/FPR non-members, else it is –. "
         f"{labels.sum()} members, {(~labels).sum()} non-members{unscored}."
     )
+
+
+def interval(estimate: Estimate) -> Interval:
+    """At 95 %."""
+    half = Z95 * estimate.stderr
+    return Interval(estimate.value, estimate.value - half, estimate.value + half)
 
 
 def _figure(tasks: Sequence[Task], name: str) -> Interval:

@@ -12,12 +12,11 @@ from midistill_tasks.audit import alone, sections
 from midistill_tasks.audit.compare import Comparison, compare
 from midistill_tasks.audit.controls import NOTE, controls_table
 from midistill_tasks.audit.entries import Group
-from midistill_tasks.audit.findings import Findings, area, find
+from midistill_tasks.audit.findings import Findings, area, find, interval
 from midistill_tasks.audit.matching import option_notes, skip_notes, version_notes
 from midistill_tasks.audit.page import Page, Section, Statement
 from midistill_tasks.audit.provenance import provenance
 from midistill_tasks.audit.tables import shown
-from midistill_tasks.metrics.clusters import Z95
 
 HTML = "index.html"
 MARKDOWN = "report.md"
@@ -125,10 +124,11 @@ def _warnings(group: Group, found: list[Findings]) -> list[str]:
         ]
         beaten = sum(one.blind_wins(value) for value in areas)
         if beaten:
+            coins = one.first.metadata["independent_coins"]
             warnings.append(
                 f"The blind baseline wins on {one.split}: a classifier that sees only words, and no model, reaches "
-                f"AUROC {one.blind.value:.3f} (± {Z95 * one.blind.stderr:.3f}), at least as good as {beaten} of "
-                f"{len(areas)} results (marked ⚠). They measure how the two sets of texts differ."
+                f"AUROC {shown(interval(one.blind))}, at least as good as {beaten} of {len(areas)} results (marked ⚠). "
+                f"They measure how the two sets of texts differ{', here by chance: coins chose them' if coins else ''}."
             )
         if not one.same_texts:
             warnings.append(

@@ -43,8 +43,9 @@ TRADE_CAPTION = (
     "Line: the Pareto front. A weaker model leaks less: compare models of one utility."
 )
 TRADE_NOTE = (
-    "Leak: of the strongest attack. A model on the front has no rival that is at least as good in both and better in "
-    "one, as measured; the errors say how firm that is. No single score is given: it would hide one behind the other."
+    "Leak: of the strongest attack, ± standard error. A model on the front has no rival that is at least as good in "
+    "both and better in one, as measured; the errors say how firm that is. No single score is given: it would hide one "
+    "behind the other."
 )
 
 

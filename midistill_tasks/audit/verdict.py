@@ -173,8 +173,23 @@ def verdict(
     return Verdict(found.word, found.scope, found.sentence, found.reduction, *found.attacks)
 
 
-def _excludes_chance(area: Interval) -> bool:
-    return area.lower > 0.5 or area.upper < 0.5
+def words_tell(blind: Estimate) -> bool:
+    """Whether the blind baseline is above 0.5 beyond its error."""
+    return blind.value - Z95 * blind.stderr > 0.5
+
+
+def beats_words(area: Interval, blind: Estimate) -> bool:
+    """Whether an attack does better than the blind baseline by more than both errors, where that tells the sides apart.
+
+    The errors are added as if they were independent; as both come from the same texts, that is on the safe side.
+    """
+    beyond = abs(area.value - 0.5) - (blind.value - 0.5)
+    return not words_tell(blind) or beyond > math.hypot(area.upper - area.value, Z95 * blind.stderr)
+
+
+def leaks(area: Interval, blind: Estimate) -> bool:
+    """Whether an attack of this AUROC tells members from non-members, better than chance and words alone do."""
+    return (area.lower > 0.5 or area.upper < 0.5) and beats_words(area, blind)
 
 
 class _Found(NamedTuple):
@@ -191,8 +206,8 @@ class _Found(NamedTuple):
     @property
     def shifted(self) -> bool:
         """Whether the blind baseline is above 0.5 beyond its error, and no attack on either model beats it."""
-        leaks = max(abs(area.value - 0.5) for area in self.areas)
-        return self.blind.value - Z95 * self.blind.stderr > 0.5 and self.blind.value - 0.5 >= leaks
+        strongest = max(abs(area.value - 0.5) for area in self.areas)
+        return words_tell(self.blind) and self.blind.value - 0.5 >= strongest
 
     @property
     def word(self) -> Word:
@@ -221,9 +236,11 @@ class _Found(NamedTuple):
                 f"any attack (AUROC {self.blind.value:.3f}), so this split cannot say what {student} remembers"
             )
         if self.word == "safer":
-            still = ", though its members can still be told from non-members" if _excludes_chance(self.areas[1]) else ""
+            still = (
+                ", though its members can still be told from non-members" if leaks(self.areas[1], self.blind) else ""
+            )
             return f"Safer: {student} leaks less than {teacher}{still}"
-        none = "" if _excludes_chance(self.areas[0]) else f"no attack shows a leak in {teacher} itself, and "
+        none = "" if leaks(self.areas[0], self.blind) else f"no attack shows a leak in {teacher} itself, and "
         if self.word == "undecided":
             return f"Undecided: {none}these figures do not settle whether {student} leaks less than {teacher}"
         if self.reduction.upper < 0:

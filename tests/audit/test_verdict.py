@@ -105,6 +105,14 @@ def test_a_safer_student_whose_members_are_still_found_is_said_to_leak(make_task
     )
 
 
+def test_what_words_tell_as_well_is_no_leak_that_a_safer_student_still_has(make_task) -> None:
+    teacher, student = family(make_task, 6, {"loss": 3.0}, {"loss": 0.6})
+    plain, shifted = (verdict(teacher, [student], ("T", "S"), blind) for blind in (NO_SHIFT, Estimate(0.62, 0.03)))
+    assert (plain.word, shifted.word) == ("safer", "safer")
+    assert "though its members can still be told" in plain.sentence
+    assert "though its members can still be told" not in shifted.sentence
+
+
 def test_of_a_teacher_that_shows_no_leak_it_is_said(make_task) -> None:
     teacher, student = family(make_task, 6, {"loss": 0.0, "zlib": 0.0}, {"loss": 0.0, "zlib": 0.0})
     sentence = verdict(teacher, [student], ("T", "S"), NO_SHIFT).sentence
