@@ -202,6 +202,11 @@ class DivergenceGuard(TrainerCallback):  # type: ignore[misc]
         finite = bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())
         if finite and math.isfinite(self.last) and self.above < DIVERGED_STEPS:
             return
+        if state.global_step == 0 and not math.isfinite(self.last):
+            remedy = "look at its weights"
+            if self.nonorm:
+                remedy = "NoNorm on copied weights lets them grow from layer to layer: set student.reinitialise: true"
+            raise InputError(f"the student's outputs are not finite before its first step: {remedy}")
         why = "NoNorm has no scale control: " if self.nonorm else ""
         raise InputError(
             f"the run diverged at step {state.global_step + 1} (loss {self.last:.4g}, learning rate"

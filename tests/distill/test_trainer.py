@@ -141,11 +141,22 @@ def test_the_guard_stops_a_non_finite_gradient_before_it_reaches_the_weights(tin
     with torch.no_grad():
         student.gpt_neox.layers[0].mlp.dense_h_to_4h.weight.fill_(1e30)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    with pytest.raises(
-        InputError, match=r"diverged at step 1 .*NoNorm has no scale control: try train\.learning_rate="
-    ):
+    with pytest.raises(InputError, match=r"not finite before its first step: NoNorm on copied weights"):
         trainer.train()
     assert all(torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
+
+
+def test_the_guard_says_of_a_later_step_what_to_train_otherwise(tiny):
+    model = tiny.model()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, math.nan)
+    guard = DivergenceGuard(Loss(), 64, nonorm=True)
+    guard.see(3.0)
+    args, state = SimpleNamespace(learning_rate=1e-3), SimpleNamespace(global_step=7)
+    with pytest.raises(
+        InputError, match=r"diverged at step 8 .*NoNorm has no scale control: try train\.learning_rate="
+    ):
+        guard.on_pre_optimizer_step(args, state, None, model=model)
 
 
 def test_the_guard_stops_a_loss_that_stays_out_of_bounds_but_not_a_spike(tiny):
