@@ -21,15 +21,15 @@ def sentence(findings: Findings, entry: Entry) -> tuple[str, str]:
         f"the strongest attack is {attack}{counted} AUROC {area.value:.3f}, 95 % interval {area.lower:.3f} to "
         f"{area.upper:.3f} for other texts and the choice among {len(entry.runs[0].on(findings.split))} attacks)"
     ).replace("( ", "(")
-    return word, f"{_ANSWERS[word].format(entry.name)}: {figures}."
+    return word, f"{_ANSWERS[word].format(entry.name, findings.blind.value)}: {figures}."
 
 
 _ANSWERS = {
     "leaks": "Members of {} can be told from non-members",
     "no leak found": "These attacks do not tell members of {} from non-members beyond chance",
     "undecided": (
-        "Undecided for {}: a classifier that sees only words, and no model, tells members from non-members, and no "
-        "attack does so better beyond the errors, so this split cannot say what the model remembers"
+        "Undecided for {}: a classifier that sees only words, and no model, tells members from non-members (AUROC "
+        "{:.3f}), and no attack does so better beyond the errors, so this split cannot say what the model remembers"
     ),
 }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from midistill_tasks.audit import tables
-from midistill_tasks.audit.compare import Comparison, compare, compare_ensembles
-from midistill_tasks.audit.epsilon import Epsilon, epsilons
+from midistill_tasks.audit.compare import Comparison, compare, compare_ensembles, noted
+from midistill_tasks.audit.epsilon import Epsilon, arm_epsilons
+from midistill_tasks.audit.matching import skip_notes, version_notes
 from midistill_tasks.audit.pareto import Point, points, shared_perplexity
 from midistill_tasks.audit.results import Run
 
@@ -43,7 +44,8 @@ class Assessment:
     def notes(self) -> list[str]:
         """What a reader should know beside the tables; among it why a split gets no ε."""
         reasons = [bound.reason for _, bound in self.epsilons if math.isnan(bound.value)]
-        return list(dict.fromkeys([*(note for one in self.comparisons for note in one.notes), *reasons]))
+        runs = [self.teacher, *(run for students in self.arms.values() for run in students)]
+        return list(dict.fromkeys([*version_notes(runs), *skip_notes(runs), *noted(self.comparisons), *reasons]))
 
     @property
     def markdown(self) -> str:
@@ -75,8 +77,8 @@ def assess(teacher: Run, arms: Mapping[str, Sequence[Run]], ensembles: bool = Fa
         epsilons=tuple(
             (run.model, bound)
             for runs in ((teacher,), *arms.values())
-            for run in runs
-            for bound in epsilons(run, 1 - 0.05 / len(runs))
+            for run, bounds in zip(runs, arm_epsilons(runs), strict=True)
+            for bound in bounds
         ),
         points={
             split: points([teacher, *students], split, utility) if utility else []

@@ -107,6 +107,15 @@ def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[C
     return [*compare(teacher, means), *compare(decided(teacher), votes)]
 
 
+def noted(comparisons: Sequence[Comparison]) -> list[str]:
+    """The notes of all, those of one wording once, with the arms that they are about."""
+    arms: dict[str, list[str]] = {}
+    for one in comparisons:
+        for note in one.notes:
+            arms.setdefault(note, []).append(one.arm)
+    return [f"{matching.listed(names)}: {note}" for note, names in arms.items()]
+
+
 def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
     runs = [teacher, *students]
     tasks = matching.comparable_tasks(runs, split)

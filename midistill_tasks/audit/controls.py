@@ -15,7 +15,7 @@ from midistill_tasks.audit.matching import comparable_tasks
 from midistill_tasks.audit.pareto import shared_perplexity
 from midistill_tasks.audit.results import Run
 from midistill_tasks.audit.tables import Cell, Table
-from midistill_tasks.audit.verdict import NEGLIGIBLE, Interval, strongest_reduction
+from midistill_tasks.audit.verdict import judge, strongest_area, strongest_reduction
 
 NOTE = (
     "Reduction: leak of the strongest attack on the control minus that on the arm, so above 0 is safer. 95 % "
@@ -47,7 +47,9 @@ def _row(arm: Entry, control: Entry, split: str, utility: str | None) -> tuple[C
     tasks = comparable_tasks([*theirs, *ours], split)
     reduction = strongest_reduction(tasks[: len(theirs)], tasks[len(theirs) :])
     costs = [_mean(runs, utility) for runs in (ours, theirs)]
-    return (arm.name, control.name, len(ours), reduction, _word(reduction), *costs)
+    areas = strongest_area(tasks[: len(theirs)])[1], strongest_area(tasks[len(theirs) :])[1]
+    blind = next(iter(tasks[0].values())).blind
+    return (arm.name, control.name, len(ours), reduction, judge(reduction, areas, blind), *costs)
 
 
 def _by_seed(arm: Entry, control: Entry) -> tuple[list[Run], list[Run]]:
@@ -61,12 +63,6 @@ def _by_seed(arm: Entry, control: Entry) -> tuple[list[Run], list[Run]]:
 
 def _seeds(entry: Entry) -> Mapping[str, Run]:
     return {run.model.removeprefix(entry.name): run for run in entry.runs}
-
-
-def _word(reduction: Interval) -> str:
-    if reduction.lower > 0:
-        return "safer"
-    return "not safer" if reduction.upper < NEGLIGIBLE else "undecided"
 
 
 def _mean(runs: Sequence[Run], utility: str | None) -> float:

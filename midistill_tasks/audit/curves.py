@@ -38,12 +38,11 @@ class Curve:
 
 def roc_curve(name: str, tasks: Sequence[Task]) -> Curve:
     """The curve of one attack; with several students (of one arm, over the same texts) the mean of their TPRs."""
-    first = tasks[0]
     nonmembers = min(int((~task.labels & ~np.isnan(task.scores)).sum()) for task in tasks)
     counts = np.unique(np.geomspace(1, max(nonmembers - 1, 1), POINTS).round().astype(int))
     bounds = [float(count) / nonmembers for count in counts]
     values = [[tpr_at_fpr(task.labels, task.scores, bound) for bound in bounds] for task in tasks]
-    drawn = [tpr_draws(first.labels, task.scores, bounds, first.clusters, DRAWS) for task in tasks]
+    drawn = [tpr_draws(task.labels, task.scores, bounds, task.clusters, DRAWS) for task in tasks]
     lower, upper = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
     return Curve(
         name=name,

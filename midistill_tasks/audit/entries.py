@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from midistill_tasks.audit.results import Run, Task, read_run, read_runs
+from midistill_tasks.audit.results import Run, Task, read_run, read_runs, why_unusable
 from midistill_tasks.errors import InputError, nearest
 
 MANIFEST = "study.json"
@@ -55,8 +55,9 @@ class Group:
 
     @property
     def splits(self) -> list[str]:
-        """Every split that one of the runs was attacked on."""
-        return list(dict.fromkeys(split for run in self.runs for split in run.splits))
+        """Every split that all runs of at least one of the entries were attacked on."""
+        named = dict.fromkeys(split for run in self.runs for split in run.splits)
+        return [one for one in named if any(all(one in run.splits for run in entry.runs) for entry in self.entries)]
 
 
 def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Group:
@@ -71,37 +72,47 @@ def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Grou
         InputError: as `results.read_runs`; also where `teacher` is none of the models or several, or a model is given
             twice.
     """
-    studies = [place for place in map(Path, places) if (place / MANIFEST).is_file()]
-    if studies and (len(places) > 1 or teacher):
-        raise InputError(f"{studies[0]} is a study, which says itself who is the teacher: give it alone")
+    named = [_named_place(str(place)) for place in places]
+    studies = [path for _, path in named if (Path(path) / MANIFEST).is_file()]
+    if studies and (len(places) > 1 or teacher or named[0][0]):
+        raise InputError(
+            f"{studies[0]} is a study, which says itself who is the teacher: use `midistill report {studies[0]}`"
+        )
     if studies:
-        return _of_study(studies[0])
-    entries = _entries(list(map(str, places)))
+        return _of_study(Path(studies[0]))
+    entries, failed = _entries(named)
     chosen = None if teacher is None else _find(teacher, entries)
     others = tuple(_renamed(entry) for entry in entries if entry is not chosen)
-    return Group(None if chosen is None else _renamed(chosen), others)
+    return Group(None if chosen is None else _renamed(chosen), others, failed=failed)
 
 
-def _entries(places: Sequence[str]) -> list[Entry]:
-    """The models without a name of their own, then the arms."""
+def _named_place(place: str) -> tuple[str, str]:
+    """Name and path of ``NAME=FOLDER``; no name where there is none, or where that is a path itself."""
+    name, equals, path = place.partition("=")
+    return (name, path) if equals and not Path(place).exists() else ("", place)
+
+
+def _entries(places: Sequence[tuple[str, str]]) -> tuple[list[Entry], tuple[str, ...]]:
+    """The models without a name of their own, then the arms; and the runs without a figure, in words."""
     arms: dict[str, list[Run]] = {}
     runs: list[Run] = []
-    for place in places:
-        name, equals, path = place.partition("=")
-        if equals and not Path(place).exists():
-            arms.setdefault(name, []).extend(read_runs(path))
-        else:
-            runs += read_runs(place)
+    failed: list[str] = []
+    for name, path in places:
+        found = read_runs(path)
+        failed += [f"{run.path}: {why_unusable(run)}" for run in found if not run.tasks]
+        if all(not run.tasks for run in found):
+            raise InputError(failed[-1])
+        (arms.setdefault(name, []) if name else runs).extend(run for run in found if run.tasks)
     seen: set[Path] = set()
     for run in (*runs, *(run for students in arms.values() for run in students)):
         if run.path.resolve() in seen:
-            raise InputError(f"{run.path} is given twice: remove one, or give the newer results of each model")
+            raise InputError(f"{run.path} is given twice: to compare two runs of one model, give their results_*.json")
         seen.add(run.path.resolve())
     entries = [Entry(name, (run,)) for name, run in zip(_names(runs), runs, strict=True)]
     both = sorted({entry.name for entry in entries} & arms.keys())
     if both:
         raise InputError(f"'{both[0]}' is the name of a model and of an arm ({both[0]}=…): give the arm another name")
-    return [*entries, *(Entry(name, tuple(students)) for name, students in arms.items())]
+    return [*entries, *(Entry(name, tuple(students)) for name, students in arms.items())], tuple(failed)
 
 
 def _renamed(entry: Entry) -> Entry:
@@ -116,21 +127,15 @@ def _renamed(entry: Entry) -> Entry:
 
 def _of_study(folder: Path) -> Group:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    arms = {
-        arm: tuple(_named(folder / place, f"{arm}, seed {seed}") for seed, place in places.items())
-        for arm, places in manifest["arms"].items()
-    }
-    return Group(
-        Entry("teacher", (_named(folder / manifest["teacher"], "teacher"),)),
-        tuple(Entry(arm, runs) for arm, runs in arms.items() if runs),
-        manifest["controls"],
-        tuple(manifest["failed"]),
-    )
-
-
-def _named(place: Path, name: str) -> Run:
-    """The run under the name that the page uses; where its model is, `Run.config` says."""
-    return replace(read_run(place), model=name)
+    teacher = replace(read_run(folder / manifest["teacher"]), model="teacher")
+    failed, arms = list(manifest["failed"]), []
+    for arm, places in manifest["arms"].items():
+        # Where its model is, `Run.config` says.
+        read = [replace(read_runs(folder / place)[0], model=f"{arm}, seed {seed}") for seed, place in places.items()]
+        failed += [f"{run.model}: {why_unusable(run)}" for run in read if not run.tasks]
+        usable = tuple(run for run in read if run.tasks)
+        arms += [Entry(arm, usable)] if usable else []
+    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest["controls"], tuple(failed))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -144,13 +149,13 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _find(teacher: str, entries: Sequence[Entry]) -> Entry:
-    wanted = teacher.rstrip("/")
-    found = [entry for entry in entries if entry.name == wanted]
+    """By its place, where that is one, before its name: a folder may be called like another one's model."""
+    wanted, place = teacher.rstrip("/"), Path(teacher).resolve()
+    found = [e for e in entries if any(place in (path := run.path.resolve(), *path.parents) for run in e.runs)]
+    if not found or not place.exists():
+        found = [entry for entry in entries if entry.name == wanted]
     if not found:
-        found = [entry for entry in entries for run in entry.runs if wanted in _called(run)]
-    if not found and Path(teacher).exists():
-        below = Path(teacher).resolve()
-        found = [entry for entry in entries for run in entry.runs if below in run.path.resolve().parents]
+        found = [entry for entry in entries if any(wanted in _called(run) for run in entry.runs)]
     if len(found) != 1 or len(found[0].runs) != 1:
         runs = sum(len(entry.runs) for entry in found)
         what = "is none of the models" if not found else f"is {runs} models, not one"
@@ -160,4 +165,4 @@ def _find(teacher: str, entries: Sequence[Entry]) -> Entry:
 
 
 def _called(run: Run) -> tuple[str, ...]:
-    return run.model.rstrip("/"), run.path.parent.name, str(run.path.parent), str(run.path)
+    return run.model.rstrip("/"), run.path.parent.name

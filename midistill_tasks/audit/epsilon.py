@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,11 @@ def epsilons(run: Run, confidence: float = 0.95) -> list[Epsilon]:
     """
     apply = Counter(task.split for task in run.tasks.values() if not _not_applicable(task))
     return [epsilon(task, 1 - (1 - confidence) / max(1, apply[task.split])) for task in run.tasks.values()]
+
+
+def arm_epsilons(runs: Sequence[Run], confidence: float = 0.95) -> list[list[Epsilon]]:
+    """For each run of an arm `epsilons`, so that the largest over attacks and seeds holds with `confidence`."""
+    return [epsilons(run, 1 - (1 - confidence) / len(runs)) for run in runs]
 
 
 def epsilon(task: Task, confidence: float = 0.95) -> Epsilon:

@@ -132,19 +132,19 @@ def figures_note(findings: Findings) -> str:
     labels = findings.first.labels
     tasks = [task for _, entry in findings.entries for run in entry.runs for task in run.on(findings.split).values()]
     most = max(int(np.isnan(task.scores).sum()) for task in tasks)
-    unscored = f", of which up to {most} have no score under an attack and do not count there" if most else ""
+    unscored = f" Up to {most} of these texts have no score under an attack and do not count there." if most else ""
     return (
         "Value [95 % interval]: over texts, with several seeds over seeds, too, around their mean. AUROC 0.5 is no "
         "leak, and 0.3 leaks as much as 0.7. Accuracies by a threshold chosen on the "
         "other half of the texts. A rate needs 1/FPR non-members, else it is –. "
-        f"{labels.sum()} members, {(~labels).sum()} non-members{unscored}."
+        f"{labels.sum()} members, {(~labels).sum()} non-members.{unscored}"
     )
 
 
 def interval(estimate: Estimate) -> Interval:
-    """At 95 %."""
+    """Of a share, at 95 %."""
     half = Z95 * estimate.stderr
-    return Interval(estimate.value, estimate.value - half, estimate.value + half)
+    return Interval(estimate.value, *(float(np.clip(estimate.value + end, 0, 1)) for end in (-half, half)))
 
 
 def _figure(tasks: Sequence[Task], name: str) -> Interval:

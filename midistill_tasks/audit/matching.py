@@ -13,6 +13,9 @@ from midistill_tasks.audit.results import Run, Task
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.scored import BoolArray
 
+MISSING = 0.5
+"""Share of the texts without a score in one of the runs beyond which an attack is left out of a comparison."""
+
 
 def common_attacks(runs: Sequence[Run], split: str) -> list[str]:
     """The attacks that every run has on the split, in the order of the first.
@@ -72,20 +75,26 @@ def check_comparable(one: Run, other: Run, task: Task, match: Task) -> None:
 def comparable_tasks(runs: Sequence[Run], split: str) -> list[dict[str, Task]]:
     """For each run attack → its task on the split, of the attacks that all ran; the same texts in the same order.
 
-    A text that one of the runs has no score for under an attack has none in any: all figures are of the same texts.
+    A text that one of the runs has no score for under one of the attacks has none in any: all figures are of the same
+    texts. An attack that lacks a score for more than half of the texts is left out, lest it leave none.
 
     Raises:
-        InputError: as `common_attacks` and `check_comparable`.
+        InputError: as `common_attacks` and `check_comparable`; also where every attack lacks that many.
     """
     tasks = [{attack: run.on(split)[attack] for attack in common_attacks(runs, split)} for run in runs]
     for run, own in zip(runs[1:], tasks[1:], strict=True):
         for attack, task in own.items():
             check_comparable(runs[0], run, tasks[0][attack], task)
-    for attack in list(tasks[0]):
-        missing = np.any([np.isnan(own[attack].scores) for own in tasks], axis=0)
-        for own in tasks:
-            own[attack] = _without(own[attack], missing)
-    return tasks
+    missing = {name: np.any([np.isnan(own[name].scores) for own in tasks], axis=0) for name in tasks[0]}
+    kept = [name for name, lacks in missing.items() if lacks.mean() <= MISSING]
+    if not kept:
+        models = listed([run.model for run in runs])
+        raise InputError(
+            f"{split}: more than half of the texts lack a score in one of the models ({models}) under every attack; "
+            "evaluate again what gave no scores"
+        )
+    together = np.any([missing[name] for name in kept], axis=0)
+    return [{name: _without(own[name], together) for name in kept} for own in tasks]
 
 
 def _without(task: Task, missing: BoolArray) -> Task:
@@ -109,24 +118,32 @@ def _shaping(attack: str) -> list[str]:
 
 
 def notes(runs: Sequence[Run], tasks: Mapping[str, Task], split: str) -> list[str]:
-    """What a reader should know of runs that are compared all the same: versions that differ, what is left out.
+    """What a comparison leaves out.
 
     Args:
-        runs: the first is the teacher.
+        runs: that are compared.
         tasks: of the first run, as `comparable_tasks` gives them.
         split: that all were attacked on.
     """
-    found = version_notes(runs)
-    unscored = {name: int(np.isnan(task.scores).sum()) for name, task in tasks.items()}
-    listed = ", ".join(f"{count} under {name}" for name, count in unscored.items() if count)
-    if listed:
-        texts = len(next(iter(tasks.values())).items)
-        found.append(f"some of the {texts} texts have no score in one of the models and do not count there ({listed})")
-    extra = {run.model: [attack for attack in run.on(split) if attack not in tasks] for run in runs}
-    found += [
-        f"left out, as not all models have it: {', '.join(names)} on {model}" for model, names in extra.items() if names
-    ]
-    return [*found, *skip_notes(runs, split)]
+    found = []
+    first = next(iter(tasks.values()))
+    unscored = int(np.isnan(first.scores).sum())
+    if unscored:
+        found.append(
+            f"{unscored} of the {len(first.items)} texts lack a score in one of the models, so verdict, paired tests "
+            "and matrices leave them out"
+        )
+    extra: dict[str, list[str]] = {}
+    for run in runs:
+        for attack in run.on(split):
+            if attack not in tasks:
+                extra.setdefault(attack, []).append(run.model)
+    for attack, models in extra.items():
+        why = (
+            "more than half of the texts lack a score" if len(models) == len(runs) else f"only {listed(models)} has it"
+        )
+        found.append(f"{attack} is left out: {why}")
+    return found
 
 
 def version_notes(runs: Sequence[Run]) -> list[str]:
@@ -135,7 +152,7 @@ def version_notes(runs: Sequence[Run]) -> list[str]:
     for package in runs[0].versions:
         versions = [(run.versions.get(package, "?"), run.model) for run in runs]
         if len(dict(versions)) > 1:
-            found.append(f"the versions of {package} differ ({_by_value(versions)})")
+            found.append(f"The versions of {package} differ ({_by_value(versions)})")
     return found
 
 
@@ -148,19 +165,18 @@ def option_notes(runs: Sequence[Run], split: str) -> list[str]:
             values = [(_setting(task, option), model) for task, model in present]
             if len(dict(values)) > 1:
                 found.append(
-                    f"the figures of {attack} on {split} do not compare: '{option}' differs ({_by_value(values)})"
+                    f"The figures of {attack} on {split} do not compare: '{option}' differs ({_by_value(values)})"
                 )
     return found
 
 
-def skip_notes(runs: Sequence[Run], split: str) -> list[str]:
+def skip_notes(runs: Sequence[Run]) -> list[str]:
     """Attacks without figures on some of the runs, and why."""
     skipped: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for name, why in run.skipped.items():
-            if name.endswith(f"_{split}"):
-                skipped.setdefault((name, why), []).append(run.model)
-    return [f"no figures of {name} on {_models(models)}: {why}" for (name, why), models in skipped.items()]
+            skipped.setdefault((name, why), []).append(run.model)
+    return [f"No figures for {name} on {listed(models)}: {why}" for (name, why), models in skipped.items()]
 
 
 def _setting(task: Task, option: str) -> str:
@@ -170,12 +186,13 @@ def _setting(task: Task, option: str) -> str:
 def _by_value(values: Sequence[tuple[str, str]]) -> str:
     """``1 for a and b, 2 for c``, from pairs of value and model."""
     return ", ".join(
-        f"{value} for {_models([model for own, model in values if own == value])}"
+        f"{value} for {listed([model for own, model in values if own == value])}"
         for value in dict.fromkeys(value for value, _ in values)
     )
 
 
-def _models(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``; of more than three ``a, b and 7 more``."""
     if len(names) > 3:
         return f"{', '.join(names[:2])} and {len(names) - 2} more"
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midistill_tasks import __version__
 from midistill_tasks.audit import alone, sections
-from midistill_tasks.audit.compare import Comparison, compare
+from midistill_tasks.audit.compare import Comparison, compare, noted
 from midistill_tasks.audit.controls import NOTE, controls_table
 from midistill_tasks.audit.entries import Group
 from midistill_tasks.audit.findings import Findings, area, find, interval
@@ -17,6 +17,7 @@ from midistill_tasks.audit.matching import option_notes, skip_notes, version_not
 from midistill_tasks.audit.page import Page, Section, Statement
 from midistill_tasks.audit.provenance import provenance
 from midistill_tasks.audit.tables import shown
+from midistill_tasks.errors import InputError
 
 HTML = "index.html"
 MARKDOWN = "report.md"
@@ -31,11 +32,14 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         utility: ``task/metric`` for the chart of privacy and utility; by default the first perplexity all runs have.
 
     Raises:
-        InputError: where the runs cannot be compared, see `compare`, or lack the utility figure.
+        InputError: where the runs cannot be compared, see `compare`, lack the utility figure, or share no split.
     """
     comparisons: list[Comparison] = []
     if group.teacher and group.arms:
         comparisons = compare(group.teacher.runs[0], {entry.name: entry.runs for entry in group.arms})
+    if not group.splits:
+        had = ", ".join(dict.fromkeys(split for run in group.runs for split in run.splits))
+        raise InputError(f"there is no split on which all seeds of a model have figures ({had}): evaluate them alike")
     found = [find(group, split, comparisons) for split in group.splits]
     parts: list[Section] = []
     against: list[Statement] = []
@@ -50,7 +54,8 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
     together = sections.ensembles(group)
     parts += [together] if together else []
-    statements = [statement for one in found for statement in _statements(one, len(found) == 1)]
+    compared = [statement for one in found if one.comparisons for statement in _statements(one, len(found) == 1)]
+    statements = compared or [statement for one in found for statement in _statements(one, len(found) == 1)]
     return Page(
         title=_title(group),
         lead=_lead(group, found, statements, against),
@@ -69,10 +74,10 @@ def _title(group: Group) -> str:
 
 
 def _statements(found: Findings, alone_on_page: bool) -> list[Statement]:
+    several = "" if alone_on_page else f" on {found.split}"
     if found.comparisons:
-        several = "" if alone_on_page else f" on {found.split}"
         return [Statement(one.arm + several, one.verdict.word, one.verdict.sentence) for one in found.comparisons]
-    return [Statement(entry.name, *alone.sentence(found, entry)) for _, entry in found.entries]
+    return [Statement(entry.name + several, *alone.sentence(found, entry)) for _, entry in found.entries]
 
 
 def _lead(group: Group, found: list[Findings], statements: list[Statement], against: list[Statement]) -> str:
@@ -135,16 +140,13 @@ def _warnings(group: Group, found: list[Findings]) -> list[str]:
                 f"The models were attacked on different texts of {one.split}: their figures do not compare. "
                 "Evaluate all with the same --limit and --metadata."
             )
-        warnings += [note[:1].upper() + note[1:] + "." for note in _notes(group, one)]
-    return list(dict.fromkeys(warnings))
-
-
-def _notes(group: Group, found: Findings) -> list[str]:
-    """What the comparisons say of themselves; of models side by side, what keeps their figures from comparing."""
-    if found.comparisons:
-        return [note for one in found.comparisons for note in one.notes]
-    runs = [run for _, entry in found.entries for run in entry.runs]
-    return [*version_notes(runs), *option_notes(runs, found.split), *skip_notes(group.runs, found.split)]
+        warnings += noted(one.comparisons)
+        if not one.comparisons:
+            warnings += option_notes([run for _, entry in one.entries for run in entry.runs], one.split)
+    left_out = dict.fromkeys(split for run in group.runs for split in run.splits if split not in group.splits)
+    warnings += [f"{split} is left out: no model, or not all seeds of one, have figures on it" for split in left_out]
+    warnings += [*version_notes(group.runs), *skip_notes(group.runs)]
+    return [warning if warning.endswith(".") else f"{warning}." for warning in dict.fromkeys(warnings)]
 
 
 def _count(number: int, noun: str) -> str:

@@ -116,7 +116,7 @@ class Run:
         model: its name, as given to the harness.
         path: the results file.
         date: of the run, as in the file's name; sorts by time.
-        tasks: the attacks that gave scores, by task name.
+        tasks: the attacks that gave enough scores to be judged, by task name; empty where none did.
         skipped: task name → why it has no figures: no text has a score, or too few have.
         utility: the other tasks' figures, by ``task/metric``.
         versions: of the packages.
@@ -146,17 +146,22 @@ def read_run(place: str | Path) -> Run:
     """The newest run in a results file, a model's folder, or an --output_path with one model in it.
 
     Raises:
-        InputError: see `read_runs`; also where the folder holds several models.
+        InputError: see `read_runs`; also where the folder holds several models, or no attack can be judged.
     """
     files = _newest(Path(place))
     if len(files) > 1:
         folders = ", ".join(sorted(path.parent.name for path in files))
         raise InputError(f"{place} holds the results of {len(files)} models; name one of its folders: {folders}")
-    return _read(files[0])
+    run = _read(files[0])
+    if not run.tasks:
+        raise InputError(f"{run.path}: {why_unusable(run)}")
+    return run
 
 
 def read_runs(place: str | Path) -> list[Run]:
     """The newest run of every model under a folder, by folder name. Runs without one of our tasks are passed over.
+
+    A run in which no attack can be judged has no `tasks`; `why_unusable` says why.
 
     Raises:
         InputError: if there are no results of MIA tasks; if a run has no samples, or was written by another version;
@@ -210,9 +215,6 @@ def _read(path: Path) -> Run:
     date = path.stem.removeprefix("results_")
     tasks = {name: _task(name, ours, content, path, date) for name, ours in described.items()}
     skipped = {name: reason for name, task in tasks.items() if (reason := _why_not(task))}
-    if len(skipped) == len(tasks):
-        name, reason = next(iter(skipped.items()))
-        raise InputError(f"{path}: no MIA task has enough scores to be judged; {name}: {reason}")
     return Run(
         model=str(content.get("model_name") or path.parent.name),
         path=path,
@@ -223,6 +225,12 @@ def _read(path: Path) -> Run:
         versions=_versions(content, described),
         config=content.get("config", {}),
     )
+
+
+def why_unusable(run: Run) -> str:
+    """What to say of a run without `tasks`."""
+    name, reason = next(iter(run.skipped.items()))
+    return f"no MIA task has enough scores to be judged; {name}: {reason}"
 
 
 def _why_not(task: Task) -> str:

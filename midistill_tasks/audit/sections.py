@@ -14,7 +14,7 @@ from midistill_tasks.audit import figures, tables
 from midistill_tasks.audit.compare import compare_ensembles
 from midistill_tasks.audit.curves import roc_curve
 from midistill_tasks.audit.entries import Entry, Group
-from midistill_tasks.audit.epsilon import Epsilon, epsilons
+from midistill_tasks.audit.epsilon import Epsilon, arm_epsilons
 from midistill_tasks.audit.findings import Findings, dots, figures_note, figures_table, strongest_table
 from midistill_tasks.audit.masking import mask
 from midistill_tasks.audit.page import Section
@@ -183,12 +183,12 @@ def exposed(found: Findings, show_texts: bool) -> Section:
         ("text", "found by", "non-members below it", "also found in", "id"),
         rows,
     )
-    total = int(found.first.labels.sum())
-    shares = ", ".join(f"{len(ids) / total:.0%} in {name}" for name, ids in others.items())
+    judged = {item.id for item in tasks[0].items if item.label == 1}
+    shares = ", ".join(f"{len(ids & judged) / len(judged):.0%} in {name}" for name, ids in others.items())
     note = (
-        "Found by: attacks that call it a member. Also found in: models of which at least half the attacks (over all "
-        f"seeds) call it a member{f'; of all members that are {shares}' if shares else ''}. The id is the beginning of "
-        "the text's SHA-256."
+        "Found by: attacks that call it a member. Also found in: models in which at least half of the attacks (over "
+        f"all seeds) call it a member{f'; of all members these are {shares}' if shares else ''}. The id is the "
+        "beginning of the text's SHA-256."
     ) + ("" if show_texts else " Letters and digits are hidden; --show-texts shows them.")
     return Section(f"The most exposed texts of {found.split}", tables=((table, note),))
 
@@ -222,8 +222,8 @@ def epsilon_section(found: Findings) -> Section:
     bounds = [
         (entry.name, run.model, task.attack, bound)
         for _, entry in found.entries
-        for run in entry.runs
-        for task, bound in zip(run.tasks.values(), epsilons(run, 1 - 0.05 / len(entry.runs)), strict=True)
+        for run, found_in in zip(entry.runs, arm_epsilons(entry.runs), strict=True)
+        for task, bound in zip(run.tasks.values(), found_in, strict=True)
         if task.split == found.split
     ]
     title = f"ε of differential privacy, a lower bound: {found.split}"

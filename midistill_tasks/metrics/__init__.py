@@ -99,6 +99,8 @@ def _accuracy(part: str, higher_is_better: bool | None, description: str) -> Met
         return float(getattr(judged, part).value)
 
     def stderr(items: Sequence[Scored]) -> float:
+        if part == "balanced":  # which the bootstrap leaves as it is
+            return thresholds.accuracies(items, thresholds.crossfit_decisions(items)).balanced.stderr
         return float(getattr(thresholds.crossfit_accuracies(items), part).stderr)
 
     return _metric(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from midistill_tasks.audit.compare import compare
+from midistill_tasks.audit.matching import skip_notes, version_notes
 from midistill_tasks.audit.results import FIGURES, read_run
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.roc import auroc, delong_paired
@@ -106,11 +107,10 @@ def test_left_out_attacks_and_other_versions_of_packages_are_noted(make_task, ma
     skipped = {"mia_ref_made": "needs a reference model"}
     student = make_run("S", make_task(labels, second), versions={"numpy": "1"}, skipped=skipped)
     (found,) = compare(teacher, {"arm": [student]})
-    assert found.notes == (
-        "the versions of numpy differ (2 for T, 1 for S)",
-        "left out, as not all models have it: zlib on T",
-        "no figures of mia_ref_made on S: needs a reference model",
-    )
+    assert found.notes == ("zlib is left out: only T has it",)
+    runs = [teacher, student]
+    assert version_notes(runs) == ["The versions of numpy differ (2 for T, 1 for S)"]
+    assert skip_notes(runs) == ["No figures for mia_ref_made on S: needs a reference model"]
 
 
 def test_texts_without_a_score_are_left_out_and_counted(make_task, make_run, scored) -> None:
@@ -140,8 +140,35 @@ def test_every_figure_of_a_comparison_is_of_the_texts_that_all_models_have_a_sco
     leaks = [abs(auroc(labels[6:], own[6:]) - 0.5) for own in (first, second)]
     assert found.verdict.reduction.value == pytest.approx(leaks[0] - leaks[1])
     assert found.notes == (
-        "some of the 120 texts have no score in one of the models and do not count there (6 under loss)",
+        "6 of the 120 texts lack a score in one of the models, so verdict, paired tests and matrices leave them out",
     )
+
+
+def test_a_reduction_between_two_attacks_is_of_the_same_texts_too(make_task, make_run, scored) -> None:
+    labels, first, second = scored
+    holes = second.copy()
+    holes[::3] = math.nan
+    teacher = make_run("T", make_task(labels, first), make_task(labels, second, attack="zlib"))
+    student = make_run("S", make_task(labels, second), make_task(labels, holes, attack="zlib"))
+    (found,) = compare(teacher, {"arm": [student]})
+    assert all(one.students[0].unscored == 40 for one in found.attacks)
+    reduction = found.verdict.reduction
+    assert reduction.lower <= reduction.value <= reduction.upper
+
+
+def test_an_attack_that_lacks_most_scores_is_left_out_and_leaves_the_others_alone(make_task, make_run, scored) -> None:
+    labels, first, second = scored
+    odd, even = second.copy(), second.copy()
+    odd[::2], even[1::2] = math.nan, math.nan  # each has its half, together none
+    zlib = make_task(labels, first, attack="zlib")
+    runs = [make_run(name, make_task(labels, own), zlib) for name, own in (("T", first), ("U", odd), ("V", even))]
+    (found,) = compare(runs[0], {"arm": runs[1:]})
+    assert [one.attack for one in found.attacks] == ["zlib"]
+    assert found.notes == ("loss is left out: more than half of the texts lack a score",)
+    for run in runs:
+        del run.tasks["mia_zlib_made"]
+    with pytest.raises(InputError, match=r"made: more than half of the texts lack a score .*\(T, U and V\)"):
+        compare(runs[0], {"arm": runs[1:]})
 
 
 def test_seeds_are_averaged_with_a_t_interval(make_task, make_run, scored) -> None:

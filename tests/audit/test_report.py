@@ -138,7 +138,7 @@ def test_beside_where_a_member_is_also_found_stands_how_many_of_all_are(study, p
     votes = np.sum([task.decisions for run in runs for task in run.tasks.values()], axis=0)
     labels = runs[0].tasks["mia_loss_made"].labels
     share = np.mean(votes[labels] * 2 >= 4)
-    assert re.search(rf"of all members that are \d+% in vanilla, {share:.0%} in nonorm\.", words)
+    assert re.search(rf"of all members these are \d+% in vanilla, {share:.0%} in nonorm\.", words)
 
 
 def test_csv_rows_are_as_wide_as_their_header(page):
@@ -231,8 +231,9 @@ def test_fifty_models_fit_on_one_page(write_output, draw, tmp_path):
     for number in range(50):
         attacks = {"loss": scores + number, "ref": np.full(60, np.nan)}
         write_output(tmp_path / "r" / f"m{number}", labels, attacks, f"org/m{number}")
-    together = [warning for warning in build(read_group([tmp_path / "r"])).warnings if "mia_ref_made" in warning]
-    assert len(together) == 1
+    for teacher in (None, "m7"):
+        warnings = build(read_group([tmp_path / "r"], teacher)).warnings
+        assert len([warning for warning in warnings if "mia_ref_made" in warning]) == 1
     page = write(build(read_group([tmp_path / "r"], teacher="m7")), tmp_path / "out")
     words = Tags(page.read_text()).words
     assert "m7 and 49 others" in words
@@ -265,7 +266,7 @@ def test_a_student_without_the_teacher_s_strongest_attack_gives_a_page(write_out
     write_output(tmp_path / "t", labels, {"loss": scores, "mink": scores + 3 * labels}, "org/t")
     write_output(tmp_path / "s", labels, {"loss": scores + rng.normal(size=60)}, "org/s")
     page = build(read_group([tmp_path], "t"))
-    assert any("not all models have it: mink on t" in warning for warning in page.warnings)
+    assert any("mink is left out: only t has it" in warning for warning in page.warnings)
 
 
 def test_equal_names_make_one_arm(write_output, draw, tmp_path):
@@ -302,6 +303,63 @@ def test_the_error_of_a_perplexity_is_that_of_a_ratio(write_output, draw, tmp_pa
         left_out.append(float(np.exp(-sum(likelihood[n] for n in rest) / sum(words[n] for n in rest))))
     jackknife = float(np.sqrt(49 / 50 * sum((one - np.mean(left_out)) ** 2 for one in left_out)))
     assert found.stderr == pytest.approx(jackknife, rel=0.02)
+
+
+def test_a_model_without_a_usable_score_does_not_end_the_page_of_the_others(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 60)
+    write_output(tmp_path / "good", labels, {"loss": scores}, "good")
+    write_output(tmp_path / "broken", labels, {"loss": np.full(60, np.nan)}, "broken")
+    page = build(read_group([tmp_path]))
+    assert page.title == "Membership audit: good"
+    assert "mia_loss_made: the scores are NaN" in page.warnings[0]
+    with pytest.raises(InputError, match="no MIA task has enough scores"):
+        read_group([tmp_path / "broken"])
+
+
+def test_a_split_that_not_all_seeds_of_an_arm_have_is_named_and_left_out(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 60)
+    write_output(tmp_path / "s" / "0", labels, {"loss": scores}, "s")
+    write_output(tmp_path / "s" / "1", labels, {"loss": scores}, "s", split="other")
+    write_output(tmp_path / "t", labels, {"loss": scores}, "t")
+    page = build(read_group([f"arm={tmp_path / 's'}", str(tmp_path / "t")]))
+    assert "other is left out: no model, or not all seeds of one, have figures on it." in page.warnings
+    assert [statement.about for statement in page.statements] == ["t"]
+    with pytest.raises(InputError, match=r"no split on which all seeds of a model have figures \(made, other\)"):
+        build(read_group([f"arm={tmp_path / 's'}"]))
+
+
+def test_students_of_one_arm_on_different_texts_are_warned_of(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 80)
+    for n in (60, 80):
+        write_output(tmp_path / str(n), labels[:n], {"loss": scores[:n]}, "s")
+    page = build(read_group([f"arm={tmp_path / '60'}", f"arm={tmp_path / '80'}"]))
+    assert any("different texts" in warning for warning in page.warnings)
+
+
+def test_an_intervention_is_not_called_safer_where_words_tell_as_much(study, tmp_path):
+    shutil.copytree(study, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("results_*.json"):
+        content = json.loads(path.read_text())
+        for row in content["results"].values():
+            if "blind_auroc,none" in row:
+                row |= {"blind_auroc,none": 0.97, "blind_auroc_stderr,none": 0.02}
+        path.write_text(json.dumps(content))
+    assert "Interventions against their controls: 1 undecided (nonorm)" in build(read_group([tmp_path / "copy"])).lead
+
+
+def test_a_study_stands_alone_on_its_page(study):
+    for places, teacher in (([study, study], None), ([study], "teacher"), ([f"x={study}"], None)):
+        with pytest.raises(InputError, match="is a study, which says itself who is the teacher"):
+            read_group(places, teacher)
+
+
+def test_a_teacher_given_by_its_place_is_not_another_model_of_that_name(write_output, draw, tmp_path, monkeypatch):
+    labels, scores = draw(np.random.default_rng(5), 60)
+    write_output(tmp_path / "base", labels, {"loss": scores}, "models/v1")
+    student = write_output(tmp_path / "student", labels, {"loss": scores}, "models/base")
+    monkeypatch.chdir(tmp_path)
+    assert read_group(["base", "student"], "base").teacher.name == "v1"
+    assert read_group(["base", "student"], f"./student/{student.name}").teacher.name == "base"
 
 
 def chromium() -> str:

@@ -113,10 +113,29 @@ def test_what_words_tell_as_well_is_no_leak_that_a_safer_student_still_has(make_
     assert "though its members can still be told" not in shifted.sentence
 
 
+def test_where_no_attack_beats_the_words_beyond_the_errors_it_is_undecided_and_said_why(make_task) -> None:
+    teacher, student = family(make_task, 6, {"loss": 0.7}, {"loss": 0.0}, n=2000)
+    area = auroc(teacher["loss"].labels, teacher["loss"].scores)
+    assert verdict(teacher, [student], ("T", "S"), NO_SHIFT).word == "safer"
+    found = verdict(teacher, [student], ("T", "S"), Estimate(area - 0.02, 0.02))
+    assert found.word == "undecided"
+    assert "no attack does so better beyond the errors" in found.sentence
+
+
+def test_a_teacher_at_the_level_of_words_beside_a_student_above_it_is_said_to_show_no_more(make_task) -> None:
+    teacher, student = family(make_task, 6, {"loss": 0.7}, {"loss": 3.0}, n=2000)
+    area = auroc(teacher["loss"].labels, teacher["loss"].scores)
+    found = verdict(teacher, [student], ("T", "S"), Estimate(area, 0.02))
+    assert found.word == "not safer"
+    assert found.sentence.startswith("Not safer: S leaks more than T.")
+
+
 def test_of_a_teacher_that_shows_no_leak_it_is_said(make_task) -> None:
     teacher, student = family(make_task, 6, {"loss": 0.0, "zlib": 0.0}, {"loss": 0.0, "zlib": 0.0})
     sentence = verdict(teacher, [student], ("T", "S"), NO_SHIFT).sentence
-    assert sentence.startswith("Undecided: no attack shows a leak in T itself, and these figures do not settle")
+    assert sentence.startswith(
+        "Undecided: no attack tells members of T from non-members beyond chance, and these figures do not settle"
+    )
 
 
 def test_one_attack_that_still_works_keeps_a_student_from_being_safer(make_task) -> None:

@@ -159,6 +159,15 @@ def test_member_and_nonmember_errors_allow_for_the_choice_of_the_threshold():
     assert [one.balanced for one in judged] == [one.balanced for one in binomial]
 
 
+def test_near_separation_the_errors_stay_those_of_a_share():
+    for seed in range(20):
+        labels, scores = draw(np.random.default_rng(seed), 100, shift=4.0, digits=8)
+        items = make_items(labels, scores)
+        plain = thresholds.accuracies(items, thresholds.crossfit_decisions(items))
+        judged = thresholds.crossfit_accuracies(items)
+        assert all(one.stderr >= other.stderr > 0.005 for one, other in zip(judged, plain, strict=True))
+
+
 def test_a_draw_of_the_bootstrap_is_both_halves_drawn_again_and_judged_across():
     labels, scores = draw(np.random.default_rng(9), 40)
     items = make_items(labels, scores)
