@@ -62,13 +62,13 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
         InputError: as `study_check.check`; for a folder that holds another study, an unknown part, a part whose
             teacher is not there yet, or a teacher that fails. A student that fails stops nobody else.
     """
-    if only in (None, TEACHER):  # a student on another machine begins with what the teacher's part has found right
-        check(study)
-    _open(study)
+    _refuse_another(study)
     planned = steps(study)
     chosen = planned if only is None else _part(planned, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
     done = from_first([step.done for step in chosen])
+    check(study, [step for step, ready in zip(chosen, done, strict=True) if not ready])
+    _begin(study)
     failed: dict[str, str] = {}
     for number, step in enumerate(chosen, 1):
         if done[number - 1] or step.part in failed:
@@ -85,8 +85,8 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
     return Outcome(page, write(page, root / "report"), failed)
 
 
-def _open(study: Study) -> None:
-    """Makes the folder, or finds the same study there."""
+def _refuse_another(study: Study) -> None:
+    """InputError where the folder holds another study, or something else."""
     path = Path(study.output) / STUDY
     if path.is_file():
         earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -99,11 +99,17 @@ def _open(study: Study) -> None:
             )
     elif path.parent.exists() and any(path.parent.iterdir()):
         raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
+
+
+def _begin(study: Study) -> None:
+    """Makes the folder; what stands in it tells the next run that it goes on with the same study on the same texts."""
+    processes().wait_for_everyone()  # who comes late must find the folder as it was
     if processes().is_main_process:
+        path = Path(study.output) / STUDY
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            write_atomically(path.with_name(HASHES), (json.dumps(hashes(study), indent=2) + "\n").encode())
         write_atomically(path, dump_recipe(study).encode())
+        if not path.with_name(HASHES).is_file():
+            write_atomically(path.with_name(HASHES), (json.dumps(hashes(study), indent=2) + "\n").encode())
     processes().wait_for_everyone()
 
 

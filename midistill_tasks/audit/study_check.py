@@ -4,73 +4,90 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
 from transformers import AutoConfig
 
 from midistill_tasks.audit.study_data import DIVIDED
 from midistill_tasks.audit.study_harness import Harness
 from midistill_tasks.audit.study_recipe import Study
+from midistill_tasks.audit.study_steps import TEACHER, Step, student_recipe
 from midistill_tasks.distill.architectures import register
 from midistill_tasks.distill.models import from_pretrained
 from midistill_tasks.errors import InputError
 
 HASHES = "inputs.json"
-"""Beside the study's recipe: file of texts → its SHA-256 when the study began."""
+"""Beside the study's recipe: file of texts → its SHA-256 when the study began (of a folder of data there is none)."""
 
 
-def check(study: Study) -> None:
-    """Looks at all that the recipe names.
+def check(study: Study, left: Sequence[Step]) -> None:
+    """Looks at what the steps that are `left` will need.
 
     Raises:
-        InputError: for a file of texts that is not there or is not the one that the study began with, a model that
-            cannot be loaded, or a task that the harness does not know.
+        InputError: for a file of texts that is not there or is not the one that the study began with, a model whose
+            config cannot be loaded, an arm that is no recipe, or a task that the harness does not know.
     """
-    for key, path in _files(study).items():
-        if not Path(path).is_file():
-            raise InputError(f"{key}: there is no file '{path}'; relative paths start at {Path.cwd()}")
-    known = Path(study.output) / HASHES
-    if known.is_file():
-        began_with = json.loads(known.read_text(encoding="utf-8"))
-        for key, path in _files(study).items():
-            if began_with.get(path, digest := _sha256(path)) != digest:
-                raise InputError(
-                    f"{key}: {path} has changed since this study began, so its figures would not compare: bring the "
-                    "file of then back, or give another output"
-                )
+    if not left:
+        return
+    _check_files(study)
     register()
-    for key, name in _models(study).items():
-        from_pretrained(AutoConfig, name, key)
-    Harness(study).check_tasks()
+    for key, (name, revision) in _models(study, left).items():
+        from_pretrained(AutoConfig, name, key, revision=revision)
+    for arm in study.arms:
+        try:
+            student_recipe(study, arm, study.seeds[0])
+        except ValidationError as error:
+            raise InputError(f"arms.{arm}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    if any(step.what == "evaluate" for step in left):
+        Harness(study).check_tasks()
 
 
 def hashes(study: Study) -> Mapping[str, str]:
     """What `HASHES` holds."""
-    return {path: _sha256(path) for path in _files(study).values()}
+    return {path: _sha256(path) for path in _files(study).values() if Path(path).is_file()}
+
+
+def _check_files(study: Study) -> None:
+    known = Path(study.output) / HASHES
+    began_with = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+    for key, path in _files(study).items():
+        if not Path(path).exists():
+            raise InputError(f"{key}: there is no file '{path}'; relative paths start at {Path.cwd()}")
+        if path in began_with and began_with[path] != _sha256(path):
+            raise InputError(
+                f"{key}: {path} has changed since this study began, so its figures would not compare: restore the file "
+                "as it was, or give another output"
+            )
 
 
 def _files(study: Study) -> dict[str, str]:
-    """Key of the recipe → file of texts that is still to be read."""
+    """Key of the recipe → file of texts (or a folder of a split's data) that is still to be read."""
     if study.documents:
         divided = (Path(study.output) / "data" / DIVIDED).is_file()
         return {} if divided else {"documents.path": study.documents.path}
     assert study.data is not None  # noqa: S101 (checked by Study)
-    keys = ("members", "nonmembers", "distil_on")
+    keys = ("members", "nonmembers", "distil_on", "dataset_path")
     return {f"data.{key}": path for key in keys if (path := getattr(study.data, key)) is not None}
 
 
-def _models(study: Study) -> dict[str, str]:
-    """Key of the recipe → hub id or folder."""
-    student = study.student
-    named = {
-        "teacher.model": study.teacher.model,
-        "student.checkpoint": student.checkpoint if student else None,
-        "student.config": student.config if student and isinstance(student.config, str) else None,
-        "evaluate.reference": study.evaluate.reference,
-        **{f"models.{name}": model for name, model in study.models.items()},
+def _models(study: Study, left: Sequence[Step]) -> dict[str, tuple[str, str | None]]:
+    """Key of the recipe → hub id or folder, and revision, of those that the steps will load."""
+    parts = {step.part for step in left}
+    trained = any(step.what == "train" for step in left)
+    needed: dict[str, tuple[str | None, str | None]] = {
+        f"models.{name}": (model, None) for name, model in study.models.items() if f"{name}/0" in parts
     }
-    return {key: name for key, name in named.items() if name is not None}
+    if TEACHER in parts or (trained and not study.teacher.fine_tune):
+        needed["teacher.model"] = (study.teacher.model, study.teacher.revision)
+    if trained and study.student:
+        needed["student.checkpoint"] = (study.student.checkpoint, None)
+        config = study.student.config
+        needed["student.config"] = (config if isinstance(config, str) else None, None)
+    if "ref" in study.evaluate.chosen and any(step.what == "evaluate" for step in left):
+        needed["evaluate.reference"] = (study.evaluate.reference, None)
+    return {key: (name, revision) for key, (name, revision) in needed.items() if name is not None}
 
 
 def _sha256(path: str) -> str:

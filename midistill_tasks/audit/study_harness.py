@@ -74,7 +74,7 @@ class Harness:
                     "`lm_eval ls tasks` lists them"
                 )
 
-    def evaluate(self, model: str, folder: Path) -> None:
+    def evaluate(self, model: str, folder: Path, revision: str | None = None) -> None:
         """Writes results and samples below `folder`, which exists only once they are whole.
 
         Raises:
@@ -94,7 +94,8 @@ class Harness:
         with _warnings_only("lm_eval"):
             results = simple_evaluate(
                 model="hf",
-                model_args={"pretrained": model, "dtype": settings.dtype},
+                model_args={"pretrained": model, "dtype": settings.dtype}
+                | ({} if revision is None else {"revision": revision}),
                 tasks=self.tasks,
                 batch_size=settings.batch_size,
                 device=settings.device or ("cpu" if use_cpu() else None),  # the harness would look for CUDA

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,10 +41,11 @@ def plan(study: Study) -> str:
     Raises:
         InputError: as `study_check.check`: what the study itself would refuse.
     """
-    check(study)
+    planned = steps(study)
+    check(study, [step for step in planned if not step.done])
     sizes, speed = _sizes(study), _speed()
     lines, total, unknown = [], 0.0, 0
-    for step in steps(study):
+    for step in planned:
         cost = None if step.done else _seconds(study, step, sizes, speed)
         unknown += cost is None and not step.done
         total += cost or 0.0
@@ -95,7 +97,7 @@ def _sizes(study: Study) -> Sizes:
 def _counts(study: Study) -> tuple[int | None, int | None]:
     """Texts that are trained on and texts that are judged; None where they are not to be had without a download."""
     try:
-        if study.documents:
+        if study.documents and Path(study.documents.path).is_file():
             half = len(read_texts(study.documents.path, study.documents.column)) // 2
             return half, half if study.documents.null_control else 2 * half
         texts = load_texts(study_data(study))

@@ -52,7 +52,8 @@ def steps(study: Study) -> list[Step]:
     fine_tune = study.teacher.fine_tune
     if fine_tune:
         found.append(Step(TEACHER, "train on the members", Path(fine_tune.folder) / MADE, lambda: _fine_tune(study)))
-    attack = _evaluation(harness, teacher_model(study), results_folder(study, TEACHER))
+    revision = None if fine_tune else study.teacher.revision
+    attack = _evaluation(harness, teacher_model(study), results_folder(study, TEACHER), revision)
     found.append(Step(TEACHER, "evaluate", results_folder(study, TEACHER), attack))
     if any(arm.selection for arm in study.arms.values()):
         written = root / "selection" / "selection.json"
@@ -116,9 +117,9 @@ def _evaluate(study: Study, harness: Harness, part: str, model: str) -> Step:
     return Step(part, "evaluate", folder, _evaluation(harness, model, folder))
 
 
-def _evaluation(harness: Harness, model: str, folder: Path) -> Callable[[], None]:
+def _evaluation(harness: Harness, model: str, folder: Path, revision: str | None = None) -> Callable[[], None]:
     """On CPU the harness does not share its work among processes, so that one does it all."""
-    work = lambda: harness.evaluate(model, folder)  # noqa: E731
+    work = lambda: harness.evaluate(model, folder, revision)  # noqa: E731
     return _first(work) if use_cpu() else work
 
 

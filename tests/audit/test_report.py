@@ -183,6 +183,7 @@ def test_texts_without_a_score_or_without_words_leave_no_hole(write_output, draw
     page = write(build(read_group([tmp_path], "t"), show_texts=True), tmp_path / "out")
     words = Tags(page.read_text()).words
     assert "(the run kept no texts)" in words
+    assert "Up to 29 of these texts have no score under an attack and do not count there." in words
     assert "nan" not in words
 
 
@@ -195,6 +196,11 @@ def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_p
     page = build(read_group([tmp_path]))
     assert page.statements[0].word == "undecided"
     assert "at least as good as 1 of 1 results" in page.warnings[0]
+    assert "AUROC 0.990 [0.970, 1.000]" in page.warnings[0]
+    assert page.warnings[0].endswith("how the two sets of texts differ.")
+    content["configs"]["mia_loss_made"]["metadata"]["midistill"]["independent_coins"] = True
+    path.write_text(json.dumps(content))
+    assert build(read_group([tmp_path])).warnings[0].endswith("differ, here by chance: coins chose them.")
 
 
 @pytest.mark.parametrize(("blind", "word"), [(0.6, "leaks"), (0.68, "undecided"), (0.99, "undecided")])

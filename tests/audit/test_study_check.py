@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 
 import pytest
 
 from midistill_tasks.audit.study import load_study, run_study
-from midistill_tasks.audit.study_check import check
+from midistill_tasks.audit.study_check import HASHES, check
+from midistill_tasks.audit.study_harness import _warnings_only
 from midistill_tasks.audit.study_plan import plan
 from midistill_tasks.audit.study_recipe import Study
+from midistill_tasks.audit.study_steps import steps
 from midistill_tasks.errors import InputError
 
 
@@ -62,21 +66,66 @@ def test_a_task_that_the_harness_does_not_know_is_refused_before_anything_is_don
     study = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswagg"]})
     with pytest.raises(InputError, match=r"knows no task 'hellaswagg' \(did you mean 'hellaswag'"):
         run_study(study)
-    check(files(evaluate={"attacks": ["loss"], "tasks": ["hellaswag", "leaderboard", "mia_bios"]}))
+    right = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswag", "leaderboard", "mia_bios"]})
+    check(right, steps(right))
 
 
-def test_a_file_that_changed_since_the_study_began_is_refused(files, tmp_path):
+def test_an_arm_that_is_no_recipe_is_refused_before_the_teacher_is_trained(files, tmp_path):
+    other = tmp_path / "members.jsonl"
+    data = {"members": str(other), "nonmembers": str(tmp_path / "nonmembers.jsonl"), "distil_on": str(other)}
+    arms = {"kept": {"non_vulnerable": True}}
+    study = files(data=data, arms=arms, models={}, student={"every_nth_layer": 2})
+    with pytest.raises(InputError, match=r"^arms\.kept: "):
+        run_study(study)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.fixture
+def finished(files):
+    """A study that ran, and with one model more."""
     study = files()
     assert run_study(study).failed == {}
+    return study, study.model_copy(update={"models": {**study.models, "another": study.teacher.model}})
+
+
+def test_a_file_that_changed_since_the_study_began_is_refused(finished, tmp_path):
+    _, grown = finished
     members = tmp_path / "members.jsonl"
     before = members.read_text()
     members.write_text(before + json.dumps({"text": "one text more"}))
-    with pytest.raises(InputError, match=r"data.members: .*members.jsonl has changed since this study began"):
-        run_study(study)
+    for only in (None, "another/0"):
+        with pytest.raises(InputError, match=r"data.members: .*members.jsonl has changed since this study began"):
+            run_study(grown, only)
     members.write_text(before)
-    check(study)
+    assert run_study(grown).failed == {}
+
+
+def test_a_finished_study_writes_its_page_again_without_what_it_was_made_from(finished, tmp_path):
+    study, grown = finished
+    (tmp_path / "members.jsonl").unlink()
+    assert run_study(study).file.is_file()
+    with pytest.raises(InputError, match=r"data\.members: there is no file"):
+        run_study(grown, "another/0")
+
+
+def test_a_study_that_was_begun_without_hashes_has_them_from_then_on(finished, tmp_path):
+    study, _ = finished
+    written = tmp_path / "study" / HASHES
+    before = written.read_text()
+    written.unlink()
+    run_study(study)
+    assert written.read_text() == before
 
 
 def test_a_study_that_is_not_there_is_said_to_be_one_of_the_studies():
     with pytest.raises(InputError, match="there is no study 'nonsense': give a YAML file, or one of study-"):
         load_study("nonsense", [])
+
+
+def test_the_harness_keeps_quiet_only_while_it_evaluates_for_a_study():
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    with contextlib.suppress(RuntimeError), _warnings_only("lm_eval"):
+        assert logger.level == logging.WARNING
+        raise RuntimeError
+    assert logger.level == before

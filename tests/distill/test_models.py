@@ -21,6 +21,12 @@ def test_every_nth_layer_keeps_the_teachers_weights(make_student, recipe_of):
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in student.state_dict().items())
 
 
+def test_layers_of_another_width_cannot_be_copied_and_it_is_said(make_student, recipe_of):
+    recipe = recipe_of(student__reinitialise=False, interventions={"same_params": 8})
+    with pytest.raises(InputError, match=r"set student\.reinitialise: true, or leave out this control"):
+        make_student(recipe)
+
+
 def test_layers_are_renumbered(tiny, make_student, tmp_path, recipe_of):
     tiny.model(layers=5).save_pretrained(tmp_path / "deep")
     recipe = recipe_of(teacher__model=str(tmp_path / "deep"), student__reinitialise=False)
