@@ -139,9 +139,8 @@ def notes(runs: Sequence[Run], tasks: Mapping[str, Task], split: str) -> list[st
             if attack not in tasks:
                 extra.setdefault(attack, []).append(run.model)
     for attack, models in extra.items():
-        why = (
-            "more than half of the texts lack a score" if len(models) == len(runs) else f"only {listed(models)} has it"
-        )
+        everywhere = len(models) == len(runs)
+        why = "more than half of the texts lack a score" if everywhere else f"it ran on {listed(models)} only"
         found.append(f"{attack} is left out: {why}")
     return found
 

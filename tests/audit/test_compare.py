@@ -107,7 +107,7 @@ def test_left_out_attacks_and_other_versions_of_packages_are_noted(make_task, ma
     skipped = {"mia_ref_made": "needs a reference model"}
     student = make_run("S", make_task(labels, second), versions={"numpy": "1"}, skipped=skipped)
     (found,) = compare(teacher, {"arm": [student]})
-    assert found.notes == ("zlib is left out: only T has it",)
+    assert found.notes == ("zlib is left out: it ran on T only",)
     runs = [teacher, student]
     assert version_notes(runs) == ["The versions of numpy differ (2 for T, 1 for S)"]
     assert skip_notes(runs) == ["No figures for mia_ref_made on S: needs a reference model"]
