@@ -26,6 +26,7 @@ class Assessment:
         comparisons: one an arm and split; ensembles are arms of their own.
         epsilons: model and bound (or why there is none) of each of its tasks.
         points: split → privacy and utility of each model; empty where the runs share no perplexity.
+        failed: runs that could not be compared, in words.
     """
 
     teacher: Run
@@ -33,6 +34,7 @@ class Assessment:
     comparisons: tuple[Comparison, ...]
     epsilons: tuple[tuple[str, Epsilon], ...]
     points: Mapping[str, Sequence[Point]]
+    failed: tuple[str, ...] = ()
 
     @property
     def tables(self) -> list[tables.Table]:
@@ -45,7 +47,9 @@ class Assessment:
         """What a reader should know beside the tables; among it why a split gets no ε."""
         reasons = [bound.reason for _, bound in self.epsilons if math.isnan(bound.value)]
         runs = [self.teacher, *(run for students in self.arms.values() for run in students)]
-        return list(dict.fromkeys([*version_notes(runs), *skip_notes(runs), *noted(self.comparisons), *reasons]))
+        left_out = [f"Left out: {failure}" for failure in self.failed]
+        notes = [*left_out, *version_notes(runs), *skip_notes(runs), *noted(self.comparisons), *reasons]
+        return list(dict.fromkeys(notes))
 
     @property
     def markdown(self) -> str:
@@ -55,13 +59,16 @@ class Assessment:
         return "\n".join([*verdicts, *(table.markdown() for table in self.tables), *notes]) + "\n"
 
 
-def assess(teacher: Run, arms: Mapping[str, Sequence[Run]], ensembles: bool = False) -> Assessment:
+def assess(
+    teacher: Run, arms: Mapping[str, Sequence[Run]], ensembles: bool = False, failed: tuple[str, ...] = ()
+) -> Assessment:
     """Compares every arm with the teacher, bounds every ε and places every model between privacy and utility.
 
     Args:
         teacher: its run.
         arms: name → runs of students that differ by their seed only.
         ensembles: also judge each arm of several students as an ensemble by mean score and by majority.
+        failed: what to say of runs that could not be compared.
 
     Raises:
         InputError: as `compare`.
@@ -84,6 +91,7 @@ def assess(teacher: Run, arms: Mapping[str, Sequence[Run]], ensembles: bool = Fa
             split: points([teacher, *students], split, utility) if utility else []
             for split in dict.fromkeys(one.split for one in comparisons)
         },
+        failed=failed,
     )
 
 

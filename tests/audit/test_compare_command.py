@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,15 @@ def test_a_folder_of_several_students_under_one_name_is_one_arm_and_the_teacher_
     assert main(["report", *places, "--teacher", "big", "--output", str(tmp_path / "r")]) == 0
     assert main(["report", *places, "--teacher", "small"]) == 2
     assert "the teacher small is 2 models, not one" in capsys.readouterr().err
+
+
+def test_a_student_without_scores_is_left_out_by_name(outputs: Path, write_output, capsys) -> None:
+    write_output(outputs / "students" / "broken", [0, 1] * 200, {"loss": [math.nan] * 400}, model="org/broken")
+    (outputs / "s0").rename(outputs / "students" / "s0")
+    assert main(["compare", str(outputs / "t"), str(outputs / "students")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("s0 on made: Safer")
+    assert re.search(r"- Left out: .*broken/results_.*: no MIA task has enough scores to be judged", printed)
 
 
 def test_an_epsilon_is_shown_where_coins_decided(tmp_path: Path, write_output, capsys) -> None:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     arms = {entry.name: entry.runs for entry in group.arms}
     if args.ensembles and all(len(runs) == 1 for runs in arms.values()):
         raise InputError("--ensembles: no arm has several students: name them alike, as in v=results/v0 v=results/v1")
-    found = assess(group.teacher.runs[0], arms, args.ensembles)
+    found = assess(group.teacher.runs[0], arms, args.ensembles, group.failed)
     print(found.markdown, end="")
     if args.output:
         write(found, Path(args.output))
