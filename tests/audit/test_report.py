@@ -246,26 +246,6 @@ def test_fifty_models_fit_on_one_page(write_output, draw, tmp_path):
     assert "42 others" in words
 
 
-@pytest.mark.parametrize(
-    ("teacher", "said"), [("m9", "is none of the models"), ("m", "is none of the models (did you mean")]
-)
-def test_a_teacher_that_is_not_there_is_refused(write_output, draw, tmp_path, teacher, said):
-    labels, scores = draw(np.random.default_rng(5), 60)
-    for name in ("m1", "m2"):
-        write_output(tmp_path / name, labels, {"loss": scores}, f"org/{name}")
-    with pytest.raises(InputError, match="the teacher") as error:
-        read_group([tmp_path], teacher)
-    assert said in str(error.value)
-
-
-def test_a_teacher_may_be_named_by_the_folder_that_was_given(write_output, draw, tmp_path):
-    labels, scores = draw(np.random.default_rng(5), 60)
-    for name in ("t", "s"):
-        write_output(tmp_path / name / "below", labels, {"loss": scores}, f"org/{name}")
-    group = read_group([tmp_path / "t", f"vanilla={tmp_path / 's'}"], f"{tmp_path / 't'}/")
-    assert (group.teacher.name, [entry.name for entry in group.arms]) == ("t", ["vanilla"])
-
-
 def test_a_student_without_the_teacher_s_strongest_attack_gives_a_page(write_output, draw, tmp_path):
     rng = np.random.default_rng(5)
     labels, scores = draw(rng, 60)
@@ -273,14 +253,6 @@ def test_a_student_without_the_teacher_s_strongest_attack_gives_a_page(write_out
     write_output(tmp_path / "s", labels, {"loss": scores + rng.normal(size=60)}, "org/s")
     page = build(read_group([tmp_path], "t"))
     assert any("mink is left out: it ran on t only" in warning for warning in page.warnings)
-
-
-def test_equal_names_make_one_arm(write_output, draw, tmp_path):
-    labels, scores = draw(np.random.default_rng(6), 100)
-    for name in ("t", "a", "b"):
-        write_output(tmp_path / name, labels, {"loss": scores}, f"org/{name}")
-    group = read_group([tmp_path / "t", f"arm={tmp_path / 'a'}", f"arm={tmp_path / 'b'}"], "t")
-    assert [(entry.name, len(entry.runs)) for entry in group.entries] == [("t", 1), ("arm", 2)]
 
 
 def test_models_on_different_texts_are_refused_beside_a_teacher_and_warned_of_without_one(write_output, draw, tmp_path):
@@ -351,21 +323,6 @@ def test_an_intervention_is_not_called_safer_where_words_tell_as_much(study, tmp
                 row |= {"blind_auroc,none": 0.97, "blind_auroc_stderr,none": 0.02}
         path.write_text(json.dumps(content))
     assert "Interventions against their controls: 1 undecided (nonorm)" in build(read_group([tmp_path / "copy"])).lead
-
-
-def test_a_study_stands_alone_on_its_page(study):
-    for places, teacher in (([study, study], None), ([study], "teacher"), ([f"x={study}"], None)):
-        with pytest.raises(InputError, match="is a study, which says itself who is the teacher"):
-            read_group(places, teacher)
-
-
-def test_a_teacher_given_by_its_place_is_not_another_model_of_that_name(write_output, draw, tmp_path, monkeypatch):
-    labels, scores = draw(np.random.default_rng(5), 60)
-    write_output(tmp_path / "base", labels, {"loss": scores}, "models/v1")
-    student = write_output(tmp_path / "student", labels, {"loss": scores}, "models/base")
-    monkeypatch.chdir(tmp_path)
-    assert read_group(["base", "student"], "base").teacher.name == "v1"
-    assert read_group(["base", "student"], f"./student/{student.name}").teacher.name == "base"
 
 
 def chromium() -> str:
