@@ -108,9 +108,8 @@ def strongest_reduction(before: Sequence[Mapping[str, Task]], after: Sequence[Ma
     lower, upper = (np.array([[getattr(pair, side) for pair in row] for row in pairs]) for side in ("lower", "upper"))
     strongest = [abs(strongest_area(side)[1].value - 0.5) for side in (before, after)]
     limits = float(lower.min(axis=1).max()), float(upper.max(axis=0).min())
-    return Interval(
-        strongest[0] - strongest[1], max(-0.5, limits[0]), min(0.5, limits[1])
-    )  # no leak is beyond 0 and 0.5
+    # No leak is beyond 0 and 0.5.
+    return Interval(strongest[0] - strongest[1], max(-0.5, limits[0]), min(0.5, limits[1]))
 
 
 def strongest_area(runs: Sequence[Mapping[str, Task]]) -> tuple[str, Interval]:
