@@ -139,13 +139,14 @@ def _of_study(folder: Path) -> Group:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The last part of each model's name where that tells them apart, else the whole, else with its folder."""
-    candidates = (
-        [run.model.rstrip("/").split("/")[-1] for run in runs],
-        [run.model for run in runs],
-        [f"{run.model} ({run.path.parent})" for run in runs],
-    )
-    return next((names for names in candidates if len(set(names)) == len(runs)), [str(run.path) for run in runs])
+    """The fewest last parts of the models' names that tell them apart and are no bare numbers, else with folders."""
+    parts = [run.model.rstrip("/").split("/") for run in runs]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(runs) and not any(name.isdigit() for name in names):
+            return names
+    names = [f"{run.model} ({run.path.parent})" for run in runs]
+    return names if len(set(names)) == len(runs) else [str(run.path) for run in runs]
 
 
 def _find(teacher: str, entries: Sequence[Entry]) -> Entry:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from midistill_tasks.audit.entries import MANIFEST, read_group
 from midistill_tasks.audit.page import Page
 from midistill_tasks.audit.report import build, write
-from midistill_tasks.audit.study_check import HASHES, check, hashes
+from midistill_tasks.audit.study_check import HASHES, STUDY, check, check_output, hashes
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, results_folder, steps
 from midistill_tasks.distill.atomic import write_atomically
@@ -24,10 +22,6 @@ from midistill_tasks.distill.recipe_file import dump_recipe, find_recipe, read_y
 from midistill_tasks.errors import InputError, nearest
 
 logger = logging.getLogger(__name__)
-
-STUDY = "study.yaml"
-GROWS = ("arms", "models", "controls", "seeds")
-"""What may be added to a study that has begun; a student that is there is never overwritten."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,15 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
         InputError: as `study_check.check`; for a folder that holds another study, an unknown part, a part whose
             teacher is not there yet, or a teacher that fails. A student that fails stops nobody else.
     """
-    _refuse_another(study)
+    check_output(study)
     planned = steps(study)
     chosen = planned if only is None else _part(planned, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
     done = from_first([step.done for step in chosen])
     check(study, [step for step, ready in zip(chosen, done, strict=True) if not ready])
     _begin(study)
+    if only is not None and all(done):
+        logger.info("%s: done already", only)
     failed: dict[str, str] = {}
     for number, step in enumerate(chosen, 1):
         if done[number - 1] or step.part in failed:
@@ -83,22 +79,6 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
     write_atomically(root / MANIFEST, (json.dumps(_manifest(study, failed), indent=2) + "\n").encode())
     page = build(read_group([root]), show_texts)
     return Outcome(page, write(page, root / "report"), failed)
-
-
-def _refuse_another(study: Study) -> None:
-    """InputError where the folder holds another study, or something else."""
-    path = Path(study.output) / STUDY
-    if path.is_file():
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-        ours = study.model_dump(mode="json")
-        differing = [name for name in ours if ours[name] != earlier.get(name) and name not in GROWS]
-        if differing:
-            raise InputError(
-                f"output: {study.output} holds a study with another {' and another '.join(differing)}: give another "
-                "output, or remove that folder"
-            )
-    elif path.parent.exists() and any(path.parent.iterdir()):
-        raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
 
 
 def _begin(study: Study) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from pydantic import ValidationError
 from transformers import AutoConfig
 
@@ -18,8 +20,47 @@ from midistill_tasks.distill.architectures import register
 from midistill_tasks.distill.models import from_pretrained
 from midistill_tasks.errors import InputError
 
+STUDY = "study.yaml"
+"""The recipe of the study that a folder holds."""
+GROWS = ("arms", "models", "controls", "seeds")
+"""What may be added to a study that has begun; a student that is there is never overwritten."""
 HASHES = "inputs.json"
 """Beside the study's recipe: file of texts → its SHA-256 when the study began (of a folder of data there is none)."""
+
+
+def check_output(study: Study) -> None:
+    """Looks at what the study's folder holds.
+
+    Raises:
+        InputError: where that is another study, with the keys that differ, or something else.
+    """
+    path = Path(study.output) / STUDY
+    if path.is_file():
+        earlier, ours = _keys(yaml.safe_load(path.read_text(encoding="utf-8"))), _keys(study.model_dump(mode="json"))
+        differing = [key for key in {**earlier, **ours} if earlier.get(key) != ours.get(key)]
+        if differing:
+            key = differing[0]
+            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+            raise InputError(
+                f"output: {study.output} holds a study with another {key} ({earlier.get(key)!r} there, "
+                f"{ours.get(key)!r} here{more}): give the same recipe and --set as then, or another output"
+            )
+    elif path.parent.exists() and any(path.parent.iterdir()):
+        raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
+
+
+def _keys(recipe: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted key → value, without what may grow, and without the folder: a study may be moved."""
+    if not above:
+        fine_tune = recipe["teacher"].get("fine_tune") or {}
+        own = fine_tune.get("folder") == f"{recipe['output']}/teacher"
+        recipe = {key: value for key, value in recipe.items() if key not in ("output", *GROWS)}
+        if own:
+            recipe["teacher"] = {**recipe["teacher"], "fine_tune": {**fine_tune, "folder": None}}
+    found: dict[str, Any] = {}
+    for key, value in recipe.items():
+        found |= _keys(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return found
 
 
 def check(study: Study, left: Sequence[Step]) -> None:
@@ -34,6 +75,8 @@ def check(study: Study, left: Sequence[Step]) -> None:
     _check_files(study)
     register()
     for key, (name, revision) in _models(study, left).items():
+        if name.startswith((".", "/", "~")) and not Path(name).exists():
+            raise InputError(f"{key}: there is no folder '{name}'; relative paths start at {Path.cwd()}")
         from_pretrained(AutoConfig, name, key, revision=revision)
     for arm in study.arms:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ class Harness:
         """Writes results and samples below `folder`, which exists only once they are whole.
 
         Raises:
-            InputError: if they cannot be written.
+            InputError: if no attack gives a score, or they cannot be written.
         """
         from lm_eval import simple_evaluate
         from lm_eval.loggers import EvaluationTracker
@@ -105,6 +106,9 @@ class Harness:
             )
         if results is None:  # another process of this run writes them
             return
+        areas = [row.get("auroc,none", math.nan) for task, row in results["results"].items() if task.startswith("mia_")]
+        if not any(map(math.isfinite, areas)):
+            raise InputError(f"{model}: no attack gave a score; the log above says why, such as outputs that are NaN")
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
         for task in results["configs"]:

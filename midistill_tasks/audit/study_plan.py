@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.audit.study_check import check
+from midistill_tasks.audit.study_check import check, check_output
 from midistill_tasks.audit.study_data import study_data
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, steps
@@ -39,8 +39,9 @@ def plan(study: Study) -> str:
     """The steps, one a line, with seconds where the sizes are known beforehand, and what is done already.
 
     Raises:
-        InputError: as `study_check.check`: what the study itself would refuse.
+        InputError: as `check_output` and `check`: what the study itself would refuse.
     """
+    check_output(study)
     planned = steps(study)
     check(study, [step for step in planned if not step.done])
     sizes, speed = _sizes(study), _speed()

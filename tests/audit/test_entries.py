@@ -52,3 +52,10 @@ def test_a_teacher_given_by_its_place_is_not_another_model_of_that_name(write_ou
     monkeypatch.chdir(tmp_path)
     assert read_group(["base", "student"], "base").teacher.name == "v1"
     assert read_group(["base", "student"], f"./student/{student.name}").teacher.name == "base"
+
+
+def test_models_are_called_by_as_much_of_their_path_as_tells_them_apart(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(5), 60)
+    for place, model in (("a", "out/students/vanilla/0"), ("b", "out/students/vanilla/1"), ("c", "org/pythia")):
+        write_output(tmp_path / place, labels, {"loss": scores}, model)
+    assert [entry.name for entry in read_group([tmp_path]).entries] == ["vanilla/0", "vanilla/1", "org/pythia"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.audit.study import load_study, run_study
 from midistill_tasks.audit.study_check import HASHES, check
@@ -46,11 +49,11 @@ def files(tmp_path, shared):
             "data.members: there is no file 'none.jsonl'",
         ),
         ({"data": None, "documents": {"path": "none.csv"}}, "documents.path: there is no file 'none.csv'"),
-        ({"teacher": {"model": "/no/such/folder"}}, "teacher.model: '/no/such/folder' cannot be loaded"),
-        ({"models": {"student": "./no-such"}}, "models.student: './no-such' cannot be loaded"),
+        ({"teacher": {"model": "/no/such/folder"}}, "teacher.model: there is no folder '/no/such/folder'"),
+        ({"models": {"student": "./no-such"}}, "models.student: there is no folder './no-such'"),
         (
             {"evaluate": {"attacks": ["loss", "ref"], "reference": "/no/such/folder"}},
-            "evaluate.reference: '/no/such/folder' cannot be loaded",
+            "evaluate.reference: there is no folder '/no/such/folder'",
         ),
     ],
 )
@@ -106,6 +109,32 @@ def test_a_finished_study_writes_its_page_again_without_what_it_was_made_from(fi
     assert run_study(study).file.is_file()
     with pytest.raises(InputError, match=r"data\.members: there is no file"):
         run_study(grown, "another/0")
+
+
+def test_a_study_with_another_key_is_refused_by_its_plan_too_and_may_be_moved(finished, tmp_path):
+    study, grown = finished
+    other = study.model_copy(update={"evaluate": study.evaluate.model_copy(update={"k": 0.3})})
+    for begin in (run_study, plan):
+        with pytest.raises(
+            InputError, match=r"with another evaluate\.k \(0\.2 there, 0\.3 here\): give the same recipe"
+        ):
+            begin(other)
+    (tmp_path / "study").rename(tmp_path / "moved")
+    assert "student/0" in plan(study.model_copy(update={"output": str(tmp_path / "moved")}))
+    assert run_study(grown.model_copy(update={"output": str(tmp_path / "moved")})).failed == {}
+
+
+def test_a_model_that_gives_no_score_has_failed_and_is_tried_again(finished, tmp_path, shared):
+    study, _ = finished
+    model = AutoModelForCausalLM.from_pretrained(shared / "models" / "stories260K")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(math.nan)
+    model.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(shared / "models" / "stories260K").save_pretrained(tmp_path / "broken")
+    grown = study.model_copy(update={"models": {**study.models, "broken": str(tmp_path / "broken")}})
+    for _ in range(2):
+        outcome = run_study(grown)
+        assert "no attack gave a score" in outcome.failed["broken/0"]
 
 
 def test_a_study_that_was_begun_without_hashes_has_them_from_then_on(finished, tmp_path):
