@@ -72,7 +72,7 @@ def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Grou
         InputError: as `results.read_runs`; also where `teacher` is none of the models or several, or a model is given
             twice.
     """
-    named = [_named_place(str(place)) for place in places]
+    named = [named_place(str(place)) for place in places]
     studies = [path for _, path in named if (Path(path) / MANIFEST).is_file()]
     if studies and (len(places) > 1 or teacher or named[0][0]):
         raise InputError(
@@ -86,7 +86,7 @@ def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Grou
     return Group(None if chosen is None else _renamed(chosen), others, failed=failed)
 
 
-def _named_place(place: str) -> tuple[str, str]:
+def named_place(place: str) -> tuple[str, str]:
     """Name and path of ``NAME=FOLDER``; no name where there is none, or where that is a path itself."""
     name, equals, path = place.partition("=")
     return (name, path) if equals and not Path(place).exists() else ("", place)

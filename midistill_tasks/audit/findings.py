@@ -14,7 +14,7 @@ from midistill_tasks.audit.entries import Entry, Group
 from midistill_tasks.audit.figures import Dot
 from midistill_tasks.audit.results import FIGURES, Task
 from midistill_tasks.audit.tables import Cell, Table
-from midistill_tasks.audit.verdict import Interval, seed_interval, words_tell
+from midistill_tasks.audit.verdict import Interval, seed_interval, share, words_tell
 from midistill_tasks.metrics.clusters import Z95
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.metrics.thresholds import Estimate
@@ -144,7 +144,7 @@ def figures_note(findings: Findings) -> str:
 def interval(estimate: Estimate) -> Interval:
     """Of a share, at 95 %."""
     half = Z95 * estimate.stderr
-    return Interval(estimate.value, *(float(np.clip(estimate.value + end, 0, 1)) for end in (-half, half)))
+    return share(Interval(estimate.value, estimate.value - half, estimate.value + half))
 
 
 def _figure(tasks: Sequence[Task], name: str) -> Interval:
@@ -154,7 +154,7 @@ def _figure(tasks: Sequence[Task], name: str) -> Interval:
     half = Z95 * float(np.mean(errors))
     if len(tasks) > 1:
         half = math.hypot(half, seeds.upper - seeds.value)
-    return Interval(seeds.value, *(float(np.clip(seeds.value + end, 0, 1)) for end in (-half, half)))
+    return share(Interval(seeds.value, seeds.value - half, seeds.value + half))
 
 
 def dots(findings: Findings) -> list[tuple[str, list[Dot]]]:

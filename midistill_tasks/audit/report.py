@@ -54,8 +54,8 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         parts += [sections.exposed(one, show_texts), sections.epsilon_section(one)]
     together = sections.ensembles(group)
     parts += [together] if together else []
-    compared = [statement for one in found if one.comparisons for statement in _statements(one, len(found) == 1)]
-    statements = compared or [statement for one in found for statement in _statements(one, len(found) == 1)]
+    answered = [one for one in found if one.comparisons] or found
+    statements = [statement for one in answered for statement in _statements(one, len(found) == 1)]
     return Page(
         title=_title(group),
         lead=_lead(group, found, statements, against),

@@ -14,6 +14,7 @@ from midistill_tasks.audit.entries import MANIFEST, read_group
 from midistill_tasks.audit.page import Page
 from midistill_tasks.audit.report import build, write
 from midistill_tasks.audit.study_check import HASHES, STUDY, check, check_output, hashes
+from midistill_tasks.audit.study_harness import Harness
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, results_folder, steps
 from midistill_tasks.distill.atomic import write_atomically
@@ -57,11 +58,12 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
             teacher is not there yet, or a teacher that fails. A student that fails stops nobody else.
     """
     check_output(study)
-    planned = steps(study)
+    harness = Harness(study)
+    planned = steps(study, harness)
     chosen = planned if only is None else _part(planned, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
     done = from_first([step.done for step in chosen])
-    check(study, [step for step, ready in zip(chosen, done, strict=True) if not ready])
+    check(study, [step for step, ready in zip(chosen, done, strict=True) if not ready], harness)
     _begin(study)
     if only is not None and all(done):
         logger.info("%s: done already", only)

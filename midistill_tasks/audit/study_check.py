@@ -18,6 +18,7 @@ from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, student_recipe
 from midistill_tasks.distill.architectures import register
 from midistill_tasks.distill.models import from_pretrained
+from midistill_tasks.distill.run_folder import flat
 from midistill_tasks.errors import InputError
 
 STUDY = "study.yaml"
@@ -36,7 +37,7 @@ def check_output(study: Study) -> None:
     """
     path = Path(study.output) / STUDY
     if path.is_file():
-        earlier, ours = _keys(yaml.safe_load(path.read_text(encoding="utf-8"))), _keys(study.model_dump(mode="json"))
+        earlier, ours = _fixed(yaml.safe_load(path.read_text(encoding="utf-8"))), _fixed(study.model_dump(mode="json"))
         differing = [key for key in {**earlier, **ours} if earlier.get(key) != ours.get(key)]
         if differing:
             key = differing[0]
@@ -49,21 +50,14 @@ def check_output(study: Study) -> None:
         raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
 
 
-def _keys(recipe: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted key → value, without what may grow, and without the folder: a study may be moved."""
-    if not above:
-        fine_tune = recipe["teacher"].get("fine_tune") or {}
-        own = fine_tune.get("folder") == f"{recipe['output']}/teacher"
-        recipe = {key: value for key, value in recipe.items() if key not in ("output", *GROWS)}
-        if own:
-            recipe["teacher"] = {**recipe["teacher"], "fine_tune": {**fine_tune, "folder": None}}
-    found: dict[str, Any] = {}
-    for key, value in recipe.items():
-        found |= _keys(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return found
+def _fixed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key → value of what must not change: without what may grow and without the folder, which may be moved."""
+    keys = flat({key: value for key, value in recipe.items() if key not in ("output", *GROWS)})
+    folder = "teacher.fine_tune.folder"
+    return keys | {folder: None} if keys.get(folder) == f"{recipe['output']}/teacher" else keys
 
 
-def check(study: Study, left: Sequence[Step]) -> None:
+def check(study: Study, left: Sequence[Step], harness: Harness) -> None:
     """Looks at what the steps that are `left` will need.
 
     Raises:
@@ -84,7 +78,7 @@ def check(study: Study, left: Sequence[Step]) -> None:
         except ValidationError as error:
             raise InputError(f"arms.{arm}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
     if any(step.what == "evaluate" for step in left):
-        Harness(study).check_tasks()
+        harness.check_tasks()
 
 
 def hashes(study: Study) -> Mapping[str, str]:
@@ -134,5 +128,4 @@ def _models(study: Study, left: Sequence[Step]) -> dict[str, tuple[str, str | No
 
 
 def _sha256(path: str) -> str:
-    with Path(path).open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

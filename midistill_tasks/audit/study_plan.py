@@ -13,6 +13,7 @@ import torch
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.audit.study_check import check, check_output
 from midistill_tasks.audit.study_data import study_data
+from midistill_tasks.audit.study_harness import Harness
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import TEACHER, Step, steps
 from midistill_tasks.distill.data import load_texts, read_texts
@@ -42,8 +43,9 @@ def plan(study: Study) -> str:
         InputError: as `check_output` and `check`: what the study itself would refuse.
     """
     check_output(study)
-    planned = steps(study)
-    check(study, [step for step in planned if not step.done])
+    harness = Harness(study)
+    planned = steps(study, harness)
+    check(study, [step for step in planned if not step.done], harness)
     sizes, speed = _sizes(study), _speed()
     lines, total, unknown = [], 0.0, 0
     for step in planned:

@@ -43,9 +43,9 @@ class Step:
         return self.written.exists()
 
 
-def steps(study: Study) -> list[Step]:
+def steps(study: Study, harness: Harness) -> list[Step]:
     """All of them, in their order; the report, which is always written anew, is none."""
-    root, harness = Path(study.output), Harness(study)
+    root = Path(study.output)
     found = []
     if study.documents:
         found.append(Step(TEACHER, "divide the documents", root / "data" / DIVIDED, _first(lambda: divide(study))))

@@ -121,8 +121,7 @@ def strongest_area(runs: Sequence[Mapping[str, Task]]) -> tuple[str, Interval]:
     attack = max(means, key=lambda name: abs(means[name] - 0.5))
     areas = [auroc(one[attack].labels, one[attack].scores) for one in runs]
     errors = [delong_stderr(one[attack].labels, one[attack].scores, one[attack].clusters) for one in runs]
-    found = _mean_interval(areas, errors, 0.05 / len(means))
-    return attack, Interval(found.value, *(float(np.clip(limit, 0, 1)) for limit in found[1:]))
+    return attack, share(_mean_interval(areas, errors, 0.05 / len(means)))
 
 
 def _fold(same: float, flipped: float, same_negated: float, flipped_negated: float) -> float:
@@ -134,6 +133,11 @@ def _mean_interval(values: Sequence[float], errors: Sequence[float], alpha: floa
     of_texts = float(norm.isf(alpha / 2)) * float(np.mean(errors))
     half = math.hypot(of_texts, _half_width(values, alpha)) if len(values) > 1 else of_texts
     return Interval(mean, mean - half, mean + half)
+
+
+def share(interval: Interval) -> Interval:
+    """Of a figure that is a share, with limits that are cut at 0 and 1."""
+    return Interval(interval.value, *(float(np.clip(limit, 0, 1)) for limit in interval[1:]))
 
 
 def _half_width(values: Sequence[float], alpha: float) -> float:
@@ -195,9 +199,14 @@ def leaks(area: Interval, blind: Estimate) -> bool:
     return (area.lower > 0.5 or area.upper < 0.5) and beats_words(area, blind)
 
 
+def words_explain(areas: tuple[Interval, Interval], blind: Estimate) -> bool:
+    """Whether neither model's strongest attack does better than words alone."""
+    return not any(beats_words(area, blind) for area in areas)
+
+
 def judge(reduction: Interval, areas: tuple[Interval, Interval], blind: Estimate) -> Word:
     """The word, from the reduction of the leak and from the strongest attack's AUROC before and after."""
-    if not any(beats_words(area, blind) for area in areas):
+    if words_explain(areas, blind):
         return "undecided"
     if reduction.lower > 0:
         return "safer"
@@ -232,7 +241,7 @@ class _Found(NamedTuple):
     @property
     def _answer(self) -> str:
         teacher, student = self.names
-        if not any(beats_words(area, self.blind) for area in self.areas):
+        if words_explain(self.areas, self.blind):
             return (
                 "Undecided: a classifier that sees only words, and no model, tells members from non-members (AUROC "
                 f"{self.blind.value:.3f}), and no attack does so better beyond the errors, so this split cannot say "

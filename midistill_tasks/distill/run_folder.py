@@ -53,8 +53,8 @@ def check_output(recipe: Recipe, resume: bool) -> None:
 
 
 def _check_same_run(recipe: Recipe, folder: Path, resume: bool) -> None:
-    earlier = _flat(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
-    ours = _flat(recipe.model_dump(mode="json"))
+    earlier = flat(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
+    ours = flat(recipe.model_dump(mode="json"))
     differing = [key for key in earlier.keys() | ours.keys() if earlier.get(key) != ours.get(key)]
     if differing:
         key = min(differing)
@@ -70,13 +70,14 @@ def _check_same_run(recipe: Recipe, folder: Path, resume: bool) -> None:
         )
 
 
-def _flat(values: Any, above: str = "") -> dict[str, Any]:
+def flat(values: Any, above: str = "") -> dict[str, Any]:
+    """Dotted key → value of a recipe's nested sections."""
     if not isinstance(values, dict):
         return {above: values}
     return {
         key: leaf
         for name, value in values.items()
-        for key, leaf in _flat(value, f"{above}.{name}" if above else str(name)).items()
+        for key, leaf in flat(value, f"{above}.{name}" if above else str(name)).items()
     }
 
 

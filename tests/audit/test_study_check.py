@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.audit.study import load_study, run_study
 from midistill_tasks.audit.study_check import HASHES, check
-from midistill_tasks.audit.study_harness import _warnings_only
+from midistill_tasks.audit.study_harness import Harness, _warnings_only
 from midistill_tasks.audit.study_plan import plan
 from midistill_tasks.audit.study_recipe import Study
 from midistill_tasks.audit.study_steps import steps
@@ -70,7 +70,8 @@ def test_a_task_that_the_harness_does_not_know_is_refused_before_anything_is_don
     with pytest.raises(InputError, match=r"knows no task 'hellaswagg' \(did you mean 'hellaswag'"):
         run_study(study)
     right = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswag", "leaderboard", "mia_bios"]})
-    check(right, steps(right))
+    harness = Harness(right)
+    check(right, steps(right, harness), harness)
 
 
 def test_an_arm_that_is_no_recipe_is_refused_before_the_teacher_is_trained(files, tmp_path):

@@ -40,12 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from midistill_tasks.audit.assess import assess, write
-    from midistill_tasks.audit.entries import read_group
+    from midistill_tasks.audit.entries import named_place, read_group
     from midistill_tasks.errors import InputError
 
-    name, named, _ = args.teacher.partition("=")
-    called = name if named and not Path(args.teacher).exists() else args.teacher
-    group = read_group([args.teacher, *args.students], called)
+    name, place = named_place(args.teacher)
+    group = read_group([args.teacher, *args.students], name or place)
     assert group.teacher is not None  # noqa: S101 (it was asked for)
     arms = {entry.name: entry.runs for entry in group.arms}
     if args.ensembles and all(len(runs) == 1 for runs in arms.values()):
