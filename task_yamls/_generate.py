@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.harness.task import DEFAULT_METRICS
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.splits import SPLITS, Split
-from midistill_tasks.task import DEFAULT_METRICS
 
 HERE = Path(__file__).parent
 VERSION = 1.0

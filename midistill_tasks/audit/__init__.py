@@ -1,1 +1,1 @@
-"""The audit: reads what the harness wrote about models and says which of them leaks less, and how sure that is."""
+"""Doors to what was here before: `results.roles`, `report.build`, `compare.meter`."""

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from midistill_tasks.distill.statistics import token_statistics
 from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.models.batching import token_statistics
 
 LARGEST_LOSS = 700.0
 """Beyond it exp overflows: a red-listed token came."""

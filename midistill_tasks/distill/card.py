@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midistill_tasks.distill.callback import FIGURES
-from midistill_tasks.distill.recipe import Recipe
-from midistill_tasks.distill.recipe_file import dump_recipe
 from midistill_tasks.distill.record import Record
+from midistill_tasks.recipes.file import dump_recipe
+from midistill_tasks.recipes.schema import Recipe
 
 MEANING = {
     "heldout_perplexity": "perplexity on non-members (lower = a better model)",

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from midistill_tasks.distill.recipe import Data, Interventions
 from midistill_tasks.distill.selection import read_selection
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.options import MIAOptions
-from midistill_tasks.splits import SPLITS, local
-from midistill_tasks.splits.load import load_split
-from midistill_tasks.splits.prepare import prepare
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.recipes.schema import Data, Interventions
+from midistill_tasks.splits import SPLITS, readers
+from midistill_tasks.splits.documents import prepare
+from midistill_tasks.splits.rows import load_split
 
 IGNORED = -100
 """The label of a token that is not scored."""
@@ -70,7 +70,7 @@ def load_texts(data: Data) -> Texts:
 
 def read_texts(path: str, column: str) -> list[str]:
     """The texts of one file (JSONL, CSV, Parquet, txt)."""
-    return local.pick_texts(local.read_file(Path(path)), column, path)
+    return readers.pick_texts(readers.read_file(Path(path)), column, path)
 
 
 def text_id(text: str) -> str:

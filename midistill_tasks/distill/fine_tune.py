@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer,
 
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
-from midistill_tasks.distill.models import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
-from midistill_tasks.distill.processes import from_first, processes, use_cpu
-from midistill_tasks.distill.recipe import FineTune, Recipe
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
+from midistill_tasks.processes import from_first, processes, use_cpu
+from midistill_tasks.recipes.schema import FineTune, Recipe
 
 MADE = "midistill_teacher.json"
 VOCABULARY = 1024

@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from midistill_tasks.distill.atomic import write_atomically
 from midistill_tasks.distill.callback import LeakageCallback
-from midistill_tasks.distill.recipe import Recipe
 from midistill_tasks.distill.run_folder import RECORD
+from midistill_tasks.files import write_atomically
+from midistill_tasks.recipes.schema import Recipe
 
 PACKAGES = ("midistill", "torch", "transformers", "accelerate", "tokenizers", "datasets", "safetensors", "peft")
 

@@ -23,19 +23,8 @@ from midistill_tasks.distill.data import (
 )
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
-from midistill_tasks.distill.models import (
-    check_same_tokenizer,
-    check_vocabulary,
-    load_teacher,
-    load_tokenizer,
-    make_student,
-    student_tokenizer,
-)
-from midistill_tasks.distill.processes import from_first, processes
-from midistill_tasks.distill.recipe import Recipe
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import check_output, disk_errors_explained, open_run
-from midistill_tasks.distill.saving import save
 from midistill_tasks.distill.teacher_cache import (
     Key,
     TeacherCache,
@@ -46,6 +35,17 @@ from midistill_tasks.distill.teacher_cache import (
 )
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.loading import (
+    check_same_tokenizer,
+    check_vocabulary,
+    load_teacher,
+    load_tokenizer,
+    make_student,
+    student_tokenizer,
+)
+from midistill_tasks.models.saving import save
+from midistill_tasks.processes import from_first, processes
+from midistill_tasks.recipes.schema import Recipe
 
 logger = logging.getLogger(__name__)
 

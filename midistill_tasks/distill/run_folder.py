@@ -13,10 +13,10 @@ import yaml
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 
-from midistill_tasks.distill.atomic import write_atomically
-from midistill_tasks.distill.recipe import Recipe
-from midistill_tasks.distill.recipe_file import dump_recipe
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import write_atomically
+from midistill_tasks.recipes.file import dump_recipe
+from midistill_tasks.recipes.schema import Recipe
 
 RECIPE = "recipe.yaml"
 RECORD = "midistill.json"

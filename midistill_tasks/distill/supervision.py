@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from midistill_tasks.distill.samples import Row
-from midistill_tasks.distill.statistics import token_statistics
+from midistill_tasks.models.batching import token_statistics
 
 CALIPER = 0.2
 """Largest distance of a matched pair, in standard deviations of the teacher's loss (Austin 2011)."""

@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from midistill_tasks.distill.atomic import write_atomically
 from midistill_tasks.distill.data import fingerprint, pad
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import write_atomically
 
 SHARD_BYTES = 64 * 2**20
 BYTES_PER_LOGIT = 8

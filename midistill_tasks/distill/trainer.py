@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from midistill_tasks.distill.divergences import make_divergence
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
-from midistill_tasks.distill.losses import DistillationLoss, Head, Logits, Source, TopK, distillation_loss
-from midistill_tasks.distill.processes import use_cpu
-from midistill_tasks.distill.recipe import Loss, Recipe
+from midistill_tasks.distill.loss.divergences import make_divergence
+from midistill_tasks.distill.loss.engine import DistillationLoss, Head, Logits, Source, TopK, distillation_loss
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.errors import InputError
+from midistill_tasks.processes import use_cpu
+from midistill_tasks.recipes.schema import Loss, Recipe
 
 DIVERGED_FACTOR = 10
 DIVERGED_STEPS = 10

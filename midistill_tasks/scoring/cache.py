@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 from tqdm import tqdm
 
-from midistill_tasks.scoring.huggingface import Job, Result
+from midistill_tasks.scoring.backends.hf.causal import Job, Result
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.scoring.backends.hf.causal import HFScorer, Job, Result, to_stats
 from midistill_tasks.scoring.cache import StatsCache, cache_path, fingerprint
-from midistill_tasks.scoring.huggingface import HFScorer, Job, Result, to_stats
 from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
 from midistill_tasks.views import TokenStats, Unscored
 

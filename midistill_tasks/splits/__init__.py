@@ -8,7 +8,7 @@ have not been run by them.
 from __future__ import annotations
 
 from midistill_tasks.splits import bios, corpora, files, mimir, wikimia, wikitext
-from midistill_tasks.splits.split import Split
+from midistill_tasks.splits.base import Split
 
 __all__ = ["SPLITS", "Split"]
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midistill_tasks.options import MIAOptions
-from midistill_tasks.splits import local
-from midistill_tasks.splits.split import Split
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits import readers
+from midistill_tasks.splits.base import Split
 
 if TYPE_CHECKING:
     import datasets
@@ -29,7 +29,7 @@ def load(options: MIAOptions | None = None, copy: Path | None = None) -> dataset
     """The biographies with their labels, in the order of their making; the options change nothing here."""
     texts = biographies()
     coins = random.Random(f"members {SEED}")
-    return local.to_dataset({"text": list(texts), "label": [int(coins.random() < 0.5) for _ in texts]}, "bios")
+    return readers.to_dataset({"text": list(texts), "label": [int(coins.random() < 0.5) for _ in texts]}, "bios")
 
 
 def members() -> list[str]:

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midistill_tasks.options import MIAOptions
-from midistill_tasks.splits import local
-from midistill_tasks.splits.split import Split
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits import readers
+from midistill_tasks.splits.base import Split
 
 if TYPE_CHECKING:
     import datasets
@@ -31,19 +31,19 @@ def load(members: str, options: MIAOptions, copy: Path | None) -> datasets.Datas
     A local copy is a folder that holds both repositories as `git clone` names them, by the part after the slash.
     """
     count = max(TEXTS, 2 * (options.n or 0))
-    table: local.Table = {"text": [], "label": []}
+    table: readers.Table = {"text": [], "label": []}
     for repository, column, label in ((members, "text", 1), (NONMEMBERS, "generation", 0)):
         where = str(copy / repository.split("/")[1]) if copy else repository
         taken = (
-            list(islice(local.pick_part(local.read_folder(Path(where)), "train", where), count))
+            list(islice(readers.pick_part(readers.read_folder(Path(where)), "train", where), count))
             if copy
-            else local.first_of_hub(repository, "train", count)
+            else readers.first_of_hub(repository, "train", count)
         )
         found = {name: [row[name] for row in taken] for name in (taken[0] if taken else ())}
-        texts = local.pick_column(found, column, where)
+        texts = readers.pick_column(found, column, where)
         table["text"] += texts
         table["label"] += [label] * len(texts)
-    return local.to_dataset(table, members)
+    return readers.to_dataset(table, members)
 
 
 def _split(name: str, title: str, members: str, valid_for: str, citation: str) -> Split:

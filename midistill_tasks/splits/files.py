@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import MIAOptions
-from midistill_tasks.splits import local
-from midistill_tasks.splits.split import Split
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits import readers
+from midistill_tasks.splits.base import Split
 
 if TYPE_CHECKING:
     import datasets
 
 
 def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
-    """Texts of the files that ``members`` and ``nonmembers`` name (see `local.read_file` for the formats; a txt file
+    """Texts of the files that ``members`` and ``nonmembers`` name (see `readers.read_file` for the formats; a txt file
     holds one text a line), from the column that ``column`` names.
 
     Where both files have a column ``cluster`` of str (say, the document a passage was cut from), it is kept.
@@ -23,7 +23,7 @@ def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
     Raises:
         InputError: a file is not named, or cannot be read; the column is missing; a value is not a string.
     """
-    table: local.Table = {"text": [], "label": []}
+    table: readers.Table = {"text": [], "label": []}
     clusters: list[str] = []
     for name, path, label in (("members", options.members, 1), ("nonmembers", options.nonmembers, 0)):
         if path is None:
@@ -32,14 +32,14 @@ def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
                 ' --metadata \'{"mia": {"members": "a.jsonl", "nonmembers": "b.jsonl"}}\''
             )
         file = Path(path).expanduser()
-        rows = local.read_file(file)
-        texts = local.pick_texts(rows, options.column, str(file))
+        rows = readers.read_file(file)
+        texts = readers.pick_texts(rows, options.column, str(file))
         table["text"] += texts
         table["label"] += [label] * len(texts)
-        clusters += local.pick_texts(rows, "cluster", str(file)) if "cluster" in rows else []
+        clusters += readers.pick_texts(rows, "cluster", str(file)) if "cluster" in rows else []
     if len(clusters) == len(table["text"]):
         table["cluster"] = clusters
-    return local.to_dataset(table, "files")
+    return readers.to_dataset(table, "files")
 
 
 SPLITS = (

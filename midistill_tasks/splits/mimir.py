@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.options import MIAOptions
-from midistill_tasks.splits import local
-from midistill_tasks.splits.split import Split
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits import readers
+from midistill_tasks.splits.base import Split
 
 if TYPE_CHECKING:
     import datasets
@@ -44,10 +44,10 @@ def load(domain: str, options: MIAOptions, copy: Path | None) -> datasets.Datase
     for side, label in (("train", 1), ("test", 0)):
         name = f"{CACHE}/{side}/{DOMAINS[domain]}_{options.ngram}.jsonl"
         file = copy / name if copy else _download(name)
-        new = local.pick_texts(local.read_file(file), "text", str(file))
+        new = readers.pick_texts(readers.read_file(file), "text", str(file))
         texts += new
         labels += [label] * len(new)
-    return local.to_dataset({"text": texts, "label": labels}, f"mimir_{domain}")
+    return readers.to_dataset({"text": texts, "label": labels}, f"mimir_{domain}")
 
 
 def _download(name: str) -> Path:

@@ -5,7 +5,7 @@ The paper's code takes any of the lengths, 128 by default; of the paper's four d
 
 from __future__ import annotations
 
-from midistill_tasks.splits.split import Split
+from midistill_tasks.splits.base import Split
 
 LENGTHS = (32, 64, 128, 256)
 IN_THE_PAPER = 64

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midistill_tasks.options import MIAOptions
-from midistill_tasks.splits import local
-from midistill_tasks.splits.split import Split
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits import readers
+from midistill_tasks.splits.base import Split
 
 if TYPE_CHECKING:
     import datasets
@@ -24,16 +24,16 @@ def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
     A local copy is a folder with the three parts (``train.txt`` …) or a clone of the hub repository.
     """
     name = "wikitext-2-raw-v1"
-    data = local.read_folder(copy, name) if copy else local.from_hub("Salesforce/wikitext", name)
-    table: local.Table = {"text": [], "label": [], "cluster": []}
+    data = readers.read_folder(copy, name) if copy else readers.from_hub("Salesforce/wikitext", name)
+    table: readers.Table = {"text": [], "label": [], "cluster": []}
     for part, label in (("train", 1), ("validation", 0), ("test", 0)):
-        rows = local.pick_part(data, part, str(copy or "Salesforce/wikitext"))
+        rows = readers.pick_part(data, part, str(copy or "Salesforce/wikitext"))
         for number, (title, paragraphs) in enumerate(articles(rows["text"])):
             for passage in passages(paragraphs):
                 table["text"].append(passage)
                 table["label"].append(label)
                 table["cluster"].append(f"{title} ({part} {number})")
-    return local.to_dataset(table, "wikitext")
+    return readers.to_dataset(table, "wikitext")
 
 
 def articles(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:

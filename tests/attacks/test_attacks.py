@@ -10,7 +10,7 @@ import pytest
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.attacks.recall import score_recall
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.views import TokenStats
 
 

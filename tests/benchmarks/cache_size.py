@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.distill.data import encode, pad
-from midistill_tasks.distill.losses import Logits, TopK, distillation_loss
+from midistill_tasks.distill.loss.engine import Logits, TopK, distillation_loss
 from midistill_tasks.distill.teacher_cache import bytes_needed
 from midistill_tasks.splits.bios import biographies
 

@@ -25,9 +25,9 @@ from loss_memory import memory_ratios
 from transformers import GPT2Config, GPT2LMHeadModel, ProgressCallback, TrainerCallback
 
 from midistill_tasks.distill.loader import Collator, TextDataset
-from midistill_tasks.distill.recipe import Data, Recipe, Student, Teacher, Train
 from midistill_tasks.distill.teacher_cache import Key, TeacherCache, write_cache
 from midistill_tasks.distill.trainer import DistillationTrainer
+from midistill_tasks.recipes.schema import Data, Recipe, Student, Teacher, Train
 
 TRL = "trl==1.16.0"
 K = 128

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midistill_tasks.scoring.huggingface import HFScorer
+from midistill_tasks.scoring.backends.hf.causal import HFScorer
 
 
 @pytest.fixture(scope="module")

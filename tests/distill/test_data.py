@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from midistill_tasks.distill.data import encode, kept_members, load_texts, text_id
-from midistill_tasks.distill.recipe import Data, Interventions
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.recipes.schema import Data, Interventions
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.splits.load import load_split
-from midistill_tasks.splits.prepare import prepare
+from midistill_tasks.splits.documents import prepare
+from midistill_tasks.splits.rows import load_split
 
 MEMBERS = [f"member number {number}" for number in range(20)]
 OTHERS = [f"other number {number}" for number in range(6)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from midistill_tasks.distill.divergences import make_divergence
+from midistill_tasks.distill.loss.divergences import make_divergence
 
 NAMES = ("forward_kl", "reverse_kl", "jsd", "skew_kl")
 BETA, SKEW = 0.3, 0.1

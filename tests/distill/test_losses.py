@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
-from midistill_tasks.distill import losses
-from midistill_tasks.distill.divergences import make_divergence
-from midistill_tasks.distill.losses import Head, Logits, TopK, distillation_loss
+from midistill_tasks.distill.loss import engine as losses
+from midistill_tasks.distill.loss.divergences import make_divergence
+from midistill_tasks.distill.loss.engine import Head, Logits, TopK, distillation_loss
 from midistill_tasks.errors import InputError
 
 B, T, HIDDEN, TEACHER_HIDDEN, VOCAB = 3, 6, 5, 4, 11

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from midistill_tasks.distill.models import check_same_tokenizer, check_vocabulary, from_pretrained, load_teacher
-from midistill_tasks.distill.models import make_student as make
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.loading import check_same_tokenizer, check_vocabulary, from_pretrained, load_teacher
+from midistill_tasks.models.loading import make_student as make
 
 
 @pytest.fixture

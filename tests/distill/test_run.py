@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.distill import run as run_module
-from midistill_tasks.distill import saving
-from midistill_tasks.distill.recipe_file import dump_recipe
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.errors import InputError
+from midistill_tasks.models import saving
+from midistill_tasks.recipes.file import dump_recipe
 
 DISTIL = """
 import sys
-from midistill_tasks.distill.recipe_file import load_recipe
+from midistill_tasks.recipes.file import load_recipe
 from midistill_tasks.distill.run import run_recipe
 run_recipe(load_recipe(sys.argv[1]), resume="--resume" in sys.argv)
 """

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from midistill_tasks.distill.recipe_file import load_recipe
 from midistill_tasks.distill.run_folder import RECORD, MarkWholeCheckpoints, disk_errors_explained, open_run
 from midistill_tasks.errors import InputError
+from midistill_tasks.recipes.file import load_recipe
 
 
 def write_checkpoint(output: str, step: int) -> Path:

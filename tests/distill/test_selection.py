@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midistill_tasks.distill.commands import select as verb
+from midistill_tasks.cli import select as verb
 from midistill_tasks.distill.samples import read_all
 from midistill_tasks.distill.selection import read_selection
 from midistill_tasks.errors import InputError

@@ -88,7 +88,7 @@ def test_groups_are_members_found_members_missed_and_non_members():
 def test_the_verb_prints_and_stores_the_table_by_each_attack(tiny, teacher_folder, tmp_path, capsys):
     import argparse
 
-    from midistill_tasks.distill.commands import supervision as verb
+    from midistill_tasks.cli import supervision as verb
     from midistill_tasks.errors import InputError
 
     student = tmp_path / "student"

@@ -12,7 +12,6 @@ import torch
 
 from midistill_tasks.distill import teacher_cache
 from midistill_tasks.distill.data import encode
-from midistill_tasks.distill.models import load_teacher
 from midistill_tasks.distill.teacher_cache import (
     Key,
     TeacherCache,
@@ -22,6 +21,7 @@ from midistill_tasks.distill.teacher_cache import (
     write_cache,
 )
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.loading import load_teacher
 
 KEY = Key(teacher="t", tokenizer="k", texts="x", vocab=62, temperature=2.0, k=5, max_length=16)
 

@@ -8,10 +8,10 @@ import torch
 
 from midistill_tasks.distill.data import IGNORED
 from midistill_tasks.distill.loader import BLANK, Collator, Shuffle, TextDataset
-from midistill_tasks.distill.recipe import Loss
 from midistill_tasks.distill.teacher_cache import Key, TeacherCache, write_cache
 from midistill_tasks.distill.trainer import DistillationTrainer, DivergenceGuard, head_is_last, head_returns
 from midistill_tasks.errors import InputError
+from midistill_tasks.recipes.schema import Loss
 
 N_TOKENS = 62
 

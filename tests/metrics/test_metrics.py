@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from made_scores import draw, make_items
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored, as_scored, roc, thresholds
-
-from .conftest import draw, make_items
 
 
 def test_the_table_has_its_order_and_directions():

@@ -5,12 +5,11 @@ import time
 
 import numpy as np
 import pytest
+from made_scores import draw
 from sklearn.metrics import roc_auc_score
 
 from midistill_tasks.metrics import roc
 from midistill_tasks.metrics.clusters import resample
-
-from .conftest import draw
 
 
 def auroc_by_pairs(labels, scores):

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from made_scores import draw, make_items
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import thresholds
 from midistill_tasks.metrics.clusters import resample
-
-from .conftest import draw, make_items
 
 
 def balanced(labels, called):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from midistill_tasks.scoring.backends.hf.causal import HFScorer, Job
 from midistill_tasks.scoring.cache import StatsCache, cache_path, fingerprint
-from midistill_tasks.scoring.huggingface import HFScorer, Job
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from oracle import statistics
 from torch import nn
 
-from midistill_tasks.scoring.huggingface import NOT_FINITE, HFScorer
+from midistill_tasks.scoring.backends.hf.causal import NOT_FINITE, HFScorer
 from midistill_tasks.views import TokenStats, Unscored
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import bios
 
 DIGEST = (

@@ -9,9 +9,9 @@ import datasets
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import SPLITS, corpora
-from midistill_tasks.splits.load import load_split
+from midistill_tasks.splits.rows import load_split
 
 
 @pytest.mark.parametrize("n", [None, 3, 8000])

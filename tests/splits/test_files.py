@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.splits.load import load_split
+from midistill_tasks.splits.rows import load_split
 
 FILES = SPLITS["files"]
 

@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import SPLITS, mimir
-from midistill_tasks.splits.load import load_split
+from midistill_tasks.splits.rows import load_split
 
 
 @pytest.fixture

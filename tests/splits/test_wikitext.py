@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import MIAOptions
+from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import wikitext
 
 PARTS = ("train", "validation", "test")

@@ -1,0 +1,1 @@
+"""The command `midistill`: one module a verb."""

@@ -1,0 +1,57 @@
+"""`midistill compare`: a teacher and its students, from what the harness wrote about them."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "a teacher against its students: paired tests, matrices, agreement, and a verdict in plain words"
+EPILOG = """\
+evaluate each model in the same way, keeping the samples:
+  for m in TEACHER STUDENT; do
+    lm_eval --model hf --model_args pretrained=$m --tasks mia_bios,… --log_samples --output_path results/$m
+  done
+then
+  midistill compare results/TEACHER results/STUDENT --output comparison
+students that differ by their seed only get one name, and are judged together:
+  midistill compare results/teacher vanilla=results/v0 vanilla=results/v1 nonorm=results/n0 nonorm=results/n1
+
+how to read it
+  A model leaks |AUROC − 0.5| of the strongest attack on it. A student is "safer" where the whole 95 % interval of the
+  reduction lies above 0, "not safer" where it lies below 0.02, otherwise "undecided"; the interval allows for the
+  choice among the attacks. One student says nothing of others trained in the same way: give several seeds for that.
+  Texts are matched by id; runs on different texts or with different options are refused.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = HELP, EPILOG
+    parser.add_argument("teacher", metavar="[NAME=]TEACHER", help="folder (or results_*.json) that lm_eval wrote of it")
+    parser.add_argument("students", metavar="[NAME=]STUDENT", nargs="+", help="the same; runs of one name are seeds")
+    parser.add_argument("--ensembles", action="store_true", help="also judge the students of a name as ensembles")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="write comparison.json, comparison.md and a CSV file a table"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints verdicts and tables, and writes them with --output."""
+    from pathlib import Path
+
+    from midistill_tasks.errors import InputError
+    from midistill_tasks.report.comparison import assess, write
+    from midistill_tasks.results.roles import named_place, read_group
+
+    name, place = named_place(args.teacher)
+    group = read_group([args.teacher, *args.students], name or place)
+    assert group.teacher is not None  # noqa: S101 (it was asked for)
+    arms = {entry.name: entry.runs for entry in group.arms}
+    if args.ensembles and all(len(runs) == 1 for runs in arms.values()):
+        raise InputError("--ensembles: no arm has several students: name them alike, as in v=results/v0 v=results/v1")
+    found = assess(group.teacher.runs[0], arms, args.ensembles, group.failed)
+    print(found.markdown, end="")
+    if args.output:
+        write(found, Path(args.output))
+        print(f"\n{args.output}: comparison.json, comparison.md and a CSV file a table")
+    return 0

@@ -1,0 +1,44 @@
+"""`midistill distill`: trains a student by a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+from midistill_tasks.recipes.file import describe_recipe
+
+HELP = "train a student by a recipe"
+EXAMPLES = """\
+examples:
+  midistill distill bios                                    the embedded default: no network, a minute or two
+  midistill distill recipe.yaml --set train.epochs=3        any key of the recipe can be overridden
+  midistill distill recipe.yaml --resume                    goes on after an interruption, even kill -9
+  torchrun --nproc_per_node 2 -m midistill_tasks.cli distill recipe.yaml
+  accelerate launch -m midistill_tasks.cli distill recipe.yaml      FSDP or DeepSpeed, as accelerate is configured
+                                                                    (never run by our tests)
+the recipe's keys [defaults]:
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Trains a student by a recipe; `lm_eval --model hf --model_args pretrained=OUTPUT` loads it."
+    parser.epilog = EXAMPLES + "\n".join(f"  {line}" for line in describe_recipe().splitlines())
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped recipe (see `midistill recipes`)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, such as train.epochs=3"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in the output folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, saves, and prints what was measured."""
+    from midistill_tasks.distill.run import run_recipe
+    from midistill_tasks.recipes.file import load_recipe
+
+    recipe = load_recipe(args.recipe, args.set)
+    record = run_recipe(recipe, resume=args.resume)
+    for name, value in record.measured.items():
+        print(f"{name:<28} {value:.4g}")
+    print(f"{recipe.output}: load it with `lm_eval --model hf --model_args pretrained={recipe.output}`")
+    return 0

@@ -1,0 +1,60 @@
+"""The command ``midistill``: one verb a line, each in a module of its own that is imported when the verb is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from midistill_tasks import __version__
+from midistill_tasks.errors import InputError
+
+VERBS = {
+    "compare": ("midistill_tasks.cli.compare", "a teacher against its students, from the harness's results"),
+    "demo": ("midistill_tasks.cli.demo", "a whole study from nothing, on made-up people: no network, some minutes"),
+    "distill": ("midistill_tasks.cli.distill", "train a student by a recipe"),
+    "export": ("midistill_tasks.cli.export", "a student as its stock architecture, where that is exact"),
+    "recipes": ("midistill_tasks.cli.recipes", "list the shipped recipes, show one, or explain every key"),
+    "report": ("midistill_tasks.cli.report", "one page from the results of MIA tasks, for people"),
+    "select": ("midistill_tasks.cli.select", "find the members that an attack on the teacher finds"),
+    "supervision": ("midistill_tasks.cli.supervision", "what the teacher tells its student about members"),
+    "study": ("midistill_tasks.cli.study", "teacher, students, attacks and report by one recipe"),
+    "tasks": ("midistill_tasks.cli.tasks", "list the MIA tasks by attack and split; 'tasks path' for --include_path"),
+}
+
+EPILOG = """\
+The attacks themselves are tasks of the evaluation harness:
+  lm_eval --tasks mia_bios --model hf --model_args pretrained=MODEL
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status (2 for input that the user can mend)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser(argv[0] if argv and argv[0] in VERBS else None)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(importlib.import_module(VERBS[args.verb][0]).run(args))
+    except InputError as error:
+        print(f"midistill {args.verb}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The whole parser, with the arguments of the chosen verb only: the other modules are not imported."""
+    parser = argparse.ArgumentParser(
+        prog="midistill",
+        description="Membership inference for language models, and distillation that leaks less.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"midistill {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (module, text) in VERBS.items():
+        sub = verbs.add_parser(name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == chosen:
+            importlib.import_module(module).add_arguments(sub)
+    return parser

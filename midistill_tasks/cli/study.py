@@ -1,0 +1,61 @@
+"""`midistill study`: teacher, students, attacks and report by one recipe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.run import Outcome
+
+HELP = "a teacher and its students from one recipe to one page; run it again to go on"
+EXAMPLES = """\
+examples:
+  midistill study study-bios                     the embedded default: no network, some minutes
+  midistill study study.yaml --dry-run           the plan and an estimate of its cost
+  midistill study study.yaml                     goes on after any interruption, even kill -9
+  midistill study study.yaml --only teacher      on several machines: first the teacher, its attack and the selection,
+  midistill study study.yaml --only vanilla/0    then each student (one folder each, in any order, at the same time),
+  midistill study study.yaml                     then the report
+shipped studies: see `midistill recipes`
+the recipe's keys [defaults]:
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    from midistill_tasks.recipes.file import describe_recipe
+    from midistill_tasks.study.recipe import Study
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = HELP
+    parser.epilog = EXAMPLES + "\n".join(f"  {line}" for line in describe_recipe(Study).splitlines())
+    parser.add_argument("recipe", help="a YAML file, or the name of a shipped study")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, such as seeds=[0,1,2]"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
+    parser.add_argument("--only", metavar="PART", help="do this part alone: teacher, or ARM/SEED")
+    parser.add_argument("--show-texts", action="store_true", help="the report shows the most exposed texts as they are")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the study, says what came out and where the page is; 1 where a student failed."""
+    from midistill_tasks.study.run import load_study, run_study
+
+    study = load_study(args.recipe, args.set)
+    if args.dry_run:
+        from midistill_tasks.study.plan import plan
+
+        print(plan(study))
+        return 0
+    return say(run_study(study, args.only, args.show_texts))
+
+
+def say(outcome: Outcome) -> int:
+    """Prints what came out, where the page is and what failed; returns the exit status."""
+    if outcome.page and outcome.file:
+        print(f"{outcome.page.summary}\nThe page: {outcome.file.resolve()}")
+    for part, reason in outcome.failed.items():
+        print(f"failed: {part}, {reason}")
+    return int(bool(outcome.failed))

@@ -1,0 +1,61 @@
+"""`midistill supervision`: how much the teacher's soft targets repeat the texts themselves."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "how often the teacher's arg-max is the true token, and what the student makes of it"
+EPILOG = """\
+The samples are the teacher's: `lm_eval --tasks mia_loss_…,mia_ref_… --log_samples --output_path results`. Members are
+vulnerable where an attack calls them members (thresholds cross-fitted). By likelihood alone the claim is true by
+construction: look at the matched rows (non-members of the same loss under the teacher), and at vulnerability by ref.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = HELP, EPILOG
+    parser.add_argument("samples", nargs="+", help="samples_mia_*.jsonl of the teacher, or folders that hold them")
+    parser.add_argument("--teacher", required=True, help="hub id or folder")
+    parser.add_argument("--student", required=True, help="hub id or folder")
+    parser.add_argument("--attack", action="append", help="may be repeated; default: all found")
+    parser.add_argument("--max-length", type=int, default=128, help="tokens kept of a text (default 128)")
+    parser.add_argument("--output", required=True, help="JSON file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table and stores it."""
+    import json
+    from pathlib import Path
+
+    from transformers import AutoModelForCausalLM
+
+    from midistill_tasks.distill import supervision
+    from midistill_tasks.distill.data import encode
+    from midistill_tasks.distill.samples import read_all
+    from midistill_tasks.distill.selection import called_members, choose_attacks
+    from midistill_tasks.errors import InputError
+    from midistill_tasks.models.architectures import register
+    from midistill_tasks.models.loading import check_same_tokenizer, from_pretrained, load_tokenizer
+
+    output = Path(args.output)
+    if output.exists():
+        raise InputError(f"--output {output} exists: give another file")
+    samples = choose_attacks(read_all(args.samples), args.attack)
+    rows = list(next(iter(samples.values())).rows.values())
+    register()
+    tokenizer = load_tokenizer(args.teacher, "--teacher")
+    texts = [row.text for row in rows]
+    check_same_tokenizer(tokenizer, load_tokenizer(args.student, "--student"), texts)
+    teacher = from_pretrained(AutoModelForCausalLM, args.teacher, "--teacher")
+    student = from_pretrained(AutoModelForCausalLM, args.student, "--student")
+    encoded = encode(texts, tokenizer, args.max_length)
+    kept = [rows[position] for position in encoded.positions]
+    figures = supervision.text_figures(teacher, student, kept, encoded.ids)
+    tables = supervision.compare(figures, {attack: called_members(one) for attack, one in samples.items()})
+    print(supervision.as_table(tables))
+    stored = {"teacher": args.teacher, "student": args.student, "tables": supervision.as_json(tables)}
+    output.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    print(f"stored in {output}")
+    return 0

@@ -1,0 +1,1 @@
+"""Teacher against student, arm against control: statistics over what `results` reads."""

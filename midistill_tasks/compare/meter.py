@@ -1,0 +1,34 @@
+"""Hands a run over to people who use privacy-meter's reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from midistill_tasks.results.reader import Run
+
+
+def metric_results(run: Run) -> dict[str, Any]:
+    """A `privacy_meter.metric_result.MetricResult` for each task of a run (privacy-meter 1.0.1), by task name.
+
+    ``metric_id`` is the task's name. Predictions are the cross-fitted decisions, so ``threshold`` is None: there are
+    two. Texts without a score are left out. ``signal_values`` are the negated scores, since privacy-meter's signals are
+    losses; ``predictions_proba`` are the scores themselves (higher = more likely a member, not probabilities).
+
+    Raises:
+        InputError: where a task has too few scored texts for a threshold.
+    """
+    from privacy_meter.metric_result import MetricResult
+
+    found = {}
+    for name, task in run.tasks.items():
+        scored = ~np.isnan(task.scores)
+        found[name] = MetricResult(
+            metric_id=name,
+            predicted_labels=task.decisions[scored].astype(int).tolist(),
+            true_labels=task.labels[scored].astype(int).tolist(),
+            predictions_proba=task.scores[scored].tolist(),
+            signal_values=(-task.scores[scored]).tolist(),
+        )
+    return found

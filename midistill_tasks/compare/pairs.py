@@ -1,0 +1,183 @@
+"""Teacher against student: every attack on both, on the same texts matched by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from midistill_tasks.compare.ensemble import decided, majority, mean_score
+from midistill_tasks.compare.verdict import Interval, Verdict, leak_reduction, seed_interval, verdict
+from midistill_tasks.compare.vulnerability import Agreement, Matrices, agreement, predicted, right
+from midistill_tasks.errors import InputError
+from midistill_tasks.metrics.roc import PairedTest, delong_paired
+from midistill_tasks.metrics.thresholds import Estimate
+from midistill_tasks.results import matching
+from midistill_tasks.results.reader import FIGURES, Run, Task
+
+
+@dataclass(frozen=True)
+class OneStudent:
+    """One attack on one student, beside the same attack on its teacher.
+
+    Attributes:
+        model: the student's name.
+        figures: `results.FIGURES` → value and standard error.
+        paired: DeLong's test; a = student, b = teacher, so that `diff` = student − teacher.
+        p_holm: its p, adjusted for the number of attacks on this student (Holm 1979).
+        predicted: called a member, teacher × student.
+        right: the attack is right, teacher × student.
+        vulnerable: how far both agree on which members are found.
+        unscored: texts without a score in one of the runs that are compared; every figure here leaves them out.
+    """
+
+    model: str
+    figures: Mapping[str, Estimate]
+    paired: PairedTest
+    p_holm: float
+    predicted: Matrices
+    right: Matrices
+    vulnerable: Agreement
+    unscored: int
+
+
+@dataclass(frozen=True)
+class OneAttack:
+    """One attack on a teacher and on the students of an arm.
+
+    Attributes:
+        attack: its id.
+        teacher: `results.FIGURES` → value and standard error.
+        students: one a seed.
+        means: `results.FIGURES` → mean over students and its 95 % t interval (see `verdict.seed_interval`).
+        leak_reduction: |AUROC − 0.5| of the teacher minus the students', 95 % (this attack alone, unadjusted).
+        blind: the blind baseline of the split, with the teacher's run.
+    """
+
+    attack: str
+    teacher: Mapping[str, Estimate]
+    students: tuple[OneStudent, ...]
+    means: Mapping[str, Interval]
+    leak_reduction: Interval
+    blind: Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A teacher and one arm (students that differ by their seed only) on one split."""
+
+    split: str
+    teacher: str
+    arm: str
+    members: int
+    nonmembers: int
+    attacks: tuple[OneAttack, ...]
+    verdict: Verdict
+    notes: tuple[str, ...]
+
+
+def compare(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[Comparison]:
+    """Every arm against the teacher on every split that all runs have, arm by arm.
+
+    Args:
+        teacher: its run.
+        arms: name → runs of the students that differ by their seed only.
+
+    Raises:
+        InputError: if there is no student, no common split or attack, if the runs saw different texts or were made
+            with different options, or if there are too few texts for a threshold.
+    """
+    for arm, students in arms.items():
+        if not students:
+            raise InputError(f"the arm '{arm}' has no student: give at least one run")
+    runs = [teacher, *(run for students in arms.values() for run in students)]
+    splits = matching.common_splits(runs)
+    return [_compare(teacher, arm, students, split) for arm, students in arms.items() for split in splits]
+
+
+def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[Comparison]:
+    """Each arm's students together, by mean score against the teacher, and by majority against its decisions.
+
+    Raises:
+        InputError: as `compare`, `mean_score` and `majority`.
+    """
+    means = {f"{name}, mean score": [mean_score(students)] for name, students in arms.items()}
+    votes = {f"{name}, majority": [majority(students)] for name, students in arms.items()}
+    return [*compare(teacher, means), *compare(decided(teacher), votes)]
+
+
+def noted(comparisons: Sequence[Comparison]) -> list[str]:
+    """The notes of all, those of one wording once, with the arms that they are about."""
+    arms: dict[str, list[str]] = {}
+    for one in comparisons:
+        for note in one.notes:
+            arms.setdefault(note, []).append(one.arm)
+    return [f"{matching.listed(names)}: {note}" for note, names in arms.items()]
+
+
+def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
+    runs = [teacher, *students]
+    tasks = matching.comparable_tasks(runs, split)
+    attacks = list(tasks[0])
+    labels = tasks[0][attacks[0]].labels
+    blind = tasks[0][attacks[0]].blind
+    adjusted = [_holm([_paired(tasks[0][name], own[name]).p for name in attacks]) for own in tasks[1:]]
+    return Comparison(
+        split=split,
+        teacher=teacher.model,
+        arm=arm,
+        members=int(labels.sum()),
+        nonmembers=int((~labels).sum()),
+        attacks=tuple(
+            _attack(
+                tasks[0][name],
+                [
+                    _student(run.model, tasks[0][name], own[name], p[number])
+                    for run, own, p in zip(students, tasks[1:], adjusted, strict=True)
+                ],
+                [own[name] for own in tasks[1:]],
+            )
+            for number, name in enumerate(attacks)
+        ),
+        verdict=verdict(tasks[0], tasks[1:], (teacher.model, arm), blind),
+        notes=tuple(matching.notes(runs, tasks[0], split)),
+    )
+
+
+def _attack(teacher: Task, compared: Sequence[OneStudent], students: Sequence[Task]) -> OneAttack:
+    return OneAttack(
+        attack=teacher.attack,
+        teacher=teacher.measured,
+        students=tuple(compared),
+        means={name: seed_interval([one.figures[name].value for one in compared]) for name in FIGURES},
+        leak_reduction=leak_reduction([teacher], students),
+        blind=teacher.blind,
+    )
+
+
+def _student(model: str, teacher: Task, student: Task, p_holm: float) -> OneStudent:
+    return OneStudent(
+        model=model,
+        figures=student.measured,
+        paired=_paired(teacher, student),
+        p_holm=p_holm,
+        predicted=predicted(teacher, student),
+        right=right(teacher, student),
+        vulnerable=agreement(teacher, student),
+        unscored=int(np.isnan(student.scores).sum()),
+    )
+
+
+def _paired(teacher: Task, student: Task) -> PairedTest:
+    return delong_paired(teacher.labels, student.scores, teacher.scores, teacher.clusters)
+
+
+def _holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, in the given order: Scandinavian Journal of Statistics 6:65 (1979). NaN stays NaN."""
+    known = [index for index in np.argsort(p) if not np.isnan(p[index])]
+    adjusted = np.full(len(p), np.nan)
+    for rank, index in enumerate(known):
+        previous = adjusted[known[rank - 1]] if rank else 0.0
+        adjusted[index] = max(previous, min(1.0, (len(known) - rank) * p[index]))
+    return [float(value) for value in adjusted]

@@ -1,1 +1,0 @@
-"""The verbs of `midistill` that belong to distillation, one module each."""

@@ -1,0 +1,1 @@
+"""The distillation loss: engine, sources of distributions, divergences."""

@@ -1,0 +1,340 @@
+"""The distillation loss (1−α)·CE + α·T²·D, with head and loss in chunks of tokens.
+
+Two [B,T,V] tensors, or one, are never made: for each chunk of tokens the logits of student and teacher, the loss and
+its gradient with respect to hidden states and head are worked out by hand, and the chunk is forgotten. Where the
+teacher's distribution comes from is one of ``Head``, ``Logits``, ``TopK``; D is one of ``divergences``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from midistill_tasks.distill.loss.divergences import Divergence, forward_kl
+from midistill_tasks.errors import InputError
+
+CHUNK_ELEMENTS = 2**24
+"""Logits per chunk: so many that adding to the head's gradient costs little beside the product that is added."""
+
+BLOCK_ELEMENTS = 2**21
+"""Logits per block on a CPU: what stays in its cache while a dozen operations pass over it."""
+
+_LOWEST = -1e30
+"""Stands for a logit of −inf, since 0·(−inf) is NaN; its exponential is 0 all the same."""
+
+
+class Source(Protocol):
+    """Where a next-token distribution comes from."""
+
+    @property
+    def source(self) -> Tensor:
+        """[B,T,·]: one row a token."""
+
+    @property
+    def vocab(self) -> int:
+        """V, the tokens that the distribution runs over."""
+
+    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
+        """What ``compare`` needs of the n flat positions ``rows``, each of n rows; ``out`` [n, v] is memory to use."""
+
+    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
+        """As a teacher: D [n] against the student's q [n, v], and its gradient [n, v]; may overwrite all of them."""
+
+
+class Head(NamedTuple):
+    """Logits as hidden states times head: ``source`` [B,T,H], ``weight`` [V,H], ``bias`` [V] or None."""
+
+    source: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def vocab(self) -> int:
+        """V, the rows of the head."""
+        return self.weight.shape[0]
+
+    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
+        """Fills ``out`` [n, v] with logits / T of the first v tokens."""
+        hidden = self.source.flatten(0, 1)[rows]
+        weight = self.weight[: out.shape[1]].t()
+        bias, beta = (hidden.new_zeros(1), 0.0) if self.bias is None else (self.bias[: out.shape[1]], 1 / temperature)
+        if out.dtype == hidden.dtype:
+            torch.addmm(bias, hidden, weight, beta=beta, alpha=1 / temperature, out=out)
+        else:
+            out.copy_(torch.addmm(bias, hidden, weight, beta=beta, alpha=1 / temperature))
+        return (out,)
+
+    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
+        """D over the whole vocabulary."""
+        return _compare_whole(part[0], q, log_q, d)
+
+
+class Logits(NamedTuple):
+    """Given logits ``source`` [B,T,V], of models that change them after the head (soft-capping, scaling, red list)."""
+
+    source: Tensor
+
+    @property
+    def vocab(self) -> int:
+        """V."""
+        return self.source.shape[-1]
+
+    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
+        """Fills ``out`` [n, v] with logits / T of the first v tokens."""
+        out.copy_(self.source.flatten(0, 1)[rows, : out.shape[1]]).div_(temperature).clamp_(min=_LOWEST)
+        return (out,)
+
+    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
+        """D over the whole vocabulary."""
+        return _compare_whole(part[0], q, log_q, d)
+
+
+def _compare_whole(scaled: Tensor, q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
+    p = torch.softmax(scaled, -1)
+    return d(p, scaled.sub_(_lse(scaled, p)), q, log_q)
+
+
+def _lse(x: Tensor, softmax: Tensor) -> Tensor:
+    """log-sum-exp of the rows [n, 1], from their largest probability: two cheap passes."""
+    return x.amax(-1, keepdim=True) - softmax.amax(-1, keepdim=True).log_()
+
+
+class TopK(NamedTuple):
+    """A teacher's cached top-k: logits ``source`` and ``ids`` [B,T,k]; ``lse`` [B,T], log-sum-exp of all V logits / T.
+
+    T is the recipe's. What the k tokens leave of the probability is one bucket, compared with what the student gives
+    to all other tokens; at k = V this is the full loss. The bucket counts as no less than the rounding error of
+    1 − Σp, so that reverse KL stays finite.
+    """
+
+    source: Tensor
+    ids: Tensor
+    lse: Tensor
+    vocab: int
+
+    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
+        """log p of the k tokens at T, and their ids: both [n, k]."""
+        logits, lse = (x.flatten(0, 1)[rows].to(out.dtype) for x in (self.source, self.lse[..., None]))
+        return (logits / temperature).sub_(lse).clamp_(min=_LOWEST), self.ids.flatten(0, 1)[rows].long()
+
+    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
+        """D over k + 1 buckets; the last one's gradient is shared among its tokens in proportion to q."""
+        log_p, ids = part
+        p, top_q, top_log_q = log_p.exp(), q.gather(1, ids), log_q.gather(1, ids)
+        if ids.shape[1] == self.vocab:
+            value, gradient = d(p, log_p, top_q, top_log_q)
+            return value, q.scatter_(1, ids, gradient)
+        info = torch.finfo(p.dtype)
+        rest_p = (1 - p.sum(1, keepdim=True)).clamp_(min=info.eps)
+        rest_q = q.scatter_(1, ids, 0).sum(1, keepdim=True).clamp_(min=info.tiny)
+        value, gradient = d(
+            torch.cat([p, rest_p], 1),
+            torch.cat([log_p, rest_p.log()], 1),
+            torch.cat([top_q, rest_q], 1),
+            torch.cat([top_log_q, rest_q.log()], 1),
+        )
+        return value, q.mul_(gradient[:, -1:] / rest_q).scatter_(1, ids, gradient[:, :-1].contiguous())
+
+
+class DistillationLoss(NamedTuple):
+    """``loss`` carries the gradient; ``ce`` and ``divergence`` are its terms without their weights, for the log."""
+
+    loss: Tensor
+    ce: Tensor
+    divergence: Tensor
+
+
+def distillation_loss(
+    student: Head | Logits,
+    teacher: Source | None,
+    labels: Tensor,
+    *,
+    alpha: float = 0.5,
+    temperature: float = 2.0,
+    divergence: Divergence = forward_kl,
+    n_tokens: int | Tensor | None = None,
+    compat: Literal["paper"] | None = None,
+) -> DistillationLoss:
+    """(1−α)·CE(student, next token) + α·T²·D(teacher, student, both at T), mean per token.
+
+    CE runs over the student's whole vocabulary, D over the rows that both models have (heads are padded differently),
+    each distribution renormalised there. Backward works once, like that of any graph.
+
+    Args:
+        student: of B texts of T tokens; the gradient goes to its hidden states and head, or to its logits.
+        teacher: the same texts, never differentiated; None leaves D out (it counts as 0).
+        labels: [B,T] token ids, −100 where nothing is to be learnt; the logits at t meet the label at t+1.
+        alpha: α in [0, 1].
+        temperature: T > 0.
+        divergence: D, made by ``divergences.make_divergence``.
+        n_tokens: what the sums are divided by; by default the labels that count here. With batches accumulated or
+            spread over processes: their total.
+        compat: "paper" reproduces the published code of arXiv 2505.11837: CE against the label at t itself, which
+            teaches the model to repeat its input, and D summed over all T positions, padding too, and divided by B,
+            so that it outweighs CE the more, the longer the texts are.
+
+    Raises:
+        InputError: a cached teacher has a larger vocabulary than the student.
+    """
+    if isinstance(teacher, TopK) and teacher.vocab > student.vocab:
+        raise InputError(
+            f"teacher cache: its vocabulary of {teacher.vocab} is larger than the student's of {student.vocab}; "
+            "write it again over the tokens that the tokenizer has"
+        )
+    if any(s is not None and s.source.shape[:2] != labels.shape for s in (student, teacher)):
+        raise ValueError("student, teacher and labels must share [B,T]")
+    job = _Job(
+        student, teacher, *_positions(labels, compat), 1 - alpha, alpha * temperature**2, temperature, divergence
+    )
+    weight, bias = (student.weight, student.bias) if isinstance(student, Head) else (None, None)
+    wanted = torch.is_grad_enabled()
+    sums = _ChunkedLoss.apply(student.source, weight, bias, job, wanted)  # type: ignore[no-untyped-call]
+    count = job.ce_weight.sum().clamp(min=1) if n_tokens is None else n_tokens
+    return DistillationLoss(*(x / count for x in sums))
+
+
+def _positions(labels: Tensor, compat: str | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Flat positions of the logits that count, their targets, and what each weighs in the sums of CE and of D: [n]."""
+    if compat == "paper":
+        flat = labels.flatten()
+        counts = (flat != -100).float()
+        per_text = counts.sum() / len(labels)  # the sums are divided by the number of labels afterwards
+        return torch.arange(len(flat), device=flat.device), flat.clamp(min=0), counts, per_text.expand(len(flat))
+    shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
+    rows = (shifted != -100).nonzero()[:, 0]
+    ones = torch.ones(len(rows), device=labels.device)
+    return rows, shifted[rows], ones, ones
+
+
+@dataclass(frozen=True)
+class _Job:
+    student: Head | Logits
+    teacher: Source | None
+    rows: Tensor
+    targets: Tensor
+    ce_weight: Tensor
+    d_weight: Tensor
+    ce_scale: float
+    d_scale: float
+    temperature: float
+    divergence: Divergence
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Sums over the positions of the loss, CE and D. The gradient is worked out in ``forward``, with the logits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, source: Tensor, weight: Tensor | None, bias: Tensor | None, job: _Job, wanted: bool
+    ) -> tuple[Tensor, ...]:
+        needs = [wanted and need for need in ctx.needs_input_grad[:3]]
+        device = source.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):
+            sums, ctx.gradients = _run(job, needs, dtype)
+        ctx.dtypes = [
+            source.dtype,
+            weight.dtype if weight is not None else None,
+            bias.dtype if bias is not None else None,
+        ]
+        ctx.mark_non_differentiable(sums[1], sums[2])
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("distillation_loss: backward ran twice, but its gradient is kept for one run")
+        scaled = (g if g is None else g.mul_(of_loss).to(t) for g, t in zip(gradients, ctx.dtypes, strict=True))
+        return (*scaled, None, None)
+
+
+def _run(job: _Job, needs: list[bool], autocast: torch.dtype | None) -> tuple[tuple[Tensor, ...], list[Tensor | None]]:
+    student, teacher = _cast(job.student, autocast), _cast(job.teacher, autocast)
+    common = student.vocab if teacher is None else min(student.vocab, teacher.vocab)
+    dtype = torch.promote_types(student.source.dtype, torch.float32)
+    size = max(1, min(len(job.rows), CHUNK_ELEMENTS // student.vocab))
+    block_rows = max(1, BLOCK_ELEMENTS // student.vocab) if student.source.device.type == "cpu" else size
+    a = student.source.new_empty((size, student.vocab), dtype=dtype)
+    b = student.source.new_empty((size, common if teacher is not None else 0), dtype=dtype)
+    gradients = _zero_gradients(student, needs, dtype)
+    sums = student.source.new_zeros(3, dtype=dtype)
+    for chunk in _slices(len(job.rows), size):
+        rows = job.rows[chunk]
+        (scaled,) = student.part(rows, job.temperature, a[: len(rows)])
+        part = () if teacher is None else teacher.part(rows, job.temperature, b[: len(rows)])
+        for block in _slices(len(rows), block_rows):
+            positions = slice(chunk.start + block.start, chunk.start + block.stop)
+            sums += _block(job, scaled[block], tuple(x[block] for x in part), positions, common)
+        _add_gradients(student, gradients, rows, scaled, job.temperature)
+    return tuple(sums), gradients
+
+
+def _block(job: _Job, a: Tensor, part: tuple[Tensor, ...], positions: slice, common: int) -> Tensor:
+    """Sums of loss, CE and D over a block; overwrites ``a`` [n, V], logits / T, with the gradient for it."""
+    targets = job.targets[positions, None]
+    ce_weight, d_weight = (w[positions].to(a.dtype) for w in (job.ce_weight, job.d_weight))
+    d_rows, d_gradient = a.new_zeros(len(a)), None
+    q = torch.softmax(a[:, :common], -1)
+    a.sub_(_lse(a[:, :common], q))
+    scaled = a * job.temperature
+    r = torch.softmax(scaled, -1)
+    ce_rows = (_lse(scaled, r) - scaled.gather(1, targets))[:, 0]
+    if job.teacher is not None:
+        d_rows, d_gradient = job.teacher.compare(part, q, a[:, :common], job.divergence)
+    ce, d = ce_weight @ ce_rows, d_weight @ d_rows
+    of_ce = (ce_weight * (job.ce_scale * job.temperature))[:, None]
+    torch.mul(r, of_ce, out=a).scatter_add_(1, targets, -of_ce)
+    if d_gradient is not None:
+        a[:, :common].addcmul_(d_gradient, (d_weight * job.d_scale)[:, None])
+    return torch.stack([job.ce_scale * ce + job.d_scale * d, ce, d])
+
+
+def _add_gradients(
+    student: Head | Logits, gradients: list[Tensor | None], rows: Tensor, g: Tensor, temperature: float
+) -> None:
+    """Carries the gradient ``g`` [n, V] for logits / T on to what is learnt."""
+    of_source, of_weight, of_bias = gradients
+    if isinstance(student, Logits):
+        if of_source is not None:
+            of_source.flatten(0, 1)[rows] = (g / temperature).to(of_source.dtype)
+        return
+    if of_bias is not None:
+        of_bias.add_(g.sum(0), alpha=1 / temperature)
+    g = g.to(student.weight.dtype)
+    if of_source is not None:
+        of_source.flatten(0, 1)[rows] = (g @ student.weight).to(of_source.dtype) / temperature
+    if of_weight is not None:
+        hidden = student.source.flatten(0, 1)[rows]
+        if of_weight.dtype == g.dtype:
+            of_weight.addmm_(g.t(), hidden, alpha=1 / temperature)
+        else:
+            of_weight.add_(g.t() @ hidden, alpha=1 / temperature)
+
+
+def _zero_gradients(student: Head | Logits, needs: list[bool], dtype: torch.dtype) -> list[Tensor | None]:
+    """For source, weight and bias; those of the head are sums over all tokens, so they are kept in ``dtype``."""
+    weight, bias = (student.weight, student.bias) if isinstance(student, Head) else (None, None)
+    kinds = ((student.source, student.source.dtype), (weight, dtype), (bias, dtype))
+    return [
+        torch.zeros_like(x, dtype=t, memory_format=torch.contiguous_format) if need and x is not None else None
+        for (x, t), need in zip(kinds, needs, strict=True)
+    ]
+
+
+def _cast(source: Any, dtype: torch.dtype | None) -> Any:
+    """A Head in autocast's type, as the model's own forward would compute it."""
+    if dtype is None or not isinstance(source, Head):
+        return source
+    bias = None if source.bias is None else source.bias.to(dtype)
+    return Head(source.source.to(dtype), source.weight.to(dtype), bias)
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(i, min(i + size, n)) for i in range(0, n, size))

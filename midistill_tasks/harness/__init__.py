@@ -1,0 +1,7 @@
+"""All that touches the harness: its tasks, its metrics, and how it finds ours."""
+
+from __future__ import annotations
+
+from midistill_tasks.harness.discovery import add_metrics, add_models, add_tasks, yaml_folder
+
+__all__ = ["add_metrics", "add_models", "add_tasks", "yaml_folder"]

@@ -1,0 +1,1 @@
+"""Models: loading, the architectures of students, surgery, saving, export."""

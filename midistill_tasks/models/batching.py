@@ -1,0 +1,36 @@
+"""Token statistics of a model in memory, without the harness around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from midistill_tasks.distill.data import pad
+from midistill_tasks.scoring.backends.hf.head import Statistics, from_logits
+
+
+def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batch_size: int = 8) -> list[Statistics]:
+    """Statistics of tokens 1 … n−1 of each text, in the texts' order; the model is left in the mode it was in.
+
+    Args:
+        model: a causal LM.
+        rows: token ids of each text, at least two each.
+        batch_size: texts a forward; they are taken by length.
+    """
+    found: dict[int, Statistics] = {}
+    order = sorted(range(len(rows)), key=lambda position: -len(rows[position]))
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            inputs = {name: tensor.to(device) for name, tensor in pad([rows[p] for p in batch], 0).items()}
+            logits = model(**inputs, use_cache=False).logits
+            for position, ids, whole in zip(batch, inputs["input_ids"], logits, strict=True):
+                last = len(rows[position]) - 1
+                figures = from_logits(whole[:last].float(), ids[1 : last + 1])
+                found[position] = Statistics(*(values.cpu() for values in figures))
+    model.train(training)
+    return [found[position] for position in range(len(rows))]

@@ -1,0 +1,169 @@
+"""Which runs a report shows, and in which roles: a teacher, and arms of students that differ by their seed only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from midistill_tasks.results.reader import Run, Task, read_run, read_runs, why_unusable
+from midistill_tasks.errors import InputError, nearest
+
+MANIFEST = "study.json"
+"""Written by `midistill study` into its folder: where each model's results are, and what they are to each other."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the page, or an arm of students."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def tasks(self, split: str, attack: str) -> list[Task]:
+        """One a run; empty where one of the runs lacks the attack."""
+        found = [run.on(split).get(attack) for run in self.runs]
+        return [task for task in found if task is not None] if None not in found else []
+
+
+@dataclass(frozen=True)
+class Group:
+    """All that a report shows.
+
+    Attributes:
+        teacher: None where the models stand side by side.
+        arms: the others, in order.
+        controls: arm → the arm that it is to be read against.
+        failed: what a study could not do, in words.
+    """
+
+    teacher: Entry | None
+    arms: tuple[Entry, ...]
+    controls: Mapping[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The teacher first."""
+        return [*([self.teacher] if self.teacher else []), *self.arms]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Of all entries."""
+        return [run for entry in self.entries for run in entry.runs]
+
+    @property
+    def splits(self) -> list[str]:
+        """Every split that all runs of at least one of the entries were attacked on."""
+        named = dict.fromkeys(split for run in self.runs for split in run.splits)
+        return [one for one in named if any(all(one in run.splits for run in entry.runs) for entry in self.entries)]
+
+
+def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Group:
+    """The runs under the given places; a study's folder says itself which is the teacher and which are one arm.
+
+    Args:
+        places: folders or files of the harness's results, or one folder of a study. ``NAME=FOLDER`` makes the runs
+            there an arm of that name: students that differ by their seed only.
+        teacher: name, folder or end of the path of the model that the others are compared with.
+
+    Raises:
+        InputError: as `results.read_runs`; also where `teacher` is none of the models or several, or a model is given
+            twice.
+    """
+    named = [named_place(str(place)) for place in places]
+    studies = [path for _, path in named if (Path(path) / MANIFEST).is_file()]
+    if studies and (len(places) > 1 or teacher or named[0][0]):
+        raise InputError(
+            f"{studies[0]} is a study, which says itself who is the teacher: use `midistill report {studies[0]}`"
+        )
+    if studies:
+        return _of_study(Path(studies[0]))
+    entries, failed = _entries(named)
+    chosen = None if teacher is None else _find(teacher, entries)
+    others = tuple(_renamed(entry) for entry in entries if entry is not chosen)
+    return Group(None if chosen is None else _renamed(chosen), others, failed=failed)
+
+
+def named_place(place: str) -> tuple[str, str]:
+    """Name and path of ``NAME=FOLDER``; no name where there is none, or where that is a path itself."""
+    name, equals, path = place.partition("=")
+    return (name, path) if equals and not Path(place).exists() else ("", place)
+
+
+def _entries(places: Sequence[tuple[str, str]]) -> tuple[list[Entry], tuple[str, ...]]:
+    """The models without a name of their own, then the arms; and the runs without a figure, in words."""
+    arms: dict[str, list[Run]] = {}
+    runs: list[Run] = []
+    failed: list[str] = []
+    for name, path in places:
+        found = read_runs(path)
+        failed += [f"{run.path}: {why_unusable(run)}" for run in found if not run.tasks]
+        if all(not run.tasks for run in found):
+            raise InputError(failed[-1])
+        (arms.setdefault(name, []) if name else runs).extend(run for run in found if run.tasks)
+    seen: set[Path] = set()
+    for run in (*runs, *(run for students in arms.values() for run in students)):
+        if run.path.resolve() in seen:
+            raise InputError(f"{run.path} is given twice: to compare two runs of one model, give their results_*.json")
+        seen.add(run.path.resolve())
+    entries = [Entry(name, (run,)) for name, run in zip(_names(runs), runs, strict=True)]
+    both = sorted({entry.name for entry in entries} & arms.keys())
+    if both:
+        raise InputError(f"'{both[0]}' is the name of a model and of an arm ({both[0]}=…): give the arm another name")
+    return [*entries, *(Entry(name, tuple(students)) for name, students in arms.items())], tuple(failed)
+
+
+def _renamed(entry: Entry) -> Entry:
+    """Its runs under names that fit a table; where their models are, `Run.config` says."""
+    if len(entry.runs) == 1:
+        return Entry(entry.name, (replace(entry.runs[0], model=entry.name),))
+    return Entry(
+        entry.name,
+        tuple(replace(run, model=f"{entry.name}, run {number}") for number, run in enumerate(entry.runs, 1)),
+    )
+
+
+def _of_study(folder: Path) -> Group:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    teacher = replace(read_run(folder / manifest["teacher"]), model="teacher")
+    failed, arms = list(manifest["failed"]), []
+    for arm, places in manifest["arms"].items():
+        # Where its model is, `Run.config` says.
+        read = [replace(read_runs(folder / place)[0], model=f"{arm}, seed {seed}") for seed, place in places.items()]
+        failed += [f"{run.model}: {why_unusable(run)}" for run in read if not run.tasks]
+        usable = tuple(run for run in read if run.tasks)
+        arms += [Entry(arm, usable)] if usable else []
+    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest["controls"], tuple(failed))
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The fewest last parts of the models' names that tell them apart and are no bare numbers, else with folders."""
+    parts = [run.model.rstrip("/").split("/") for run in runs]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(runs) and not any(name.isdigit() for name in names):
+            return names
+    names = [f"{run.model} ({run.path.parent})" for run in runs]
+    return names if len(set(names)) == len(runs) else [str(run.path) for run in runs]
+
+
+def _find(teacher: str, entries: Sequence[Entry]) -> Entry:
+    """By its place, where that is one, before its name: a folder may be called like another one's model."""
+    wanted, place = teacher.rstrip("/"), Path(teacher).resolve()
+    found = [e for e in entries if any(place in (path := run.path.resolve(), *path.parents) for run in e.runs)]
+    if not found or not place.exists():
+        found = [entry for entry in entries if entry.name == wanted]
+    if not found:
+        found = [entry for entry in entries if any(wanted in _called(run) for run in entry.runs)]
+    if len(found) != 1 or len(found[0].runs) != 1:
+        runs = sum(len(entry.runs) for entry in found)
+        what = "is none of the models" if not found else f"is {runs} models, not one"
+        names = [entry.name for entry in entries]
+        raise InputError(f"the teacher {teacher} {what}{nearest(teacher, names)}: {', '.join(names)}")
+    return found[0]
+
+
+def _called(run: Run) -> tuple[str, ...]:
+    return run.model.rstrip("/"), run.path.parent.name

@@ -1,0 +1,1 @@
+"""TokenStats through transformers, as the harness loaded the model."""

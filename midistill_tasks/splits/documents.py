@@ -1,0 +1,139 @@
+"""From a split's rows to the documents that are scored: cleaned, balanced, the same for all attacks and ranks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits.readers import Table, pick_column, pick_texts
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a run keeps of a split."""
+
+    docs: datasets.Dataset
+    """Columns ``id`` (first 16 hex digits of the text's SHA-256), ``text``, ``label`` (1 member, 0 non-member),
+    ``cluster`` (the document it came from; = ``id`` where the split has none); member, non-member, member …, so that
+    any first N are balanced."""
+    shots: tuple[str, ...]
+    """The first non-members of the split, taken out for all attacks and never scored."""
+    counts: dict[str, int]
+    """Rows: ``empty``, ``duplicates``, ``both_sides``, ``shots`` and ``unbalanced`` were left out, ``members`` and
+    ``nonmembers`` are scored."""
+    blind: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The blind baseline by a hash of the documents it was computed on: kept here so that all attacks share it."""
+    said: set[str] = field(default_factory=set)
+    """What a run has said of the split, for the same reason."""
+
+
+def prepare(rows: datasets.Dataset, options: MIAOptions, name: str = "the split") -> Prepared:
+    """Cleans, takes the shots out, balances and draws.
+
+    In this order: texts of white space alone go; of equal texts on one side the first stays; texts on both sides go
+    altogether; the first ``options.shots`` non-members become the shots; the larger side is cut to the smaller one, or
+    both to ``options.n``, by a draw with ``options.seed`` that keeps the split's order.
+
+    Args:
+        rows: columns ``text`` (str), ``label`` (0, 1, False, True, "0" or "1") and perhaps ``cluster`` (str).
+        options: read here: ``shots``, ``n``, ``seed``.
+        name: of the split, for messages.
+
+    Raises:
+        InputError: a column is missing, a value is of the wrong kind (rows are counted from 1), one side is empty,
+            there are fewer non-members than shots + 2, or fewer texts than ``n``.
+    """
+    sides, counts = _clean(rows, name)
+    members, nonmembers = sides[1], sides[0]
+    if not members or not nonmembers:
+        missing = "members (label 1)" if not members else "non-members (label 0)"
+        raise InputError(f"{name} has no {missing} among its {len(rows)} rows; give texts of both kinds")
+    if len(nonmembers) < options.shots + 2:
+        raise InputError(
+            f"{name} has {len(nonmembers)} non-members, but {options.shots} are taken out as shots and 2 must remain;"
+            ' give more non-members, or fewer shots with {"mia": {"shots": …}}'
+        )
+    shots, nonmembers = nonmembers[: options.shots], nonmembers[options.shots :]
+    smaller = min(len(members), len(nonmembers))
+    if options.n is not None and options.n > smaller:
+        raise InputError(
+            f"option 'n' is {options.n}, but {name} has {len(members)} members and {len(nonmembers)} non-members to"
+            f" score; use at most {smaller}"
+        )
+    size = options.n or smaller
+    drawn = chain.from_iterable(
+        zip(_draw(members, size, options.seed), _draw(nonmembers, size, options.seed), strict=True)
+    )
+    counts |= {
+        "shots": len(shots),
+        "unbalanced": len(members) + len(nonmembers) - 2 * smaller,
+        "members": size,
+        "nonmembers": size,
+    }
+    return Prepared(_documents(list(drawn)), tuple(row.text for row in shots), counts)
+
+
+class _Row(NamedTuple):
+    text: str
+    label: int
+    cluster: str | None
+
+
+def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], dict[str, int]]:
+    """Rows by label, in order, without empty texts, duplicates and texts on both sides; and what was left out."""
+    table: Table = {column: rows[column][:] for column in rows.column_names}
+    texts, labels = pick_texts(table, "text", name), _labels(pick_column(table, "label", name), name)
+    clusters: list[Any] = pick_texts(table, "cluster", name) if "cluster" in table else [None] * len(texts)
+    unique: dict[tuple[str, int], _Row] = {}
+    empty = 0
+    for row in map(_Row, texts, labels, clusters):
+        if row.text.strip():
+            unique.setdefault((row.text, row.label), row)
+        else:
+            empty += 1
+    kept = [row for (text, label), row in unique.items() if (text, 1 - label) not in unique]
+    counts = {
+        "empty": empty,
+        "duplicates": len(texts) - empty - len(unique),
+        "both_sides": len(unique) - len(kept),
+    }
+    return {label: [row for row in kept if row.label == label] for label in (0, 1)}, counts
+
+
+def _labels(values: list[Any], name: str) -> list[int]:
+    known = {0: 0, 1: 1, "0": 0, "1": 1}  # False == 0 and True == 1
+    for row, value in enumerate(values, 1):
+        if not isinstance(value, (int, str, float)) or value not in known:
+            raise InputError(f"{name}, row {row}: the label is {value!r}; labels are 1 for members, 0 for non-members")
+    return [known[value] for value in values]
+
+
+def _draw(rows: list[_Row], size: int, seed: int) -> list[_Row]:
+    """`size` of `rows` without replacement, in their own order."""
+    if size == len(rows):
+        return rows
+    chosen = np.random.default_rng([seed, rows[0].label]).choice(len(rows), size, replace=False)
+    return [rows[index] for index in np.sort(chosen)]
+
+
+def _documents(rows: list[_Row]) -> datasets.Dataset:
+    import datasets
+
+    ids = [hashlib.sha256(row.text.encode()).hexdigest()[:16] for row in rows]
+    return datasets.Dataset.from_dict(
+        {
+            "id": ids,
+            "text": [row.text for row in rows],
+            "label": [row.label for row in rows],
+            "cluster": [row.cluster or id for row, id in zip(rows, ids, strict=True)],
+        }
+    )

@@ -1,0 +1,119 @@
+"""One run of the harness a model: attacks and utility together, written as `lm_eval --log_samples` writes them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.harness import yaml_folder
+from midistill_tasks.processes import use_cpu
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.texts import study_data
+
+
+@contextmanager
+def _warnings_only(name: str) -> Iterator[None]:
+    """Keeps a package's steps out of the log: of many models they hide what the study itself says."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+class Harness:
+    """Evaluates the models of a study with one index of tasks."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.data = study_data(study)
+
+    @property
+    def tasks(self) -> list[str]:
+        """What every model is evaluated on."""
+        attacks = [f"mia_{attack}_{self.data.split}" for attack in self.study.evaluate.chosen]
+        return [*attacks, f"heldout_{self.data.split}", *self.study.evaluate.tasks]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the MIA tasks are told, as under ``--metadata '{"mia": …}'``."""
+        keys = ("n", "seed", "members", "nonmembers", "column", "dataset_path")
+        options = {key: getattr(self.data, key) for key in keys}
+        options |= {key: getattr(self.study.evaluate, key) for key in ("shots", "k", "reference")}
+        options["independent_coins"] = True if self.study.documents else None
+        return {key: value for key, value in options.items() if value is not None}
+
+    @cached_property
+    def manager(self) -> Any:
+        """The harness's own 14,000 files are indexed only where the study asks for one of their tasks."""
+        from lm_eval.tasks import TaskManager
+
+        return TaskManager(
+            include_defaults=bool(self.study.evaluate.tasks),
+            include_path=str(yaml_folder()),
+            metadata={"mia": self.options},
+        )
+
+    def check_tasks(self) -> None:
+        """Raises InputError for a further task that the harness does not know."""
+        if not self.study.evaluate.tasks:
+            return
+        known = self.manager.all_tasks
+        for task in self.study.evaluate.tasks:
+            if task not in known:
+                raise InputError(
+                    f"evaluate.tasks: the harness knows no task '{task}'{nearest(task, known)}; "
+                    "`lm_eval ls tasks` lists them"
+                )
+
+    def evaluate(self, model: str, folder: Path, revision: str | None = None) -> None:
+        """Writes results and samples below `folder`, which exists only once they are whole.
+
+        Raises:
+            InputError: if no attack gives a score, or they cannot be written.
+        """
+        from lm_eval import simple_evaluate
+        from lm_eval.loggers import EvaluationTracker
+
+        from midistill_tasks.models.architectures import register
+
+        register()
+        unfinished = folder.with_name(folder.name + ".unfinished")
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        settings = self.study.evaluate
+        tracker = EvaluationTracker(output_path=str(unfinished))
+        with _warnings_only("lm_eval"):
+            results = simple_evaluate(
+                model="hf",
+                model_args={"pretrained": model, "dtype": settings.dtype}
+                | ({} if revision is None else {"revision": revision}),
+                tasks=self.tasks,
+                batch_size=settings.batch_size,
+                device=settings.device or ("cpu" if use_cpu() else None),  # the harness would look for CUDA
+                task_manager=self.manager,
+                evaluation_tracker=tracker,
+                log_samples=True,
+            )
+        if results is None:  # another process of this run writes them
+            return
+        areas = [row.get("auroc,none", math.nan) for task, row in results["results"].items() if task.startswith("mia_")]
+        if not any(map(math.isfinite, areas)):
+            raise InputError(f"{model}: no attack gave a score; the log above says why, such as outputs that are NaN")
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task in results["configs"]:
+            tracker.save_results_samples(task_name=task, samples=samples[task])
+        written = len(list(unfinished.rglob("samples_*.jsonl"))) if unfinished.exists() else 0
+        if written < len(results["configs"]):  # the tracker turns its errors into warnings
+            raise InputError(f"{folder}: the harness could not write its results there: free some space, run it again")
+        unfinished.rename(folder)

@@ -1,0 +1,151 @@
+"""A study: one teacher, the students made from it in several ways and with several seeds, and what is measured."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.errors import nearest
+from midistill_tasks.recipes.schema import Data, Interventions, Loss, Section, Student, Teacher, Train
+
+CHOOSING = ("non_vulnerable", "vulnerable_plus", "random_drop", "all")
+"""Interventions that need the teacher's vulnerable members."""
+
+
+class Documents(Section):
+    """Texts made here: the beginning of each document of a file, members by a fair coin of its own."""
+
+    path: str = Field(description="JSONL, CSV, Parquet or txt, one document a row")
+    column: str = Field("text", description="that holds the text")
+    tokens: int = Field(
+        128, ge=2, description="of the teacher's tokenizer, kept of a document, cut back to whole words"
+    )
+    seed: int = Field(0, ge=0, description="of the coins")
+    null_control: bool = Field(
+        False,
+        description="control: half of the documents train teacher and students, and are not judged; the members are "
+        "drawn by coins from the other half, which nobody sees, so there is nothing to find",
+    )
+
+
+class Select(Section):
+    """Which members count as vulnerable, for the interventions that choose texts (see `midistill select`)."""
+
+    attacks: list[str] = Field(["loss"], min_length=1, description="on the teacher")
+    vote: Literal["any", "majority", "all"] = Field("majority", description="of several attacks")
+
+    @field_validator("attacks")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        return _known_attacks(names)
+
+
+class Evaluate(Section):
+    """One run of the harness a model: attacks, held-out perplexity and other tasks."""
+
+    attacks: list[str] | None = Field(None, description="all by default; ref only where there is a reference")
+    tasks: list[str] = Field(default_factory=list, description="further tasks of the harness, such as hellaswag")
+    reference: str | None = Field(None, description="the reference model of ref: hub id or folder")
+    shots: int = Field(2, ge=1, description="of recall")
+    k: float = Field(0.2, gt=0, le=1, description="of mink and minkpp")
+    batch_size: int | str = Field(16, description="a number or auto")
+    device: str | None = Field(None, description="such as cuda:0; the harness's choice by default")
+    dtype: str = Field("float32", description="of every model's weights; one for all, or figures would not compare")
+
+    @field_validator("attacks")
+    @classmethod
+    def _known(cls, names: list[str] | None) -> list[str] | None:
+        return None if names is None else _known_attacks(names)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Evaluate:
+        if self.attacks and "ref" in self.attacks and self.reference is None:
+            raise ValueError("the attack 'ref' needs 'reference', a model like the teacher that never saw the members")
+        return self
+
+    @property
+    def chosen(self) -> list[str]:
+        """The attacks that run."""
+        return self.attacks or [name for name in ATTACKS if name != "ref" or self.reference]
+
+
+class Study(Section):
+    """A whole study."""
+
+    output: str = Field(description="folder of the study; run it again to go on")
+    seeds: list[int] = Field([0], min_length=1, description="one student an arm and seed; one proves nothing")
+    teacher: Teacher = Field(description="as in a recipe of `midistill distill`; fine_tune trains it on the members")
+    student: Student | None = Field(None, description="as in a recipe, for the arms")
+    data: Data | None = Field(None, description="as in a recipe: a split, or files")
+    documents: Documents | None = Field(None, description="instead of data")
+    loss: Loss = Field(default_factory=Loss, description="as in a recipe")
+    train: Train = Field(default_factory=Train, description="as in a recipe")
+    arms: dict[str, Interventions] = Field(default_factory=dict, description="name: interventions, as in a recipe")
+    models: dict[str, str] = Field(default_factory=dict, description="name: hub id or folder of a ready-made student")
+    controls: dict[str, str] = Field(default_factory=dict, description="arm: the arm that it is to be read against")
+    select: Select = Field(default_factory=Select)
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_folders(cls, given: Any) -> Any:
+        """The folders that a recipe asks for are the study's own."""
+        if not isinstance(given, dict) or not isinstance(given.get("output"), str):
+            return given
+        output, filled = given["output"], dict(given)
+        teacher = given.get("teacher")
+        if isinstance(teacher, dict) and isinstance(teacher.get("fine_tune"), dict):
+            filled["teacher"] = {**teacher, "fine_tune": {"folder": f"{output}/teacher", **teacher["fine_tune"]}}
+        arms = given.get("arms")
+        if isinstance(arms, dict):
+            filled["arms"] = {name: _with_selection(arm, f"{output}/selection") for name, arm in arms.items()}
+        return filled
+
+    @model_validator(mode="after")
+    def _possible(self) -> Study:
+        if (self.data is None) == (self.documents is None):
+            raise ValueError("give exactly one of 'data' and 'documents'")
+        if self.data and self.data.split == "files" and not self.data.nonmembers:
+            raise ValueError("data: a study attacks its models: give 'nonmembers', too")
+        if not (self.arms or self.models):
+            raise ValueError("give 'arms' (students to train), or 'models' (ready-made ones), or both")
+        if self.arms and self.student is None:
+            raise ValueError("'arms' need 'student', the model to train (see `midistill recipes`)")
+        if self.teacher.model is None and self.teacher.fine_tune is None:
+            raise ValueError("teacher: a study evaluates its teacher: give 'model', or 'config' with 'fine_tune'")
+        if self.documents and self.documents.null_control and any(arm.selection for arm in self.arms.values()):
+            raise ValueError(
+                "documents.null_control: no member was seen, so none is vulnerable: remove the arms that choose texts"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: give each seed once")
+        _check_names(self)
+        return self
+
+
+def _with_selection(arm: Any, folder: str) -> Any:
+    needed = isinstance(arm, dict) and any(arm.get(name) not in (None, False) for name in CHOOSING)
+    return {"selection": folder, **arm} if needed else {} if arm is None else arm
+
+
+def _check_names(study: Study) -> None:
+    names = [*study.arms, *study.models]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "teacher":
+            raise ValueError(f"'{name}' cannot name an arm: take letters, digits, '_', '-' and '.', and not 'teacher'")
+    if len(set(names)) < len(names):
+        raise ValueError(f"'{next(name for name in study.models if name in study.arms)}' names an arm and a model")
+    for arm, control in study.controls.items():
+        for name in (arm, control):
+            if name not in names:
+                raise ValueError(f"controls: there is no arm '{name}'{nearest(name, names)}; arms: {', '.join(names)}")
+
+
+def _known_attacks(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in ATTACKS:
+            raise ValueError(f"there is no attack '{name}'{nearest(name, ATTACKS)}; attacks: {', '.join(ATTACKS)}")
+    return names

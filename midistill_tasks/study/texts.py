@@ -1,0 +1,81 @@
+"""The texts of a study: a split as it is, or documents divided by coins."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from midistill_tasks.distill.data import Texts, load_texts, read_texts
+from midistill_tasks.errors import InputError
+from midistill_tasks.files import write_atomically
+from midistill_tasks.models.loading import load_tokenizer
+from midistill_tasks.recipes.schema import Data
+from midistill_tasks.study.recipe import Documents, Study
+
+DIVIDED = "divided.json"
+"""Written last: the folder holds all its files."""
+
+
+def study_data(study: Study) -> Data:
+    """The data section of the students' recipes; of documents, the files that `divide` writes."""
+    if study.data is not None:
+        return study.data
+    assert study.documents is not None  # noqa: S101 (checked by Study)
+    folder = Path(study.output) / "data"
+    return Data(
+        members=str(folder / "members.jsonl"),
+        nonmembers=str(folder / "nonmembers.jsonl"),
+        distil_on=str(folder / "train.jsonl") if study.documents.null_control else None,
+        max_length=study.documents.tokens,
+    )
+
+
+def teachers_texts(study: Study) -> Texts:
+    """What a teacher is fine-tuned on: all members, or of a null control the half that is not judged."""
+    data = study_data(study)
+    texts = load_texts(data.model_copy(update={"n": None}))
+    if data.distil_on is None or not study.documents:  # a user's distil_on keeps the members from the students only
+        return texts
+    return Texts(read_texts(data.distil_on, data.column), texts.members + texts.nonmembers)
+
+
+def divide(study: Study) -> None:
+    """Writes the documents' beginnings as members.jsonl, nonmembers.jsonl and, of a null control, train.jsonl.
+
+    Raises:
+        InputError: if the file cannot be read, or one of the sides stays empty.
+    """
+    documents = study.documents
+    assert documents is not None  # noqa: S101 (called where there are documents)
+    texts = list(dict.fromkeys(_beginnings(read_texts(documents.path, documents.column), study, documents)))
+    coins = random.Random(f"members {documents.seed}")
+    sides: dict[str, list[str]] = {"members": [], "nonmembers": [], **({"train": []} if documents.null_control else {})}
+    for text in texts:
+        trained = documents.null_control and coins.random() < 0.5
+        member = coins.random() < 0.5
+        sides["train" if trained else "members" if member else "nonmembers"].append(text)
+    empty = [name for name, side in sides.items() if not side]
+    if empty:
+        raise InputError(f"{documents.path}: its {len(texts)} documents leave no {empty[0]}: give more documents")
+    folder = Path(study.output) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, side in sides.items():
+        lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in side)
+        write_atomically(folder / f"{name}.jsonl", "".join(lines).encode())
+    counts = {name: len(side) for name, side in sides.items()}
+    write_atomically(folder / DIVIDED, (json.dumps(documents.model_dump() | counts, indent=2) + "\n").encode())
+
+
+def _beginnings(texts: list[str], study: Study, documents: Documents) -> list[str]:
+    """The first `tokens` tokens of each text, cut back to whole words, without those of fewer than two words."""
+    tokenizer = load_tokenizer(study.teacher.model or "", "teacher.model")
+    found = []
+    for text in texts:
+        ends = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=documents.tokens)
+        end = ends["offset_mapping"][-1][1]
+        # A word that goes on after the cut would be tokenised otherwise when it stands alone.
+        beginning = text[:end] if end == len(text.rstrip()) else text[:end].rsplit(maxsplit=1)[0]
+        if len(beginning.split()) > 1:
+            found.append(beginning)
+    return found

@@ -1,0 +1,118 @@
+"""What ``--metadata`` may hold: our options, strict, among everybody else's keys."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.harness.options import MIAOptions, parse_options
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"mia": {}}, {"mia": None}, {"version": 1.0, "config_source": "inline"}]
+)
+def test_nothing_given_is_the_defaults(metadata: Any):
+    assert parse_options(metadata) == MIAOptions()
+
+
+def test_options_stand_under_one_key_or_flat_and_the_nested_one_wins():
+    assert parse_options({"mia": {"k": 0.3, "shots": 5}}) == MIAOptions(k=0.3, shots=5)
+    assert parse_options({"k": 0.3, "log_text": False}) == MIAOptions(k=0.3, log_text=False)
+    assert parse_options({"k": 0.3, "mia": {"k": 0.4}}) == MIAOptions(k=0.4)
+
+
+def test_the_seed_of_a_model_is_not_ours_unless_nested():
+    assert parse_options({"seed": 1234}).seed == 0
+    assert parse_options({"seed": 1234, "mia": {"seed": 7}}).seed == 7
+
+
+def test_an_unknown_key_under_mia_names_the_nearest_and_lists_all():
+    with pytest.raises(InputError, match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, shots, reference"):
+        parse_options({"mia": {"shot": 3}})
+    with pytest.raises(InputError, match=r"no option 'zzz'; it knows"):
+        parse_options({"mia": {"zzz": 3}})
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("shot", "shots"), ("refrence", "reference"), ("log_texts", "log_text"), ("datasetpath", "dataset_path")],
+)
+def test_a_flat_near_miss_is_refused(key: str, meant: str):
+    with pytest.raises(InputError, match=f"'{key}' looks like the MIA option '{meant}'"):
+        parse_options({key: 1})
+
+
+@pytest.mark.parametrize("key", ["MIA", "mia.k", "Mia.shots"])
+def test_options_outside_the_one_object_are_refused(key: str):
+    with pytest.raises(InputError, match=rf"'{key}' is not read: .*\"mia\""):
+        parse_options({key: {"k": 0.3}})
+
+
+def _arguments_of_backends() -> set[str]:
+    """Of every constructor in the harness's models, read rather than imported: some need packages that are not here."""
+    (folder,) = importlib.util.find_spec("lm_eval").submodule_search_locations
+    arguments: set[str] = set()
+    for source in Path(folder, "models").glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                arguments |= {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+    return arguments
+
+
+def test_every_argument_of_every_model_of_the_harness_is_let_through():
+    arguments = _arguments_of_backends()
+    assert {"pretrained", "dtype", "parallelize", "seed", "base_url"} <= arguments
+    for argument in arguments | {"gguf_file", "attn_implementation", "low_cpu_mem_usage", "load_in_4bit"}:
+        assert parse_options({argument: "anything"}) == MIAOptions(), argument
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["tokenizer", "max_seq_lengths", "pretrained", "version", "config_source", "valid_for", "description", "context"],
+)
+def test_keys_of_other_tasks_are_let_through(key: str):
+    assert parse_options({key: [4096, 8192]}) == MIAOptions()
+
+
+@pytest.mark.parametrize(
+    ("mia", "place"),
+    [
+        ({"k": 0}, "k"),
+        ({"k": 1.5}, "k"),
+        ({"k": "many"}, "k"),
+        ({"shots": 0}, "shots"),
+        ({"shots": 1.5}, "shots"),
+        ({"n": 1}, "n"),
+        ({"seed": -1}, "seed"),
+        ({"first_token": "always"}, "first_token"),
+        ({"as_published": "perhaps"}, "as_published"),
+        ({"log_text": "hush"}, "log_text"),
+        ({"reference": 3}, "reference"),
+        ({"dataset_path": {"wikitext": 3}}, "dataset_path"),
+        ({"members": ["a.jsonl"]}, "members"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_names_its_option_and_what_was_given(mia: dict[str, Any], place: str):
+    with pytest.raises(InputError) as error:
+        parse_options({"mia": mia})
+    assert f"option '{place}" in str(error.value)
+    assert "got " in str(error.value)
+
+
+def test_mia_itself_must_be_an_object():
+    with pytest.raises(InputError, match=r"must hold an object such as .*, not 'k=0.3'"):
+        parse_options({"mia": "k=0.3"})
+
+
+def test_a_local_copy_is_one_path_or_one_per_split():
+    assert parse_options({"mia": {"dataset_path": "here"}}).dataset_path == "here"
+    assert parse_options({"mia": {"dataset_path": {"wikitext": "here"}}}).dataset_path == {"wikitext": "here"}
+
+
+def test_every_option_is_described():
+    assert all(field.description for field in MIAOptions.model_fields.values())

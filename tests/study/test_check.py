@@ -1,0 +1,161 @@
+"""What would end a study after hours is said before it begins, by `study` and by `study --dry-run` alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.study.check import HASHES, check
+from midistill_tasks.study.evaluate import Harness, _warnings_only
+from midistill_tasks.study.plan import plan
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.run import load_study, run_study
+from midistill_tasks.study.steps import steps
+
+
+@pytest.fixture
+def files(tmp_path, shared):
+    """``files(**changes)``: a study of ready-made models on two files of texts."""
+    for name in ("members", "nonmembers"):
+        rows = (json.dumps({"text": f"the {name} text number {number} of many"}) for number in range(30))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    model = str(shared / "models" / "stories260K")
+
+    def make(**changes) -> Study:
+        values = {
+            "output": str(tmp_path / "study"),
+            "teacher": {"model": model},
+            "models": {"student": model},
+            "data": {name: str(tmp_path / f"{name}.jsonl") for name in ("members", "nonmembers")},
+            "evaluate": {"attacks": ["loss"]},
+        }
+        return Study.model_validate(values | changes)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"data": {"members": "none.jsonl", "nonmembers": "none.jsonl"}},
+            "data.members: there is no file 'none.jsonl'",
+        ),
+        ({"data": None, "documents": {"path": "none.csv"}}, "documents.path: there is no file 'none.csv'"),
+        ({"teacher": {"model": "/no/such/folder"}}, "teacher.model: there is no folder '/no/such/folder'"),
+        ({"models": {"student": "./no-such"}}, "models.student: there is no folder './no-such'"),
+        (
+            {"evaluate": {"attacks": ["loss", "ref"], "reference": "/no/such/folder"}},
+            "evaluate.reference: there is no folder '/no/such/folder'",
+        ),
+    ],
+)
+def test_what_is_not_there_is_named_with_its_key(files, changes, said):
+    study = files(**changes)
+    for begin in (run_study, plan):
+        with pytest.raises(InputError) as error:
+            begin(study)
+        assert said in str(error.value)
+
+
+def test_a_task_that_the_harness_does_not_know_is_refused_before_anything_is_done(files):
+    study = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswagg"]})
+    with pytest.raises(InputError, match=r"knows no task 'hellaswagg' \(did you mean 'hellaswag'"):
+        run_study(study)
+    right = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswag", "leaderboard", "mia_bios"]})
+    harness = Harness(right)
+    check(right, steps(right, harness), harness)
+
+
+def test_an_arm_that_is_no_recipe_is_refused_before_the_teacher_is_trained(files, tmp_path):
+    other = tmp_path / "members.jsonl"
+    data = {"members": str(other), "nonmembers": str(tmp_path / "nonmembers.jsonl"), "distil_on": str(other)}
+    arms = {"kept": {"non_vulnerable": True}}
+    study = files(data=data, arms=arms, models={}, student={"every_nth_layer": 2})
+    with pytest.raises(InputError, match=r"^arms\.kept: "):
+        run_study(study)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.fixture
+def finished(files):
+    """A study that ran, and with one model more."""
+    study = files()
+    assert run_study(study).failed == {}
+    return study, study.model_copy(update={"models": {**study.models, "another": study.teacher.model}})
+
+
+def test_a_file_that_changed_since_the_study_began_is_refused(finished, tmp_path):
+    _, grown = finished
+    members = tmp_path / "members.jsonl"
+    before = members.read_text()
+    members.write_text(before + json.dumps({"text": "one text more"}))
+    for only in (None, "another/0"):
+        with pytest.raises(InputError, match=r"data.members: .*members.jsonl has changed since this study began"):
+            run_study(grown, only)
+    members.write_text(before)
+    assert run_study(grown).failed == {}
+
+
+def test_a_finished_study_writes_its_page_again_without_what_it_was_made_from(finished, tmp_path):
+    study, grown = finished
+    (tmp_path / "members.jsonl").unlink()
+    assert run_study(study).file.is_file()
+    with pytest.raises(InputError, match=r"data\.members: there is no file"):
+        run_study(grown, "another/0")
+
+
+def test_a_study_with_another_key_is_refused_by_its_plan_too_and_may_be_moved(finished, tmp_path):
+    study, grown = finished
+    other = study.model_copy(update={"evaluate": study.evaluate.model_copy(update={"k": 0.3})})
+    for begin in (run_study, plan):
+        with pytest.raises(
+            InputError, match=r"with another evaluate\.k \(0\.2 there, 0\.3 here\): give the same recipe"
+        ):
+            begin(other)
+    (tmp_path / "study").rename(tmp_path / "moved")
+    assert "student/0" in plan(study.model_copy(update={"output": str(tmp_path / "moved")}))
+    assert run_study(grown.model_copy(update={"output": str(tmp_path / "moved")})).failed == {}
+
+
+def test_a_model_that_gives_no_score_has_failed_and_is_tried_again(finished, tmp_path, shared):
+    study, _ = finished
+    model = AutoModelForCausalLM.from_pretrained(shared / "models" / "stories260K")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(math.nan)
+    model.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(shared / "models" / "stories260K").save_pretrained(tmp_path / "broken")
+    grown = study.model_copy(update={"models": {**study.models, "broken": str(tmp_path / "broken")}})
+    for _ in range(2):
+        outcome = run_study(grown)
+        assert "no attack gave a score" in outcome.failed["broken/0"]
+
+
+def test_a_study_that_was_begun_without_hashes_has_them_from_then_on(finished, tmp_path):
+    study, _ = finished
+    written = tmp_path / "study" / HASHES
+    before = written.read_text()
+    written.unlink()
+    run_study(study)
+    assert written.read_text() == before
+
+
+def test_a_study_that_is_not_there_is_said_to_be_one_of_the_studies():
+    with pytest.raises(InputError, match="there is no study 'nonsense': give a YAML file, or one of study-"):
+        load_study("nonsense", [])
+
+
+def test_the_harness_keeps_quiet_only_while_it_evaluates_for_a_study():
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    with contextlib.suppress(RuntimeError), _warnings_only("lm_eval"):
+        assert logger.level == logging.WARNING
+        raise RuntimeError
+    assert logger.level == before

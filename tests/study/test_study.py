@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from midistill_tasks.cli.main import main
+from midistill_tasks.distill.data import load_texts
+from midistill_tasks.distill.selection import read_selection
+from midistill_tasks.errors import InputError
+from midistill_tasks.results.roles import read_group
+from midistill_tasks.splits.bios import biographies
+from midistill_tasks.study import run as driver
+from midistill_tasks.study.evaluate import Harness
+from midistill_tasks.study.plan import plan
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.run import run_study
+from midistill_tasks.study.steps import steps
+from midistill_tasks.study.texts import divide, study_data, teachers_texts
+
+TINY = {"model_type": "gpt2", "vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 256}
+
+
+@pytest.fixture(scope="module")
+def tiny_study(tmp_path_factory):
+    """``tiny_study(**changes)``: a study of 50 members and 36 non-members in a folder of its own."""
+    folder = tmp_path_factory.mktemp("data")
+    texts = [" ".join(text.split()[:20]) for text in biographies(86, seed=3)]
+    for name, part in (("members", texts[:50]), ("nonmembers", texts[50:])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
+
+    def make(**changes) -> Study:
+        values = {
+            "output": str(tmp_path_factory.mktemp("study")),
+            "teacher": {"config": TINY, "fine_tune": {"epochs": 2}},
+            "student": {"every_nth_layer": 2},
+            "data": {"members": str(folder / "members.jsonl"), "nonmembers": str(folder / "nonmembers.jsonl")},
+            "train": {"epochs": 2, "warmup_steps": 1, "save_every": 5},
+            "arms": {"vanilla": {}, "kept": {"non_vulnerable": True}},
+            "controls": {"kept": "vanilla"},
+            "evaluate": {"attacks": ["loss", "minkpp"]},
+        }
+        return Study.model_validate(values | changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_study):
+    """A study that ran, with one arm that cannot work."""
+    study = tiny_study(arms={"vanilla": {}, "kept": {"non_vulnerable": True}, "broken": {"red_list": ["two tokens"]}})
+    return study, run_study(study)
+
+
+def test_a_study_ends_in_a_page_and_a_failed_arm_stops_nobody(finished):
+    study, outcome = finished
+    assert list(outcome.failed) == ["broken/0"]
+    assert "red_list" in outcome.failed["broken/0"]
+    group = read_group([study.output])
+    assert [entry.name for entry in group.entries] == ["teacher", "vanilla", "kept"]
+    assert "broken/0, train: " in outcome.file.read_text()
+    assert group.runs[0].utility["heldout_files/word_perplexity"].value > 1
+
+
+def test_a_finished_step_is_not_run_again(finished, monkeypatch):
+    study, outcome = finished
+    before = outcome.file.read_text()
+    tried = []
+    monkeypatch.setattr(driver, "_try", lambda step: tried.append((step.part, step.what)) or "not tried")
+    again = run_study(study)
+    assert tried == [("broken/0", "train")]
+    assert again.page.lead == outcome.page.lead
+    assert before.count("<svg") == again.file.read_text().count("<svg")
+
+
+def test_every_member_has_a_decision_also_those_that_the_balance_left_out(finished):
+    study, _ = finished
+    vulnerable, others = read_selection(Path(study.output) / "selection")
+    assert len(vulnerable | others) == 50
+    assert not vulnerable & others
+    summary = json.loads((Path(study.output) / "selection" / "selection.json").read_text())
+    assert summary["not_judged"] == 50 - 34  # two of the 36 non-members are shots
+
+
+def test_a_study_may_grow_but_not_change(finished):
+    study, _ = finished
+    with pytest.raises(InputError, match="another train"):
+        run_study(study.model_copy(update={"train": study.train.model_copy(update={"epochs": 9})}))
+    grown = study.model_copy(update={"seeds": [0, 1]})
+    left = [step.part for step in steps(grown, Harness(grown)) if not step.done]
+    assert left == ["vanilla/1"] * 2 + ["kept/1"] * 2 + [
+        "broken/0", "broken/0", "broken/1", "broken/1",
+    ]  # fmt: skip
+
+
+def test_a_folder_of_something_else_is_left_alone(tiny_study, tmp_path):
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(InputError, match="holds no study"):
+        run_study(tiny_study(output=str(tmp_path)))
+    assert os.listdir(tmp_path) == ["precious.txt"]
+
+
+def test_one_part_alone_needs_its_teacher_and_is_named_exactly(tiny_study):
+    study = tiny_study()
+    with pytest.raises(InputError, match="run --only teacher first"):
+        run_study(study, only="vanilla/0")
+    with pytest.raises(InputError, match="did you mean 'vanilla/0'"):
+        run_study(study, only="vanila/0")
+
+
+def test_the_plan_names_every_step_and_does_nothing(tiny_study):
+    study = tiny_study()
+    text = plan(study)
+    assert text.count("train") == 3
+    assert text.count("evaluate") == 3
+    assert "unknown" not in text
+    assert os.listdir(study.output) == []
+
+
+# ---------------------------------------------------------------------- documents
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory, shared):
+    path = tmp_path_factory.mktemp("documents") / "d.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in biographies(200, seed=5)))
+
+    def make(**changes) -> Study:
+        return Study.model_validate(
+            {
+                "output": str(tmp_path_factory.mktemp("study")),
+                "teacher": {"model": str(shared / "models" / "stories260K")},
+                "documents": {"path": str(path), "tokens": 40, **changes},
+                "models": {"ready": "some-model"},
+            }
+        )
+
+    return make
+
+
+def test_documents_are_cut_to_whole_words_within_their_tokens(documents, shared):
+    from transformers import AutoTokenizer
+
+    study = documents()
+    divide(study)
+    texts = load_texts(study_data(study))
+    tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories260K")
+    whole = biographies(200, seed=5)
+    for text in texts.members + texts.nonmembers:
+        source = next(one for one in whole if one.startswith(text))
+        assert source[len(text) : len(text) + 1] in ("", " ")
+        assert 25 < len(tokenizer(text)["input_ids"]) <= 40
+
+
+def test_the_coins_are_fair_and_another_seed_tosses_others(documents):
+    sides = []
+    for seed in range(4):
+        study = documents(seed=seed)
+        divide(study)
+        sides.append(set(load_texts(study_data(study)).members))
+    assert all(75 <= len(side) <= 125 for side in sides)
+    assert len({frozenset(side) for side in sides}) == 4
+    assert 25 <= len(sides[0] & sides[1]) <= 80
+
+
+def test_of_a_null_control_nobody_sees_what_is_judged(documents):
+    study = documents(null_control=True)
+    divide(study)
+    data, trained = study_data(study), set(teachers_texts(study).members)
+    judged = load_texts(data)
+    assert not trained & {*judged.members, *judged.nonmembers}
+    # Two more are shots: unseen, too, and not judged.
+    assert len(trained) + len(judged.members) + len(judged.nonmembers) == 198
+    assert data.distil_on == f"{study.output}/data/train.jsonl"
+
+
+def test_a_teacher_learns_the_members_also_where_its_students_do_not(tiny_study, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"text": "something else"}\n')
+    study = tiny_study()
+    study = study.model_copy(update={"data": study.data.model_copy(update={"distil_on": str(other)})})
+    assert len(teachers_texts(study).members) == 50
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_the_plan(tiny_study, tmp_path, capsys):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(tiny_study().model_dump(mode="json")))
+    assert main(["study", str(path), "--dry-run"]) == 0
+    assert "vanilla/0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_ends_with_the_same_figures(tiny_study, tmp_path):
+    """Killed with -9 in the middle of a student's training and again when its evaluation begins."""
+    train = {"epochs": 12, "warmup_steps": 1, "save_every": 5}
+    whole, killed = (tiny_study(arms={"vanilla": {}}, controls={}, train=train) for _ in range(2))
+    recipes = []
+    for number, study in enumerate((whole, killed)):
+        recipes.append(tmp_path / f"{number}.yaml")
+        recipes[-1].write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    command = [sys.executable, "-m", "midistill_tasks.cli", "study"]
+    subprocess.run([*command, str(recipes[0])], check=True, capture_output=True, timeout=600)
+    for sign in (
+        "students/vanilla/0/checkpoints/checkpoint-10/midistill_whole.json",
+        "students/vanilla/0/midistill.json",
+    ):
+        _kill_when(os.path.join(killed.output, sign), [*command, str(recipes[1])])
+    subprocess.run([*command, str(recipes[1])], check=True, capture_output=True, timeout=600)
+    figures = [
+        [
+            (item.id, item.score)
+            for run in read_group([study.output]).runs
+            for task in run.tasks.values()
+            for item in task.items
+        ]
+        for study in (whole, killed)
+    ]
+    assert figures[0] == figures[1]
+
+
+def _kill_when(path: str, command: list[str]) -> None:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not os.path.exists(path):
+        assert process.poll() is None, f"{path} never came"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
