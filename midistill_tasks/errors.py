@@ -1,9 +1,13 @@
-"""The one exception for input that the user can mend."""
+"""What the user is told: the one exception for input that can be mended, and warnings that are said once."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
+from functools import cache
+
+logger = logging.getLogger(__name__)
 
 
 class InputError(ValueError):
@@ -14,3 +18,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"`` for a near miss, otherwise an empty string: ends an error message."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Logs a warning the first time that this process meets it: six attacks of one split share their reason."""
+    logger.warning(message)

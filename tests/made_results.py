@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from midistill_tasks.metrics import Scored
-from midistill_tasks.metrics.thresholds import Estimate
+from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.results.reader import Run, Task
 
 DATE = "2026-01-02T03-04-05.678901"

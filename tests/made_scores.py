@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from midistill_tasks.metrics import Scored, warn_once
+from midistill_tasks.errors import warn_once
+from midistill_tasks.metrics import Scored
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from midistill_tasks.compare.ensemble import decided, majority, mean_score
-from midistill_tasks.compare.verdict import Interval, Verdict, leak_reduction, seed_interval, verdict
+from midistill_tasks.compare.verdict import Verdict, leak_reduction, seed_interval, verdict
 from midistill_tasks.compare.vulnerability import Agreement, Matrices, agreement, predicted, right
 from midistill_tasks.errors import InputError
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.roc import PairedTest, delong_paired
-from midistill_tasks.metrics.thresholds import Estimate
 from midistill_tasks.results import matching
 from midistill_tasks.results.reader import FIGURES, Run, Task
 

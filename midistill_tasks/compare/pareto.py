@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.metrics.thresholds import Estimate
+from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.results.reader import Run, Utility
 
 PERPLEXITIES = ("byte_perplexity", "word_perplexity", "perplexity", "bits_per_byte")

@@ -25,23 +25,14 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from midistill_tasks.metrics.clusters import Z95
+from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
 from midistill_tasks.metrics.roc import auroc, delong_paired, delong_stderr
-from midistill_tasks.metrics.thresholds import Estimate
 from midistill_tasks.results.reader import Task
 
 NEGLIGIBLE = 0.02
 """A reduction of the leak, in AUROC, that is too small to call a student safer for."""
 
 Word = Literal["safer", "not safer", "undecided"]
-
-
-class Interval(NamedTuple):
-    """A value with the limits of its interval; NaN limits where there is none."""
-
-    value: float
-    lower: float
-    upper: float
 
 
 class Verdict(NamedTuple):

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from midistill_tasks.errors import InputError
-from midistill_tasks.metrics import METRICS, as_scored, warn_once
+from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.metrics import METRICS, as_scored
 from midistill_tasks.metrics.blind import blind_auroc
 
 Aggregation = Callable[[Sequence[Any]], float | str]

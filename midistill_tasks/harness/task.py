@@ -19,10 +19,10 @@ from lm_eval.api.task import ConfigurableTask
 
 from midistill_tasks import __version__
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.errors import InputError, nearest, warn_once
 from midistill_tasks.harness.documents import documents
 from midistill_tasks.harness.options import MIAOptions, parse_options
-from midistill_tasks.metrics import METRICS, Scored, warn_once
+from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import blind_auroc
 from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
 from midistill_tasks.scoring.run import check_reference, install

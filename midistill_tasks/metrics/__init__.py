@@ -5,21 +5,17 @@ The blind baseline (`blind.blind_auroc`) stands apart: it needs texts, not score
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import NamedTuple
 
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.metrics import roc, thresholds
 from midistill_tasks.metrics.scored import Scored, as_scored, columns
 
-__all__ = ["METRICS", "Metric", "Scored", "as_scored", "warn_once"]
+__all__ = ["METRICS", "Metric", "Scored", "as_scored"]
 
 _Figure = Callable[[Sequence[Scored]], float]
-
-logger = logging.getLogger(__name__)
 
 
 class Metric(NamedTuple):
@@ -38,12 +34,6 @@ class Metric(NamedTuple):
     stderr: Callable[[Sequence[Scored]], float | str] | None
     higher_is_better: bool | None
     description: str
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Logs a warning the first time that this process meets it: six attacks of one split share their reason."""
-    logger.warning(message)
 
 
 def _metric(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from midistill_tasks.metrics import warn_once
+from midistill_tasks.errors import warn_once
 from midistill_tasks.metrics.roc import auroc, delong_stderr
 from midistill_tasks.metrics.scored import BoolArray, IntArray
 

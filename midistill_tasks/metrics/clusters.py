@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
-
-Z95 = 1.959963984540054
-"""The two-sided 95 % quantile of the normal distribution: value ± Z95 · stderr is the interval meant everywhere."""
 
 
 def cluster_codes(clusters: Sequence[str] | None, n: int) -> IntArray:

@@ -17,7 +17,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from midistill_tasks.metrics.clusters import Z95, boundary_stderr, cluster_codes, resample, two_sample_variance
+from midistill_tasks.metrics.clusters import boundary_stderr, cluster_codes, resample, two_sample_variance
+from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
 
 

@@ -16,14 +16,8 @@ import numpy.typing as npt
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.clusters import cluster_codes, mean_variance, resample, share_stderr, two_sample_variance
+from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray, Scored, columns
-
-
-class Estimate(NamedTuple):
-    """A value and its standard error, both NaN where the sample is too small for them."""
-
-    value: float
-    stderr: float
 
 
 class Accuracies(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from midistill_tasks.compare.verdict import Interval, beats_words, leaks, strongest_area
+from midistill_tasks.compare.verdict import beats_words, leaks, strongest_area
+from midistill_tasks.metrics.estimate import Interval
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.results.roles import Entry
 

@@ -10,10 +10,8 @@ import numpy as np
 from markupsafe import Markup
 
 from midistill_tasks.compare.curves import Curve
-from midistill_tasks.compare.verdict import Interval
-from midistill_tasks.metrics.clusters import Z95
+from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
 from midistill_tasks.metrics.scored import FloatArray
-from midistill_tasks.metrics.thresholds import Estimate
 from midistill_tasks.report.svg import Canvas, Frame, linear, log_ticks, logarithmic, nice_ticks, percent_decades
 from midistill_tasks.report.tables import shown
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.pairs import Comparison
-from midistill_tasks.compare.verdict import Interval, seed_interval, share, words_tell
-from midistill_tasks.metrics.clusters import Z95
+from midistill_tasks.compare.verdict import seed_interval, share, words_tell
+from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
 from midistill_tasks.metrics.roc import auroc
-from midistill_tasks.metrics.thresholds import Estimate
 from midistill_tasks.report.figures import Dot
 from midistill_tasks.report.tables import Cell, Table
 from midistill_tasks.results.reader import FIGURES, Task

@@ -15,8 +15,8 @@ from midistill_tasks.compare.epsilon import Epsilon, arm_epsilons
 from midistill_tasks.compare.pairs import compare_ensembles
 from midistill_tasks.compare.pareto import points, shared_perplexity
 from midistill_tasks.compare.vulnerability import Exposed, most_exposed
+from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import FloatArray
-from midistill_tasks.metrics.thresholds import Estimate
 from midistill_tasks.report import figures, tables
 from midistill_tasks.report.findings import Findings, dots, figures_note, figures_table, strongest_table
 from midistill_tasks.report.masking import mask

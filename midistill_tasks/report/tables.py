@@ -12,8 +12,7 @@ from itertools import chain
 from midistill_tasks.compare.epsilon import Epsilon
 from midistill_tasks.compare.pairs import Comparison
 from midistill_tasks.compare.pareto import Point
-from midistill_tasks.compare.verdict import Interval
-from midistill_tasks.metrics.thresholds import Estimate
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.results.reader import FIGURES
 
 Cell = str | int | float | Estimate | Interval

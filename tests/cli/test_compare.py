@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from midistill_tasks.cli.main import main
-from midistill_tasks.compare.verdict import Interval
-from midistill_tasks.metrics.thresholds import Estimate
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.report.comparison import assess
 from midistill_tasks.report.tables import Table
 from midistill_tasks.results.roles import read_group

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from midistill_tasks.compare.verdict import Interval, leak_reduction, seed_interval, strongest_reduction, verdict
+from midistill_tasks.compare.verdict import leak_reduction, seed_interval, strongest_reduction, verdict
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.roc import auroc, delong_paired
-from midistill_tasks.metrics.thresholds import Estimate
 
 NO_SHIFT = Estimate(0.5, 0.03)
 

@@ -19,7 +19,7 @@ N = 24
 @pytest.fixture(autouse=True)
 def _on_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """An own cache of data sets, nothing said yet, and no seconds spent on describing the machine in every result."""
-    from midistill_tasks.metrics import warn_once
+    from midistill_tasks.errors import warn_once
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)

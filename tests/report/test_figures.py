@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from midistill_tasks.compare.curves import roc_curve
-from midistill_tasks.compare.verdict import Interval
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.roc import tpr_at_fpr
-from midistill_tasks.metrics.thresholds import Estimate
 from midistill_tasks.report import svg
 from midistill_tasks.report.figures import Dot, Trade, auroc_figure, distribution_figure, roc_figure, trade_figure
 
