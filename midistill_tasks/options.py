@@ -8,7 +8,9 @@ Recipes, ``--metadata`` and ``--help`` are assembled from them by `options_of`; 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -35,15 +37,26 @@ def options_of(function: Callable[..., Any]) -> Fields:
     Raises:
         TypeError: a keyword-only parameter has no `option` as its default.
     """
-    hints = get_type_hints(function)
     fields: Fields = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         if not isinstance(parameter.default, FieldInfo):
-            raise TypeError(f"{function.__qualname__}: give '{name}' a default by option(default, help)")
-        fields[name] = (hints[name], parameter.default)
+            raise TypeError(f"{_plain(function).__qualname__}: give '{name}' a default by option(default, help)")
+        fields[name] = (_type(function, parameter.annotation), parameter.default)
     return fields
+
+
+def _plain(function: Any) -> Any:
+    return function.func if isinstance(function, partial) else function
+
+
+def _type(function: Callable[..., Any], annotation: Any) -> Any:
+    """Of an option only: other parameters may be annotated with what is there for type checkers alone."""
+    if not isinstance(annotation, str):
+        return annotation
+    holder = type("holder", (), {"__annotations__": {"option": annotation}})
+    return get_type_hints(holder, vars(sys.modules[_plain(function).__module__]))["option"]
 
 
 def defaults(fields: Fields) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from midistill_tasks.harness.task import MIASplit, MIATask
+from midistill_tasks.harness.group import MIASplit
+from midistill_tasks.harness.task import MIATask
 
 __all__ = ["MIASplit", "MIATask"]

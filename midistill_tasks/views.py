@@ -2,55 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+T = TypeVar("T")
+
+Statistic = Literal["logprob", "greedy", "moments", "words"]
+"""What an attack may need: ℓ; whether the token was the arg-max; μ and σ; the words that were scored. The first three
+are what a backend gives, the last one comes with the text."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One way of showing a text to a model; equal views of equal texts cost one forward in a run.
+    """One way of showing a text to a model: transform × prefix × model. Equal views of equal texts cost one forward.
 
     Attributes:
-        name: the key under which an attack finds the statistics.
+        name: the attack's parameter that receives the statistics.
+        transform: of the text before it is tokenised; None = as it is. Compared by identity: give a function of a
+            module, not a lambda made anew.
+        prefix: what the model reads first: nothing, or the ReCaLL prefix P (non-member shots).
         model: the model under evaluation, or the reference model of the run.
-        after_shots: whether the text follows the ReCaLL prefix P (non-member shots).
+        first_token: whether the text's first token is scored: as the run's option says, or always (where a prefix
+            predicts it).
     """
 
     name: str
+    transform: Callable[[str], str] | None = None
+    prefix: Literal["none", "shots"] = "none"
     model: Literal["target", "reference"] = "target"
-    after_shots: bool = False
+    first_token: Literal["as asked", "always"] = "as asked"
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether its statistics depend on which texts are non-members, beside the model."""
+        return self.prefix == "shots"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of the run that it depends on."""
+        shots = ("shots",) if self.prefix == "shots" else ()
+        reference = ("reference",) if self.model == "reference" else ()
+        return (*shots, *reference, "first_token")
+
+    def of(self, text: str) -> str:
+        """The text as this view shows it."""
+        return text if self.transform is None else self.transform(text)
 
 
 TEXT = View("text")
 REFERENCE = View("reference", model="reference")
-AFTER_SHOTS = View("after_shots", after_shots=True)
+AFTER_SHOTS = View("after_shots", prefix="shots")
 
 
-@dataclass(frozen=True, eq=False)
+class MissingStatisticError(LookupError):
+    """An attack reads a statistic that is not there: a backend does not give it, and the attack did not ask for it."""
+
+
 class TokenStats:
     """Statistics of the n scored tokens of one view, each an array of shape [n].
 
+    Reading one that is not there raises `MissingStatisticError`; `has` says which are.
+
     Attributes:
         logprob: float32, ℓ_t = log p(x_t | x_<t), in nats.
-        mean: float32, μ_t = Σ_v p(v) log p(v), in nats: the negative entropy of the next-token distribution.
-        std: float32, σ_t, the standard deviation of log p(v) under p, with a floor of 1e-3 (variance 1e-6).
-        greedy: bool, whether x_t was the arg-max.
         n_chars: how many leading characters of the text were scored: fewer than the text has where it was cut.
         truncated: whether the text was cut to the model's length.
     """
 
-    logprob: FloatArray
-    mean: FloatArray
-    std: FloatArray
-    greedy: BoolArray
-    n_chars: int
-    truncated: bool = False
+    __slots__ = ("_greedy", "_mean", "_std", "_words", "logprob", "n_chars", "truncated")
+
+    def __init__(
+        self,
+        logprob: FloatArray,
+        *,
+        greedy: BoolArray | None = None,
+        mean: FloatArray | None = None,
+        std: FloatArray | None = None,
+        words: str | None = None,
+        n_chars: int | None = None,
+        truncated: bool = False,
+    ) -> None:
+        self.logprob, self.truncated = logprob, truncated
+        self.n_chars = len(words or "") if n_chars is None else n_chars
+        self._greedy, self._mean, self._std, self._words = greedy, mean, std, words
+
+    @property
+    def greedy(self) -> BoolArray:
+        """Bool, whether x_t was the arg-max."""
+        return self._there(self._greedy, "greedy")
+
+    @property
+    def mean(self) -> FloatArray:
+        """float32, μ_t = Σ_v p(v) log p(v), in nats: the negative entropy of the next-token distribution."""
+        return self._there(self._mean, "moments")
+
+    @property
+    def std(self) -> FloatArray:
+        """float32, σ_t, the standard deviation of log p(v) under p, with a floor of 1e-3 (variance 1e-6)."""
+        return self._there(self._std, "moments")
+
+    @property
+    def words(self) -> str:
+        """The part of the text that was scored."""
+        return self._there(self._words, "words")
+
+    @property
+    def has(self) -> frozenset[Statistic]:
+        """The statistics that are there."""
+        given: dict[Statistic, object] = {
+            "logprob": self.logprob,
+            "greedy": self._greedy,
+            "moments": None if self._mean is None else self._std,
+            "words": self._words,
+        }
+        return frozenset(name for name, value in given.items() if value is not None)
+
+    @staticmethod
+    def _there(value: T | None, statistic: Statistic) -> T:
+        if value is None:
+            raise MissingStatisticError(statistic)
+        return value
 
     def __len__(self) -> int:
         return len(self.logprob)

@@ -176,9 +176,9 @@ def load(pretrained: Any, **model_args: Any) -> Any:
     """The harness's own model, in float32 on the CPU unless told otherwise."""
     from lm_eval.models.huggingface import HFLM
 
-    from midistill_tasks.scoring.run import install
+    from midistill_tasks.harness.discovery import answer_requests
 
-    install()
+    answer_requests()
     source = str(pretrained) if isinstance(pretrained, Path) else pretrained
     return HFLM(**{"device": "cpu", "dtype": "float32", "batch_size": 8, "pretrained": source, **model_args})
 
@@ -208,17 +208,17 @@ def attack(
     answers = ask(lm, requests)
     n = len(text_list)
     scores: dict[str, list[float]] = {name: [] for name in (*ATTACKS, "recall_as_published")}
-    for i, text in enumerate(text_list):
+    for i in range(n):
         stats = {"text": answers[i], "after_shots": answers[n + i]}
-        published = stats | {"after_shots": answers[2 * n + i]}
         for name in ("loss", "zlib"):
-            scores[name].append(ATTACKS[name].score(stats, text))
+            scores[name].append(ATTACKS[name].score(stats, {}))
         for name in ("mink", "minkpp"):
-            scores[name].append(ATTACKS[name].score(stats, text, k=k))
-        scores["recall"].append(ATTACKS["recall"].score(stats, text, as_published=False))
-        scores["recall_as_published"].append(ATTACKS["recall"].score(published, text, as_published=True))
+            scores[name].append(ATTACKS[name].score(stats, {"k": k}))
+        scores["recall"].append(ATTACKS["recall"].score(stats, {"as_published": False}))
+        published = stats | {"after_shots": answers[2 * n + i]}
+        scores["recall_as_published"].append(ATTACKS["recall"].score(published, {"as_published": True}))
         if reference:
-            scores["ref"].append(ATTACKS["ref"].score(stats | {"reference": answers[3 * n + i]}, text))
+            scores["ref"].append(ATTACKS["ref"].score(stats | {"reference": answers[3 * n + i]}, {}))
     return {name: values for name, values in scores.items() if values}
 
 

@@ -1,12 +1,7 @@
-"""The registry of attacks: a new one is a module (or a function in one) and its line here."""
+"""The attacks: numpy only. A new one is a function with the decorator, and its line in `base.ATTACKS`."""
 
 from __future__ import annotations
 
-from midistill_tasks.attacks.base import Attack
-from midistill_tasks.attacks.likelihood import LOSS, REF, ZLIB
-from midistill_tasks.attacks.mink import MINK, MINKPP
-from midistill_tasks.attacks.recall import RECALL
+from midistill_tasks.attacks.base import ATTACKS, Attack, attack
 
-ATTACKS: dict[str, Attack] = {attack.name: attack for attack in (LOSS, ZLIB, MINK, MINKPP, REF, RECALL)}
-
-__all__ = ["ATTACKS", "Attack"]
+__all__ = ["ATTACKS", "Attack", "attack"]

@@ -1,16 +1,30 @@
-"""What an attack is: the views of a text it needs and a pure function of their statistics."""
+"""What an attack is: the views of a text it needs, the statistics it needs of them, and a pure function of both.
+
+    @attack("loss", "mean log-probability of the text", source="Yeom et al. 2018")
+    def loss(text: TokenStats) -> float:
+        return mean_logprob(text)
+
+Positional parameters are views, by name; keyword-only ones are options (`midistill_tasks.options`). Nothing else lists
+either: tasks, ``--metadata``, recipes and reports ask the attack.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from midistill_tasks.views import TokenStats, View
+from midistill_tasks.options import Fields, defaults, options_of
+from midistill_tasks.registry import Registry
+from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT, MissingStatisticError, Statistic, TokenStats, View
 
-Stats = Mapping[str, TokenStats]
+Views = tuple[View, ...]
+STANDARD: Views = (TEXT, REFERENCE, AFTER_SHOTS)
+"""Views that an attack may name in its parameters without listing them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attack:
     """One membership-inference attack.
 
@@ -18,15 +32,115 @@ class Attack:
         name: its id in task names, ``mia_<name>_<split>``.
         title: one line for people.
         source: author and year of the paper.
-        views: the views of a text that `score` needs.
-        score: ``(stats by view name, text, **options) -> float``; higher = more likely a member; never called with
-            empty statistics, may return NaN where the score is undefined.
-        options: names of the `MIAOptions` that `score` takes as keyword arguments.
+        needs: the statistics that `function` reads; the backend must give them.
+        function: ``(*views, **options) -> float``; higher = more likely a member; never called with empty statistics,
+            may return NaN where the score is undefined.
+        views_of: the views, in the order of the function's parameters, under given options.
+        fields: its options.
     """
 
     name: str
     title: str
     source: str
-    views: tuple[View, ...]
-    score: Callable[..., float]
-    options: tuple[str, ...] = ()
+    needs: frozenset[Statistic]
+    function: Callable[..., float]
+    views_of: Callable[[Mapping[str, Any]], Views]
+    fields: Fields
+
+    def __call__(self, *stats: TokenStats, **options: Any) -> float:
+        """The score of one text; options that are not given have their defaults.
+
+        Raises:
+            MissingStatisticError: it reads a statistic that it does not need by its own word.
+        """
+        try:
+            return float(self.function(*stats, **{**defaults(self.fields), **options}))
+        except MissingStatisticError as error:
+            raise MissingStatisticError(
+                f"the attack '{self.name}' reads {error}, which these statistics do not hold: name it in its `needs`"
+            ) from None
+
+    def score(self, stats: Mapping[str, TokenStats], options: Mapping[str, Any]) -> float:
+        """The score from statistics by view name."""
+        return self(*(stats[view.name] for view in self.views_of(options)), **options)
+
+    @property
+    def views(self) -> Views:
+        """The views under its default options."""
+        return self.views_of(defaults(self.fields))
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether its scores depend on labels beside the model."""
+        return any(view.knows_labels for view in self.views)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it needs a reference model."""
+        return any(view.model == "reference" for view in self.views)
+
+    @property
+    def shaped_by(self) -> tuple[str, ...]:
+        """The options of a run that its scores depend on: its own and those of its views."""
+        return tuple(dict.fromkeys([*self.fields, *(name for view in self.views for name in view.options)]))
+
+
+ATTACKS: Registry[Attack] = Registry(
+    "attack",
+    "midistill.attacks",
+    {
+        "loss": "midistill_tasks.attacks.likelihood",
+        "zlib": "midistill_tasks.attacks.likelihood",
+        "mink": "midistill_tasks.attacks.mink",
+        "minkpp": "midistill_tasks.attacks.mink",
+        "ref": "midistill_tasks.attacks.likelihood",
+        "recall": "midistill_tasks.attacks.recall",
+    },
+)
+
+
+def attack(
+    name: str,
+    title: str,
+    *,
+    source: str,
+    needs: Sequence[Statistic] = ("logprob",),
+    views: Sequence[View] | Callable[[Mapping[str, Any]], Views] = STANDARD,
+) -> Callable[[Callable[..., float]], Attack]:
+    """Registers a function as an attack.
+
+    Args:
+        name: letters, digits and underscores.
+        title: one line for people.
+        source: author and year.
+        needs: of logprob, greedy, moments (mean and std), words.
+        views: those beside `STANDARD` that the function's positional parameters name; or, where they depend on options,
+            a function from the options to all of them.
+
+    Raises:
+        TypeError: a positional parameter is no view, or an option is not declared by `option`.
+    """
+
+    def register(function: Callable[..., float]) -> Attack:
+        views_of = views if callable(views) else _fixed(_by_name(function, views))
+        made = Attack(name, title, source, frozenset(needs), function, views_of, options_of(function))
+        return ATTACKS.register(name, made, function.__module__)
+
+    return register
+
+
+def _fixed(views: Views) -> Callable[[Mapping[str, Any]], Views]:
+    return lambda options: views
+
+
+def _by_name(function: Callable[..., float], views: Sequence[View]) -> Views:
+    known = {view.name: view for view in (*STANDARD, *views)}
+    named = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+    ]
+    for name in named:
+        if name not in known:
+            raise TypeError(f"{function.__qualname__}: the parameter '{name}' is no view; views: {', '.join(known)}")
+    return tuple(known[name] for name in named)

@@ -6,8 +6,8 @@ import zlib as compression
 
 import numpy as np
 
-from midistill_tasks.attacks.base import Attack, Stats
-from midistill_tasks.views import REFERENCE, TEXT, TokenStats
+from midistill_tasks.attacks.base import attack
+from midistill_tasks.views import TokenStats
 
 
 def mean_logprob(stats: TokenStats) -> float:
@@ -15,24 +15,24 @@ def mean_logprob(stats: TokenStats) -> float:
     return float(np.mean(stats.logprob, dtype=np.float64))
 
 
-def score_loss(stats: Stats, text: str) -> float:
+@attack("loss", "mean log-probability of the text", source="Yeom et al. 2018")
+def loss(text: TokenStats) -> float:
     """Mean ℓ, the negative loss (Yeom et al. 2018)."""
-    return mean_logprob(stats["text"])
+    return mean_logprob(text)
 
 
-def score_zlib(stats: Stats, text: str) -> float:
-    """Mean ℓ over the compressed size in bytes of the part of the text that was scored (Carlini et al. 2021)."""
-    scored = text[: stats["text"].n_chars].encode("utf-8")
-    return mean_logprob(stats["text"]) / len(compression.compress(scored))
-
-
-def score_ref(stats: Stats, text: str) -> float:
-    """Mean ℓ minus the mean ℓ of a reference model under its own tokenizer (Carlini et al. 2021)."""
-    return mean_logprob(stats["text"]) - mean_logprob(stats["reference"])
-
-
-LOSS = Attack("loss", "mean log-probability of the text", "Yeom et al. 2018", (TEXT,), score_loss)
-ZLIB = Attack("zlib", "mean log-probability over the zlib size of the text", "Carlini et al. 2021", (TEXT,), score_zlib)
-REF = Attack(
-    "ref", "mean log-probability against a reference model's", "Carlini et al. 2021", (TEXT, REFERENCE), score_ref
+@attack(
+    "zlib",
+    "mean log-probability over the zlib size of the text",
+    source="Carlini et al. 2021",
+    needs=("logprob", "words"),
 )
+def zlib(text: TokenStats) -> float:
+    """Mean ℓ over the compressed size in bytes of the part of the text that was scored (Carlini et al. 2021)."""
+    return mean_logprob(text) / len(compression.compress(text.words.encode("utf-8")))
+
+
+@attack("ref", "mean log-probability against a reference model's", source="Carlini et al. 2021")
+def ref(text: TokenStats, reference: TokenStats) -> float:
+    """Mean ℓ minus the mean ℓ of a reference model under its own tokenizer (Carlini et al. 2021)."""
+    return mean_logprob(text) - mean_logprob(reference)

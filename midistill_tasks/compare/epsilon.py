@@ -111,7 +111,7 @@ def _not_applicable(task: Task) -> str:
         return f"the members of {task.split} were not chosen by independent fair coins, so the bound does not apply"
     if known is None:
         return f"the attack {task.attack} is not one that midistill knows, so its scores may know labels"
-    if any(view.after_shots for view in known.views):
+    if known.knows_labels:
         return "the attack puts non-members in front of each text, so its scores know labels beside the model"
     if len(set(task.clusters)) < len(task.clusters):
         return "several texts come from one document, so they do not have a coin each"

@@ -14,11 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from midistill_tasks.distill.selection import read_selection
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.recipes.schema import Data, Interventions
 from midistill_tasks.splits import SPLITS, readers
-from midistill_tasks.splits.documents import prepare
-from midistill_tasks.splits.rows import load_split
+from midistill_tasks.splits.documents import documents
+from midistill_tasks.splits.options import TextOptions
 
 IGNORED = -100
 """The label of a token that is not scored."""
@@ -50,22 +49,13 @@ def load_texts(data: Data) -> Texts:
         return Texts(kept, [], {"left_out": len(texts) - len(kept)})
     if data.split not in SPLITS:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
-    keys = ("n", "seed", "members", "nonmembers", "column", "dataset_path")
-    options = MIAOptions(**{key: getattr(data, key) for key in keys})
     split = SPLITS[data.split]
-    rows = load_split(split, split.config, options)
-    for ours, key in (("text", "doc_to_text"), ("label", "doc_to_target")):
-        theirs = split.config.get(key, ours)
-        rows = rows.rename_column(theirs, ours) if theirs != ours and theirs in rows.column_names else rows
-    prepared = prepare(rows, options, data.split)
-    nonmembers = [doc["text"] for doc in prepared.docs if doc["label"] == 0]
-    members = [doc["text"] for doc in prepared.docs if doc["label"] == 1]
-    if data.n is None:
-        others = {row["text"] for row in rows if int(row["label"]) == 0}
-        everyone = dict.fromkeys(row["text"] for row in rows if int(row["label"]) == 1)
-        members = [text for text in everyone if text.strip() and text not in others]
-    left_out = {name: prepared.counts[name] for name in ("empty", "duplicates", "both_sides")}
-    return Texts(members, nonmembers, {"members": len(members), "nonmembers": len(nonmembers), **left_out})
+    own = {name: getattr(data, name, field.get_default()) for name, (_, field) in split.fields.items()}
+    found = documents(split, TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=own))
+    members = found.members if data.n is not None else list(found.all_members)
+    left_out = {name: found.counts[name] for name in ("empty", "duplicates", "both_sides")}
+    counts = {"members": len(members), "nonmembers": len(found.nonmembers), **left_out}
+    return Texts(members, found.nonmembers, counts)
 
 
 def read_texts(path: str, column: str) -> list[str]:

@@ -12,15 +12,30 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
+PACKAGE = Path(__file__).parents[1]
+
+
+def split_yamls() -> Path:
+    """The folder of one YAML a split: the checkout's with ``pip install -e``, where a copy would go stale."""
+    checkout = PACKAGE.parent / "task_yamls"
+    return checkout if (checkout / "_generate.py").is_file() else PACKAGE / "split_yamls"
+
+
 def yaml_folder() -> Path:
-    """The folder of the task YAMLs: the checkout's with ``pip install -e``, where the installed copy would go stale."""
-    package = Path(__file__).parents[1]
-    checkout = package.parent / "task_yamls"
-    return checkout if (checkout / "_generate.py").is_file() else package / "task_yamls"
+    """A folder of all tasks for ``--include_path``: the wheel's, or one written where that has not all of them.
+
+    From a checkout, and where other packages bring attacks, it is written below the user's cache.
+    """
+    from midistill_tasks.harness import expand
+
+    installed, made = PACKAGE / "task_yamls", expand.files(split_yamls())
+    if all((installed / name).is_file() for name in made):
+        return installed
+    return expand.written(split_yamls())
 
 
 def add_tasks(manager: ModuleType) -> None:
-    """Lets every `TaskManager` with the harness's own tasks know ours: after those, before ``--include_path``.
+    """Lets every `TaskManager` with the harness's own tasks know ours: in memory, without a file each.
 
     Nothing is replaced, so that a user's task of the same name wins, and a harness that already found our tasks by
     itself (the proposed entry point ``lm_eval.tasks``) is left as it is. Where a tag of ours is also a user's, it holds
@@ -39,15 +54,21 @@ def add_tasks(manager: ModuleType) -> None:
             _extend(self, manager)
         except Exception as error:  # another release of the harness: its own tasks must still work
             logger.warning(
-                "midistill: this lm_eval does not take our tasks in (%r); use --include_path %s", error, yaml_folder()
+                'midistill: this lm_eval does not take our tasks in (%r); use --include_path "$(midistill tasks path)"',
+                error,
             )
 
     manager.TaskManager.__init__ = init
 
 
 def _extend(task_manager: Any, manager: ModuleType) -> None:
+    from midistill_tasks.harness import expand
+
     index = task_manager._index
-    for name, entry in manager.TaskIndex().build([yaml_folder()]).items():
+    ours: dict[str, Any] = {}
+    for config in expand.entries(split_yamls()):
+        manager.TaskIndex.process_cfg(config, None, ours)
+    for name, entry in ours.items():
         if name not in index:
             index[name] = entry
         elif index[name].kind is entry.kind is manager.Kind.TAG:
@@ -59,6 +80,18 @@ def _extend(task_manager: Any, manager: ModuleType) -> None:
     task_manager._all_subtasks = sorted(names[manager.Kind.TASK] + names[manager.Kind.PY_TASK])
     task_manager._all_groups = sorted(names[manager.Kind.GROUP])
     task_manager._all_tags = sorted(names[manager.Kind.TAG])
+
+
+def answer_requests() -> None:
+    """Gives the harness's model classes the method that answers our request type; may be called again."""
+    from lm_eval.api.model import LM
+
+    from midistill_tasks.scoring.requests import REQUEST_TYPE
+    from midistill_tasks.scoring.run import token_stats
+
+    setattr(LM, REQUEST_TYPE, token_stats)
+    # What we say in a run belongs into the run's log, at its level and in its format.
+    logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
 
 
 def add_metrics(metrics: ModuleType) -> None:

@@ -1,56 +1,38 @@
-"""From a task's YAML keys and options to the documents that it scores."""
+"""The documents of a task: `splits.documents`, with rows read as the harness's own YAML keys say."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
-from weakref import WeakValueDictionary
 
 import datasets
 from jinja2 import UndefinedError
 from lm_eval.api.task import ConfigurableTask
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.harness.options import MIAOptions
-from midistill_tasks.splits import Split
-from midistill_tasks.splits.documents import Prepared, prepare
+from midistill_tasks.harness.keys import TaskKeys
+from midistill_tasks.splits.documents import DATA_KEYS, ROW_KEYS, Documents, documents
 from midistill_tasks.splits.readers import to_dataset
-from midistill_tasks.splits.rows import load_split
-
-_DATA_KEYS = ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")
-_ROW_KEYS = ("process_docs", "doc_to_text", "doc_to_target")
-
-_prepared: WeakValueDictionary[str, Prepared] = WeakValueDictionary()
-"""For as long as a task of the run holds them: six attacks on a split load it once."""
 
 
-def documents(task: ConfigurableTask, split: Split | None, options: MIAOptions, name: str) -> Prepared:
+def task_documents(task: ConfigurableTask, keys: TaskKeys) -> Documents:
     """The documents of a task, loaded and prepared once for all tasks of a run with the same keys and options.
 
     Args:
         task: read here: its ``config``; its ``features`` and ``prompt`` are set, which the harness's own reading of
             ``doc_to_text`` and ``doc_to_target`` needs.
-        split: one of `SPLITS`, or None where the YAML says by the harness's keys where texts and labels are.
-        options: of the run.
-        name: of the split, for messages.
+        keys: read here: split and options.
 
     Raises:
-        InputError: the data cannot be found or read, or is not what `prepare` needs.
+        InputError: the data cannot be found or read, or is not what `documents` needs.
     """
-    data = [name, *(task.config[key] for key in (*_DATA_KEYS, *_ROW_KEYS)), options.model_dump()]
-    key = json.dumps(data, default=repr, sort_keys=True)
-    prepared = _prepared.get(key)
-    if prepared is None:
-        prepared = _prepared[key] = prepare(_rows(task, split, options, name), options, name)
-    return prepared
+    config = {key: task.config[key] for key in (*DATA_KEYS, *ROW_KEYS)}
+    columns = lambda rows: _columns(task, rows, keys.split_name)  # noqa: E731
+    return documents(keys.split, keys.options.of_split(keys.split), keys.split_name, config, columns)
 
 
-def _rows(task: ConfigurableTask, split: Split | None, options: MIAOptions, name: str) -> datasets.Dataset:
-    """Columns text, label and perhaps cluster, from the split's loader or by the harness's own keys."""
-    rows = load_split(split, {key: task.config[key] for key in _DATA_KEYS}, options)
-    if split is not None and split.load is not None:
-        return rows
+def _columns(task: ConfigurableTask, rows: datasets.Dataset, name: str) -> datasets.Dataset:
+    """Columns text, label and perhaps cluster, by the harness's own keys."""
     if task.config.process_docs is not None:
         rows = task.config.process_docs(rows)
     task.features, task.prompt = list(rows.features), None

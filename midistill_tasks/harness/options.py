@@ -1,68 +1,141 @@
-"""What ``--metadata '{"mia": {…}}'`` may hold."""
+"""What ``--metadata '{"mia": {…}}'`` may hold: assembled from what attacks and splits declare, and strict."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 
+from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.options import Fields, Strict, model_of
+from midistill_tasks.splits import SPLITS, Split
+from midistill_tasks.splits.options import TextOptions
+
+Section = TypeVar("Section", bound=Strict)
 
 
-class MIAOptions(BaseModel):
-    """Options of the MIA tasks of a run; the same for all of them, unknown keys are refused."""
+class RunOptions(Strict):
+    """Options of a run that belong to no split and to no single attack."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    k: float = Field(0.2, gt=0, le=1, description="mink, minkpp: share of the lowest-scoring tokens")
-    shots: int = Field(2, ge=1, description="recall: non-members put in front of each text, never scored")
     reference: str | dict[str, Any] | None = Field(
         None, description="ref: the reference model, a path or model_args; 'base' = a PEFT target without its adapter"
     )
     first_token: Literal["skip", "prefix"] = Field(
         "skip", description="whether a text's first token is left out, or scored after the harness's prefix token"
     )
-    as_published: bool = Field(
-        False, description="recall: score the first token in the conditional term only, as the published code does"
-    )
-    n: int | None = Field(None, ge=2, description="texts per class, drawn with `seed`; all by default")
-    seed: int = Field(0, ge=0, description="of the draw of texts")
-    dataset_path: str | dict[str, str] | None = Field(
-        None, description="a local copy of the data: a file or a folder, or a map from split to one"
-    )
     log_text: bool = Field(True, description="false: samples_*.jsonl hold id and label, never the text")
-    members: str | None = Field(None, description="files: a JSONL, CSV, Parquet or txt file of member texts")
-    nonmembers: str | None = Field(None, description="files: the same for non-members")
-    column: str = Field("text", description="files: the column that holds the text")
-    independent_coins: bool = Field(
-        False, description="you state that a fair coin of its own made each text a member or not: allows an epsilon"
-    )
-    ngram: str = Field("ngram_13_0.8", description="mimir: the n-gram filter of the non-members")
 
 
-def parse_options(metadata: Mapping[str, Any] | None) -> MIAOptions:
+@dataclass(frozen=True)
+class Options:
+    """The options of a run, resolved.
+
+    Attributes:
+        run: what belongs to no split and no single attack.
+        texts: which texts, without any split's own options.
+        splits: split → its own options.
+        attacks: attack → its options.
+    """
+
+    run: RunOptions
+    texts: TextOptions
+    splits: Mapping[str, Mapping[str, Any]]
+    attacks: Mapping[str, Mapping[str, Any]]
+
+    def of_split(self, split: Split | None) -> TextOptions:
+        """Which texts of a split; None = one that a user's YAML describes."""
+        own = self.splits[split.name] if split and split.fields else {}
+        return self.texts.model_copy(update={"own": own})
+
+    def flat(self, attack: str) -> dict[str, Any]:
+        """Every option by its flat name, as results keep them: as this attack has it, or the first that has it."""
+        found: dict[str, Any] = {}
+        for values in (self.attacks[attack], *self.attacks.values(), *self.splits.values()):
+            found = {**values, **found}
+        return found | self.texts.model_dump(exclude={"own"}) | self.run.model_dump()
+
+
+def known_options() -> dict[str, tuple[list[str], FieldInfo]]:
+    """Every flat option: which attacks and splits have it (none = it is of all tasks alike), and its field."""
+    shared = {
+        name: (field.annotation, field)
+        for section in (TextOptions, RunOptions)
+        for name, field in section.model_fields.items()
+        if name != "own"
+    }
+    found: dict[str, tuple[list[str], FieldInfo]] = {}
+    owners: list[tuple[list[str], Fields]] = [([name], attack.fields) for name, attack in ATTACKS.items()]
+    owners += [([], shared), *(([name], split.fields) for name, split in SPLITS.items())]
+    for owner, fields in owners:
+        for name, (_, field) in fields.items():
+            found.setdefault(name, ([], field))[0].extend(owner)
+    return found
+
+
+def parse_options(metadata: Mapping[str, Any] | None) -> Options:
     """Reads the options out of a task's merged metadata.
 
     The harness merges ``model_args``, ``--metadata`` and the YAML's metadata into one mapping, so it also holds keys of
     the model and of other tasks. Ours live under ``mia``; a known key is also accepted flat, and a flat near miss of
-    one is refused, since it would otherwise be ignored in silence.
+    one is refused, since it would otherwise be ignored in silence. A key of ``mia`` reaches every attack and split that
+    has an option of that name; under an attack's name it reaches that attack alone.
 
     Raises:
         InputError: for an unknown key under ``mia``, a flat near miss, or a value of the wrong type.
     """
-    metadata = dict(metadata or {})
-    known = MIAOptions.model_fields
-    nested = metadata.pop("mia", None) or {}
+    nested = _nested(metadata or {})
+    given = _flat(metadata or {}) | {key: value for key, value in nested.items() if not _is_section(key, value)}
+    sections = {key: value for key, value in nested.items() if _is_section(key, value)}
+    attacks = {}
+    for name, attack in ATTACKS.items():
+        own = sections.get(name, {})
+        for key in own:
+            if key not in attack.fields:
+                has = ", ".join(attack.fields) or "none"
+                hint = nearest(str(key), attack.fields)
+                raise InputError(f"--metadata 'mia': '{name}' has no option '{key}'{hint}; it has {has}")
+        values = {key: value for key, value in given.items() if key in attack.fields} | own
+        attacks[name] = _checked(_model(attack), values, name if own else "").model_dump()
+    splits = {
+        name: _checked(_model(split), {key: value for key, value in given.items() if key in split.fields}).model_dump()
+        for name, split in SPLITS.items()
+        if split.fields
+    }
+    run = _checked(RunOptions, {key: value for key, value in given.items() if key in RunOptions.model_fields})
+    texts = _checked(TextOptions, {key: value for key, value in given.items() if key in TextOptions.model_fields})
+    options = Options(run, texts, splits, attacks)
+    _check_first_token(options)
+    return options
+
+
+def _nested(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    nested = metadata.get("mia") or {}
     if not isinstance(nested, Mapping):
         raise InputError(f'--metadata key \'mia\' must hold an object such as {{"mia": {{"k": 0.3}}}}, not {nested!r}')
-    for key in nested:
-        if key not in known:
+    known = known_options()
+    for key, value in nested.items():
+        if key not in known and not _is_section(key, value):
             raise InputError(
-                f"--metadata 'mia' has no option '{key}'{nearest(str(key), known)}; it knows {', '.join(known)}"
+                f"--metadata 'mia' has no option '{key}'{nearest(str(key), [*known, *ATTACKS])}; "
+                f"it knows {', '.join(known)}, and an attack's name for what reaches it alone"
             )
-    flat = {key: value for key, value in metadata.items() if key in known and key not in SHARED_WITH_MODELS}
-    for key in map(str, metadata):
+    return nested
+
+
+def _is_section(key: Any, value: Any) -> bool:
+    return isinstance(value, Mapping) and key in ATTACKS
+
+
+def _flat(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Known keys that stand beside ``mia``."""
+    known = known_options()
+    for key in (str(key) for key in metadata if key != "mia"):
         if key.partition(".")[0].casefold() == "mia":
             raise InputError(
                 f'--metadata \'{key}\' is not read: MIA options stand in one object, {{"mia": {{"k": 0.3}}}}'
@@ -71,18 +144,32 @@ def parse_options(metadata: Mapping[str, Any] | None) -> MIAOptions:
             raise InputError(
                 f"--metadata '{key}' looks like the MIA option '{hint}'; write {{\"mia\": {{\"{hint}\": …}}}}"
             )
+    return {key: value for key, value in metadata.items() if key in known and key not in SHARED_WITH_MODELS}
+
+
+@cache
+def _model(owner: Attack | Split) -> type[Strict]:
+    return model_of(owner.name, owner.fields)
+
+
+def _checked(section: type[Section], values: Mapping[str, Any], attack: str = "") -> Section:
     try:
-        options = MIAOptions(**{**flat, **nested})
+        return section(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in (*([attack] if attack else []), *first["loc"]))
         raise InputError(f"--metadata 'mia': option '{place}' {first['msg'].lower()}, got {first['input']!r}") from None
-    if options.as_published and options.first_token == "prefix":
-        raise InputError(
-            "--metadata 'mia': 'as_published' scores the first token in the conditional term only; "
-            "leave 'first_token' at 'skip' with it"
-        )
-    return options
+
+
+def _check_first_token(options: Options) -> None:
+    for name, values in options.attacks.items():
+        always = any(view.first_token == "always" for view in ATTACKS[name].views_of(values))
+        if always and options.run.first_token == "prefix":
+            chosen = ", ".join(f"'{key}'" for key, value in values.items() if value is True)
+            raise InputError(
+                f"--metadata 'mia': {chosen} of {name} scores the first token in one of its terms only; "
+                "leave 'first_token' at 'skip' with it"
+            )
 
 
 SHARED_WITH_MODELS = frozenset({"seed"})
@@ -92,8 +179,6 @@ _MISSPELLED_AT = 0.8
 
 
 def _near_miss(key: str, known: Mapping[str, Any]) -> str | None:
-    import difflib
-
     long_names = [name for name in known if len(name) > 3]
     close = difflib.get_close_matches(key, long_names, n=1, cutoff=_MISSPELLED_AT)
     return close[0] if close and len(key) > 3 else None

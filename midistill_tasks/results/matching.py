@@ -112,9 +112,7 @@ def _shaping(attack: str) -> list[str]:
     known = ATTACKS.get(attack)
     if known is None:
         return []
-    shots = ["shots"] if any(view.after_shots for view in known.views) else []
-    reference = ["reference"] if any(view.model == "reference" for view in known.views) else []
-    return [*known.options, *shots, *reference, "first_token"]
+    return list(known.shaped_by)
 
 
 def notes(runs: Sequence[Run], tasks: Mapping[str, Task], split: str) -> list[str]:

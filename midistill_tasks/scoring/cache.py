@@ -1,68 +1,32 @@
 """TokenStats on disk, beside the harness's ``--use_cache`` file: a run that was killed goes on where it was.
 
-One SQLite file for all ranks, plain float32 bytes. A key holds everything that the figures depend on: a hash over every
-weight and the configuration of the model, the tokens that were read, and which of them were scored. The tokenizer and
-all options act through the tokens, so that no other model's, tokenizer's or option's figures can ever be served.
+One SQLite file for all ranks, plain float32 bytes. A key holds everything that the figures depend on: the identity that
+the backend gives a model (for ``hf`` a hash over every weight and the configuration), the tokens that were read, and
+which of them were scored. The tokenizer and all options act through the tokens, so that no other model's, tokenizer's
+or option's figures can ever be served.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import re
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
-from tqdm import tqdm
 
-from midistill_tasks.scoring.backends.hf.causal import Job, Result
+from midistill_tasks.scoring.protocol import Job, Result
 
-logger = logging.getLogger(__name__)
-
-_FORMAT = "midistill-1"
 _ATTEMPTS = 300
-
-
-def cache_path(lm: Any) -> Path | None:
-    """The file beside the one that the harness made for ``--use_cache``, or None without that flag."""
-    store = getattr(getattr(lm, "cache_hook", None), "dbdict", None)
-    if store is None:
-        return None
-    return Path(re.sub(r"(_rank\d+)?\.db$", "", store.filename) + ".midistill.db")
-
-
-def fingerprint(lm: Any) -> str | None:
-    """Hash over the configuration and every weight of a harness model; None where weights are not in memory."""
-    model = lm.model
-    config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
-    adapters = {name: str(value) for name, value in getattr(model, "peft_config", {}).items()}
-    for transient in ("_name_or_path", "transformers_version"):
-        config.pop(transient, None)
-    active = str(getattr(model, "active_adapters", None)) if adapters else ""
-    identity = [_FORMAT, config, adapters, active, str(lm.mixed_precision_dtype)]
-    digest = xxhash.xxh3_128(json.dumps(identity, default=str, sort_keys=True).encode())
-    tensors = model.state_dict()
-    for name, tensor in tqdm(tensors.items(), desc="Hashing weights for the cache", disable=lm.rank != 0, leave=False):
-        if not hasattr(tensor, "dtype"):
-            digest.update(f"{name}={tensor!r}".encode())
-            continue
-        if tensor.device.type == "meta":
-            logger.warning("--use_cache: weights are offloaded to disk, so TokenStats of this model are not cached")
-            return None
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Any) -> Any:
-    import torch
-
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+_ALL = 13
+_LAYOUTS = {
+    _ALL: ("logprob", "mean", "std", "greedy"),
+    12: ("logprob", "mean", "std"),
+    5: ("logprob", "greedy"),
+    4: ("logprob",),
+}
+"""Bytes a token → which arrays a row holds, in their order."""
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -98,14 +62,19 @@ class StatsCache:
         if row is None:
             return None
         tokens, data = row
-        floats = np.frombuffer(data, dtype="<f4", count=3 * tokens).reshape(3, tokens)
-        greedy = np.frombuffer(data, dtype=np.bool_, offset=12 * tokens)
-        return (*floats, greedy)
+        arrays: dict[str, Any] = {}
+        start = 0
+        for name in _LAYOUTS[len(data) // tokens if tokens else _ALL]:
+            kind = np.dtype(np.bool_ if name == "greedy" else "<f4")
+            arrays[name] = np.frombuffer(data, dtype=kind, count=tokens, offset=start)
+            start += kind.itemsize * tokens
+        return Result(**arrays)
 
     def put(self, job: Job, result: Result) -> None:
         """Stores a job's arrays; safe against ``kill -9`` from the next statement on."""
-        *floats, greedy = result
-        data = b"".join(column.astype("<f4").tobytes() for column in floats) + greedy.astype(np.bool_).tobytes()
+        floats = [result.logprob, result.mean, result.std]
+        data = b"".join(column.astype("<f4").tobytes() for column in floats if column is not None)
+        data += b"" if result.greedy is None else result.greedy.astype(np.bool_).tobytes()
         self.connection.execute("INSERT OR REPLACE INTO stats VALUES (?, ?, ?)", (self._key(job), job.scored, data))
 
     def close(self) -> None:

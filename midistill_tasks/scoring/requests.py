@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from midistill_tasks.views import View
+from midistill_tasks.views import Statistic, View
 
 REQUEST_TYPE = "mia_token_stats"
 """The evaluator calls ``getattr(lm, REQUEST_TYPE)(requests)`` once, with the requests of all MIA tasks of the run."""
@@ -16,14 +16,17 @@ class ViewRequest:
     """One text in one view; equal requests of a run cost one forward.
 
     Attributes:
-        text: the text.
+        text: as the split has it, before the view's transform.
         view: how it is shown.
-        shots: the texts of the ReCaLL prefix, in order; empty unless ``view.after_shots``.
+        shots: the texts of the ReCaLL prefix, in order; empty unless the view has that prefix.
         first_token: whether the text's first token is scored: ``skip`` never; ``prefix`` after the shots or, without
             shots, after the harness's prefix token, except where the tokenizer puts that token in front by itself;
             ``always`` also then (as published ReCaLL code does after the shots).
-        reference: the reference model as JSON of its model_args, or "base"; None unless ``view.model`` asks for it.
-        skip: why nothing is to be computed (an optional task without what it needs), or None.
+        reference: the reference model as JSON of its model_args, or "base"; None unless the view is of that model.
+        skip: why nothing is to be computed (an optional task without what it needs), or None: the harness wants a
+            request of every task, and reads its answer.
+        attack: who asks, and
+        needs: for which statistics; neither makes two requests different.
     """
 
     text: str
@@ -32,6 +35,8 @@ class ViewRequest:
     first_token: Literal["skip", "prefix", "always"] = "skip"
     reference: str | None = None
     skip: str | None = None
+    attack: str = field(default="", compare=False)
+    needs: frozenset[Statistic] = field(default=frozenset({"logprob"}), compare=False)
 
     def __repr__(self) -> str:
         """What lands in samples_*.jsonl: never the text."""

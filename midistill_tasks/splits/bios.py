@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import readers
 from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
     import datasets
@@ -25,7 +25,7 @@ SEED = 20250517
 """Fixed: a model trained on the members stays one whose members these are. The option ``seed`` only draws texts."""
 
 
-def load(options: MIAOptions | None = None, copy: Path | None = None) -> datasets.Dataset:
+def load(options: TextOptions | None = None, copy: Path | None = None) -> datasets.Dataset:
     """The biographies with their labels, in the order of their making; the options change nothing here."""
     texts = biographies()
     coins = random.Random(f"members {SEED}")
@@ -99,7 +99,7 @@ SPLITS = (
         name="bios",
         title="synthetic biographies with personal details, members by fair coins (embedded, no shift, no download)",
         valid_for="models trained on this split's members, as `midistill demo` trains one (any other is a control)",
-        load=load,
+        loader=load,
         downloads=False,
         independent_coins=True,
     ),

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import readers
 from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
     import datasets
@@ -25,7 +25,7 @@ TEXTS = 10_000
 """Texts taken from the start of each side, or twice the option ``n`` where that is more."""
 
 
-def load(members: str, options: MIAOptions, copy: Path | None) -> datasets.Dataset:
+def load(members: str, options: TextOptions, copy: Path | None) -> datasets.Dataset:
     """Members from hub repository `members` (column ``text``), non-members from WebInstructSub (``generation``).
 
     A local copy is a folder that holds both repositories as `git clone` names them, by the part after the slash.
@@ -47,7 +47,7 @@ def load(members: str, options: MIAOptions, copy: Path | None) -> datasets.Datas
 
 
 def _split(name: str, title: str, members: str, valid_for: str, citation: str) -> Split:
-    return Split(name, title, valid_for, load=partial(load, members), citation=citation, paper=True)
+    return Split(name, title, valid_for, loader=partial(load, members), citation=citation, paper=True)
 
 
 SPLITS = (

@@ -1,25 +1,35 @@
-"""From a split's rows to the documents that are scored: cleaned, balanced, the same for all attacks and ranks."""
+"""One resolved set of texts: what a split gives under options, cleaned, balanced, the same for all who ask."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.readers import Table, pick_column, pick_texts
+from midistill_tasks.splits.rows import load_split
 
 if TYPE_CHECKING:
     import datasets
 
+DATA_KEYS = ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")
+"""The harness's keys that say where the data is."""
+ROW_KEYS = ("process_docs", "doc_to_text", "doc_to_target")
+"""And those that say what a row's text and label are."""
+
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a run keeps of a split."""
+class Documents:
+    """The texts of a split under options: for tasks, perplexity and trainer alike."""
 
     docs: datasets.Dataset
     """Columns ``id`` (first 16 hex digits of the text's SHA-256), ``text``, ``label`` (1 member, 0 non-member),
@@ -27,16 +37,73 @@ class Prepared:
     any first N are balanced."""
     shots: tuple[str, ...]
     """The first non-members of the split, taken out for all attacks and never scored."""
-    counts: dict[str, int]
+    counts: Mapping[str, int]
     """Rows: ``empty``, ``duplicates``, ``both_sides``, ``shots`` and ``unbalanced`` were left out, ``members`` and
     ``nonmembers`` are scored."""
-    blind: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """The blind baseline by a hash of the documents it was computed on: kept here so that all attacks share it."""
-    said: set[str] = field(default_factory=set)
-    """What a run has said of the split, for the same reason."""
+    all_members: tuple[str, ...]
+    """Every member that is no duplicate, scored or cut for balance."""
+
+    @property
+    def members(self) -> list[str]:
+        """The members that are scored."""
+        return self._of(1)
+
+    @property
+    def nonmembers(self) -> list[str]:
+        """The non-members that are scored: what a model's perplexity is taken on, too."""
+        return self._of(0)
+
+    def _of(self, side: int) -> list[str]:
+        return [text for text, label in zip(self.docs["text"], self.docs["label"], strict=True) if label == side]
 
 
-def prepare(rows: datasets.Dataset, options: MIAOptions, name: str = "the split") -> Prepared:
+_known: WeakValueDictionary[str, Documents] = WeakValueDictionary()
+"""For as long as somebody holds them: six attacks on a split, and its perplexity, load it once."""
+
+
+def documents(
+    split: Split | None,
+    options: TextOptions,
+    name: str = "",
+    config: Mapping[str, Any] | None = None,
+    columns: Callable[[datasets.Dataset], datasets.Dataset] | None = None,
+) -> Documents:
+    """The documents of a split, loaded and prepared once for all that ask with the same keys and options.
+
+    Args:
+        split: one of `SPLITS`, or None where `config` says by the harness's keys where the data is.
+        options: which texts.
+        name: of the split, for messages; its own by default.
+        config: the harness's keys of the task; the split's own by default.
+        columns: makes text, label and cluster of a data set's raw rows; by default `doc_to_text` and `doc_to_target`
+            name columns.
+
+    Raises:
+        InputError: the data cannot be found or read, or is not what `prepare` needs.
+    """
+    name = name or (split.name if split else "")
+    config = (split.config if split else {}) if config is None else config
+    key = json.dumps(
+        [name, [config.get(key) for key in (*DATA_KEYS, *ROW_KEYS)], options.model_dump()], default=repr, sort_keys=True
+    )
+    found = _known.get(key)
+    if found is None:
+        rows = load_split(split, config, options)
+        if split is None or split.loader is None:
+            rows = columns(rows) if columns else _renamed(rows, config)
+        found = _known[key] = prepare(rows, options, name)
+    return found
+
+
+def _renamed(rows: datasets.Dataset, config: Mapping[str, Any]) -> datasets.Dataset:
+    for name, key in (("text", "doc_to_text"), ("label", "doc_to_target")):
+        column = config.get(key, name)
+        if column != name and column in rows.column_names:  # a single table may have our names already
+            rows = rows.rename_column(column, name)
+    return rows
+
+
+def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split") -> Documents:
     """Cleans, takes the shots out, balances and draws.
 
     In this order: texts of white space alone go; of equal texts on one side the first stays; texts on both sides go
@@ -79,7 +146,9 @@ def prepare(rows: datasets.Dataset, options: MIAOptions, name: str = "the split"
         "members": size,
         "nonmembers": size,
     }
-    return Prepared(_documents(list(drawn)), tuple(row.text for row in shots), counts)
+    return Documents(
+        _documents(list(drawn)), tuple(row.text for row in shots), counts, tuple(row.text for row in members)
+    )
 
 
 class _Row(NamedTuple):

@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.options import option
 from midistill_tasks.splits import readers
 from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
     import datasets
 
 
-def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
+def load(
+    options: TextOptions,
+    copy: Path | None,
+    *,
+    members: str | None = option(None, "a JSONL, CSV, Parquet or txt file of member texts"),
+    nonmembers: str | None = option(None, "the same for non-members"),
+    column: str = option("text", "the column that holds the text"),
+) -> datasets.Dataset:
     """Texts of the files that ``members`` and ``nonmembers`` name (see `readers.read_file` for the formats; a txt file
     holds one text a line), from the column that ``column`` names.
 
@@ -25,7 +33,7 @@ def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
     """
     table: readers.Table = {"text": [], "label": []}
     clusters: list[str] = []
-    for name, path, label in (("members", options.members, 1), ("nonmembers", options.nonmembers, 0)):
+    for name, path, label in (("members", members, 1), ("nonmembers", nonmembers, 0)):
         if path is None:
             raise InputError(
                 f"the split 'files' needs a file of {name}: add"
@@ -33,7 +41,7 @@ def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
             )
         file = Path(path).expanduser()
         rows = readers.read_file(file)
-        texts = readers.pick_texts(rows, options.column, str(file))
+        texts = readers.pick_texts(rows, column, str(file))
         table["text"] += texts
         table["label"] += [label] * len(texts)
         clusters += readers.pick_texts(rows, "cluster", str(file)) if "cluster" in rows else []
@@ -47,7 +55,7 @@ SPLITS = (
         name="files",
         title="your own texts, from the files that the options members and nonmembers name",
         valid_for="the model of which you know that it saw the members and not the non-members",
-        load=load,
+        loader=load,
         downloads=False,
     ),
 )

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.harness.options import MIAOptions
+from midistill_tasks.options import option
 from midistill_tasks.splits import readers
 from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
     import datasets
@@ -28,21 +29,25 @@ DOMAINS = {  # the domain in our names → in MIMIR's file names
 }
 
 
-def load(domain: str, options: MIAOptions, copy: Path | None) -> datasets.Dataset:
+def load(
+    domain: str,
+    options: TextOptions,
+    copy: Path | None,
+    *,
+    ngram: str = option(NGRAMS[0], "the n-gram filter of the non-members"),
+) -> datasets.Dataset:
     """Members are the Pile's train texts, non-members its test texts. The hub's loading script no longer runs, so its
     two files are read directly; a local copy is a clone of the repository.
 
     Raises:
         InputError: an unknown ``ngram``, a missing file, no access to the hub or to this gated data set.
     """
-    if options.ngram not in NGRAMS:
-        raise InputError(
-            f"option 'ngram' is '{options.ngram}'{nearest(options.ngram, NGRAMS)}; MIMIR has {', '.join(NGRAMS)}"
-        )
+    if ngram not in NGRAMS:
+        raise InputError(f"option 'ngram' is '{ngram}'{nearest(ngram, NGRAMS)}; MIMIR has {', '.join(NGRAMS)}")
     texts: list[str] = []
     labels: list[int] = []
     for side, label in (("train", 1), ("test", 0)):
-        name = f"{CACHE}/{side}/{DOMAINS[domain]}_{options.ngram}.jsonl"
+        name = f"{CACHE}/{side}/{DOMAINS[domain]}_{ngram}.jsonl"
         file = copy / name if copy else _download(name)
         new = readers.pick_texts(readers.read_file(file), "text", str(file))
         texts += new
@@ -76,7 +81,7 @@ def _split(domain: str) -> Split:
         name=f"mimir_{domain}",
         title=f"MIMIR, the Pile's {domain}: train against test, filtered by n-gram overlap{in_paper}",
         valid_for="models trained on the Pile as it was released (Pythia, GPT-Neo, GPT-NeoX) and students of theirs",
-        load=partial(load, domain),
+        loader=partial(load, domain),
         citation="""@inproceedings{duan2024membership,
   title={Do Membership Inference Attacks Work on Large Language Models?},
   author={Duan, Michael and Suri, Anshuman and Mireshghallah, Niloofar and Min, Sewon and Shi, Weijia and Zettlemoyer,

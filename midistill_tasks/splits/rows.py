@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import SPLITS, Split, readers
+from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
     import datasets
 
 
-def load_split(split: Split | None, config: Mapping[str, Any], options: MIAOptions) -> datasets.Dataset:
+def load_split(split: Split | None, config: Mapping[str, Any], options: TextOptions) -> datasets.Dataset:
     """The rows of a split, in its own order, before any cleaning, balancing or sampling.
 
     Args:
@@ -36,12 +36,12 @@ def load_split(split: Split | None, config: Mapping[str, Any], options: MIAOptio
         return readers.to_dataset(readers.read_file(copy), str(copy))
     if copy is not None and readers.is_saved_table(copy):
         return readers.read_folder(copy)
-    if split is not None and split.load is not None:
+    if split is not None and split.loader is not None:
         return split.load(options, copy)
     return _rows_of_config(config, copy)
 
 
-def local_copy(name: str | None, options: MIAOptions) -> Path | None:
+def local_copy(name: str | None, options: TextOptions) -> Path | None:
     """The local copy of split `name` that the option ``dataset_path`` gives: a path, or a map from split to path.
 
     A folder may hold a file named like the split (``wikimia_64.jsonl``); then the copy is that file.

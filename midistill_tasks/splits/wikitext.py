@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import readers
 from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
     import datasets
@@ -18,7 +18,7 @@ WORDS = 128
 """Words a passage; an article's last, shorter passage is left out."""
 
 
-def load(options: MIAOptions, copy: Path | None) -> datasets.Dataset:
+def load(options: TextOptions, copy: Path | None) -> datasets.Dataset:
     """Members from ``train``, then non-members from ``validation`` and ``test``; ``cluster`` is the article.
 
     A local copy is a folder with the three parts (``train.txt`` …) or a clone of the hub repository.
@@ -76,7 +76,7 @@ SPLITS = (
             "models trained or fine-tuned on WikiText-2's train part and on no more of Wikipedia (not Pythia, which saw"
             " both sides; not GPT-2, which saw neither)"
         ),
-        load=load,
+        loader=load,
         citation="""@inproceedings{merity2017pointer,
   title={Pointer Sentinel Mixture Models},
   author={Merity, Stephen and Xiong, Caiming and Bradbury, James and Socher, Richard},

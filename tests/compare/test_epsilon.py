@@ -81,11 +81,11 @@ def test_it_comes_near_on_randomised_response_of_many_texts(coin_task, true: flo
 
 def test_the_counts_of_the_embedded_split_are_those_of_its_coins(make_task) -> None:
     """The bound takes the number of coins from the counts; here they come from the real preparation."""
-    from midistill_tasks.harness.options import MIAOptions
     from midistill_tasks.splits import bios
     from midistill_tasks.splits.documents import prepare
+    from midistill_tasks.splits.options import TextOptions
 
-    prepared = prepare(bios.load(), MIAOptions(), "bios")
+    prepared = prepare(bios.load(), TextOptions(), "bios")
     labels = prepared.docs["label"][:]
     task = make_task(labels, [label + 0.001 * n for n, label in enumerate(labels)], counts=prepared.counts)
     assert "not chosen by independent fair coins" in epsilon(task).reason

@@ -7,10 +7,10 @@ import pytest
 
 from midistill_tasks.distill.data import encode, kept_members, load_texts, text_id
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.recipes.schema import Data, Interventions
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import prepare
+from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.rows import load_split
 
 MEMBERS = [f"member number {number}" for number in range(20)]
@@ -33,13 +33,13 @@ def selection(tmp_path: Path) -> str:
 
 
 def test_ids_are_the_harness_tasks_ids():
-    docs = prepare(load_split(SPLITS["bios"], {}, MIAOptions()), MIAOptions(), "bios").docs
+    docs = prepare(load_split(SPLITS["bios"], {}, TextOptions()), TextOptions(), "bios").docs
     assert [text_id(doc["text"]) for doc in docs] == docs["id"]
 
 
 def test_with_n_the_texts_are_those_that_the_tasks_score():
     texts = load_texts(Data(split="bios", n=20, seed=3))
-    docs = prepare(load_split(SPLITS["bios"], {}, MIAOptions()), MIAOptions(n=20, seed=3), "bios").docs
+    docs = prepare(load_split(SPLITS["bios"], {}, TextOptions()), TextOptions(n=20, seed=3), "bios").docs
     assert texts.members == [doc["text"] for doc in docs if doc["label"] == 1]
     assert texts.nonmembers == [doc["text"] for doc in docs if doc["label"] == 0]
 

@@ -10,29 +10,67 @@ from typing import Any
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions, parse_options
+from midistill_tasks.harness.options import known_options, parse_options
 
 
 @pytest.mark.parametrize(
     "metadata", [None, {}, {"mia": {}}, {"mia": None}, {"version": 1.0, "config_source": "inline"}]
 )
 def test_nothing_given_is_the_defaults(metadata: Any):
-    assert parse_options(metadata) == MIAOptions()
+    options = parse_options(metadata)
+    assert options.flat("mink") == {
+        **{"k": 0.2, "shots": 2, "reference": None, "first_token": "skip", "as_published": False, "n": None, "seed": 0},
+        **{"dataset_path": None, "log_text": True, "members": None, "nonmembers": None, "column": "text"},
+        **{"independent_coins": False, "ngram": "ngram_13_0.8"},
+    }
 
 
 def test_options_stand_under_one_key_or_flat_and_the_nested_one_wins():
-    assert parse_options({"mia": {"k": 0.3, "shots": 5}}) == MIAOptions(k=0.3, shots=5)
-    assert parse_options({"k": 0.3, "log_text": False}) == MIAOptions(k=0.3, log_text=False)
-    assert parse_options({"k": 0.3, "mia": {"k": 0.4}}) == MIAOptions(k=0.4)
+    assert changed({"mia": {"k": 0.3, "shots": 5}}) == {"k": 0.3, "shots": 5}
+    assert changed({"k": 0.3, "log_text": False}) == {"k": 0.3, "log_text": False}
+    assert changed({"k": 0.3, "mia": {"k": 0.4}}) == {"k": 0.4}
+
+
+def changed(metadata: dict[str, Any], attack: str = "mink") -> dict[str, Any]:
+    """What differs from the defaults, as the results of an attack keep it."""
+    plain = parse_options({}).flat(attack)
+    return {key: value for key, value in parse_options(metadata).flat(attack).items() if value != plain[key]}
+
+
+def test_a_flat_key_reaches_every_attack_that_has_it_and_a_section_one():
+    everyone = parse_options({"mia": {"k": 0.3}})
+    assert {name: values["k"] for name, values in everyone.attacks.items() if "k" in values} == {
+        "mink": 0.3,
+        "minkpp": 0.3,
+    }
+    one = parse_options({"mia": {"k": 0.3, "minkpp": {"k": 0.5}}})
+    assert (one.attacks["mink"]["k"], one.attacks["minkpp"]["k"]) == (0.3, 0.5)
+    assert (one.flat("mink")["k"], one.flat("minkpp")["k"], one.flat("loss")["k"]) == (0.3, 0.5, 0.3)
+
+
+def test_a_section_is_as_strict_as_the_rest():
+    with pytest.raises(InputError, match=r"'mink' has no option 'kk' \(did you mean 'k'\?\); it has k"):
+        parse_options({"mia": {"mink": {"kk": 1}}})
+    with pytest.raises(InputError, match=r"'loss' has no option 'k'; it has none"):
+        parse_options({"mia": {"loss": {"k": 0.3}}})
+    with pytest.raises(InputError, match=r"option 'minkpp\.k' input should be less than or equal to 1, got 3"):
+        parse_options({"mia": {"minkpp": {"k": 3}}})
+
+
+def test_what_scores_the_first_token_by_its_own_rule_does_not_go_with_the_prefix():
+    with pytest.raises(InputError, match="'as_published' of recall scores the first token in one of its terms only"):
+        parse_options({"mia": {"as_published": True, "first_token": "prefix"}})
 
 
 def test_the_seed_of_a_model_is_not_ours_unless_nested():
-    assert parse_options({"seed": 1234}).seed == 0
-    assert parse_options({"seed": 1234, "mia": {"seed": 7}}).seed == 7
+    assert parse_options({"seed": 1234}).texts.seed == 0
+    assert parse_options({"seed": 1234, "mia": {"seed": 7}}).texts.seed == 7
 
 
 def test_an_unknown_key_under_mia_names_the_nearest_and_lists_all():
-    with pytest.raises(InputError, match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, shots, reference"):
+    with pytest.raises(
+        InputError, match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, as_published, shots, n, "
+    ):
         parse_options({"mia": {"shot": 3}})
     with pytest.raises(InputError, match=r"no option 'zzz'; it knows"):
         parse_options({"mia": {"zzz": 3}})
@@ -68,7 +106,7 @@ def test_every_argument_of_every_model_of_the_harness_is_let_through():
     arguments = _arguments_of_backends()
     assert {"pretrained", "dtype", "parallelize", "seed", "base_url"} <= arguments
     for argument in arguments | {"gguf_file", "attn_implementation", "low_cpu_mem_usage", "load_in_4bit"}:
-        assert parse_options({argument: "anything"}) == MIAOptions(), argument
+        assert changed({argument: "anything"}) == {}, argument
 
 
 @pytest.mark.parametrize(
@@ -76,7 +114,7 @@ def test_every_argument_of_every_model_of_the_harness_is_let_through():
     ["tokenizer", "max_seq_lengths", "pretrained", "version", "config_source", "valid_for", "description", "context"],
 )
 def test_keys_of_other_tasks_are_let_through(key: str):
-    assert parse_options({key: [4096, 8192]}) == MIAOptions()
+    assert changed({key: [4096, 8192]}) == {}
 
 
 @pytest.mark.parametrize(
@@ -110,9 +148,9 @@ def test_mia_itself_must_be_an_object():
 
 
 def test_a_local_copy_is_one_path_or_one_per_split():
-    assert parse_options({"mia": {"dataset_path": "here"}}).dataset_path == "here"
-    assert parse_options({"mia": {"dataset_path": {"wikitext": "here"}}}).dataset_path == {"wikitext": "here"}
+    assert parse_options({"mia": {"dataset_path": "here"}}).texts.dataset_path == "here"
+    assert parse_options({"mia": {"dataset_path": {"wikitext": "here"}}}).texts.dataset_path == {"wikitext": "here"}
 
 
 def test_every_option_is_described():
-    assert all(field.description for field in MIAOptions.model_fields.values())
+    assert all(field.description for _, field in known_options().values())

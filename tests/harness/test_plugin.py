@@ -16,6 +16,7 @@ import pytest
 
 from midistill_tasks import harness
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.harness import expand
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugin"
@@ -161,6 +162,17 @@ def test_a_task_manager_with_the_harness_s_tasks_knows_ours(manager_module):
     assert manager.match_tasks(["mia_*_bios"]) == sorted(f"mia_{attack}_bios" for attack in ATTACKS)
 
 
+def test_a_task_that_stands_in_no_file_is_built_like_any_other(manager_module, files):
+    harness.add_tasks(manager_module)
+    manager = manager_module.TaskManager(metadata={"mia": files | {"k": 0.3}})
+    assert manager.task_index["mia_mink_files"].yaml_path is None
+    task = manager.load(["mia_mink_files", "heldout_files"])["tasks"]["mia_mink_files"]
+    assert task.keys.attack_options == {"k": 0.3}
+    assert len(task.eval_docs) == 48
+    group = manager_module.TaskManager(metadata={"mia": files}).load(["mia_files"])
+    assert group["group_map"] == {"mia_files": [f"mia_{attack}_files" for attack in ATTACKS]}
+
+
 @pytest.mark.parametrize("arguments", [{"include_defaults": False}, {"positional": (None, None, False)}])
 def test_a_task_manager_without_the_harness_s_tasks_is_left_alone(manager_module, arguments):
     harness.add_tasks(manager_module)
@@ -246,9 +258,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_yamls_plugin_and_templates(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"midistill_autoload.py", "midistill_autoload.pth"} <= names
-    yamls = {f"midistill_tasks/task_yamls/{path.relative_to(ROOT / 'task_yamls').as_posix()}" for path in _yamls()}
+    yamls = {f"midistill_tasks/task_yamls/{name}" for name in _yamls()}
     assert len(yamls) > 100
     assert yamls <= names
+    assert {f"midistill_tasks/split_yamls/{path.name}" for path in (ROOT / "task_yamls").glob("*.yaml")} <= names
     assert not [name for name in names if "__pycache__" in name]
     (entry,) = [name for name in names if name.endswith("entry_points.txt")]
     declared = zipfile.ZipFile(wheel).read(entry).decode()
@@ -256,8 +269,8 @@ def test_the_wheel_holds_yamls_plugin_and_templates(wheel):
         assert f"[{group}]" in declared
 
 
-def _yamls() -> list[Path]:
-    return [path for path in (ROOT / "task_yamls").glob("**/*") if path.is_file() and "__pycache__" not in path.parts]
+def _yamls() -> dict[str, str]:
+    return expand.files(ROOT / "task_yamls")
 
 
 def test_installed_normally_the_folder_is_the_installed_one_and_the_plugin_works(wheel, tmp_path):
@@ -277,7 +290,7 @@ def test_installed_normally_the_folder_is_the_installed_one_and_the_plugin_works
     path, plugin, count = done.stdout.splitlines()
     assert Path(path) == tmp_path / "midistill_tasks" / "task_yamls"
     assert plugin == f"{tmp_path / 'midistill_autoload.py'} True"
-    assert int(count) == len([path for path in _yamls() if path.suffix == ".yaml"])
+    assert int(count) == len(_yamls())
 
 
 def _libraries() -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 from midistill_tasks import __version__
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.task import DEFAULT_METRICS
+from midistill_tasks.harness.keys import DEFAULT_METRICS
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import blind_auroc
 
@@ -101,10 +101,10 @@ def test_the_blind_baseline_is_in_every_task_and_is_the_split_s(group):
 
 
 def test_the_blind_baseline_is_computed_once_for_all_attacks(run: Run, monkeypatch):
-    from midistill_tasks.harness import task
+    from midistill_tasks.harness import figures
 
     calls = []
-    monkeypatch.setattr(task, "blind_auroc", lambda *args: calls.append(args) or (0.5, 0.1))
+    monkeypatch.setattr(figures, "blind_auroc", lambda *args: calls.append(args) or (0.5, 0.1))
     run("mia_loss_files,mia_mink_files,mia_recall_files")
     assert len(calls) == 1
 
@@ -182,13 +182,15 @@ def test_the_paper_s_group_holds_its_four_data_sets_with_all_attacks(manager_of,
     texts = [text for side in people for text in side]
     rows = {"text": texts, "input": texts, "label": [1] * N + [0] * (N + 2)}
     data = datasets.Dataset.from_dict(rows)  # in place of downloads
-    monkeypatch.setattr("midistill_tasks.harness.documents.load_split", lambda *args: data)
+    monkeypatch.setattr("midistill_tasks.splits.documents.load_split", lambda *args: data)
     loaded = manager_of().load("mia_paper")
     splits = ["wikimia_64", "mimir_arxiv", "bookcorpus", "openwebtext"]
     assert loaded["group_map"]["mia_paper"] == [f"mia_{split}" for split in splits]
     for split in splits:
         assert loaded["group_map"][f"mia_{split}"] == [f"mia_{attack}_{split}" for attack in ATTACKS]
-    assert {task for task, built in loaded["tasks"].items() if built.skip} == {f"mia_ref_{split}" for split in splits}
+    assert {task for task, built in loaded["tasks"].items() if built.keys.left_out} == {
+        f"mia_ref_{split}" for split in splits
+    }
 
 
 def test_a_tag_is_one_attack_on_every_split_but_the_user_s_files(task_manager):

@@ -35,7 +35,7 @@ def mine(labelled: Path, tmp_path: Path) -> Callable[..., str]:
         }
         content = {key: value for key, value in {**content, **changes}.items() if value is not None}
         path = tmp_path / "mia_mine.yaml"
-        path.write_text(f"class: !function midistill_tasks.harness.task.{cls}\n{yaml.safe_dump(content)}")
+        path.write_text(f"class: !function midistill_tasks.task.{cls}\n{yaml.safe_dump(content)}")
         return str(path)
 
     return mine

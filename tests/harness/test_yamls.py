@@ -1,4 +1,4 @@
-"""The task YAMLs are what their generator makes."""
+"""The YAML of each split is what its generator makes, and the tasks of all attacks come from it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from midistill_tasks.attacks import ATTACKS, Attack
+from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.harness import expand
+from midistill_tasks.harness.discovery import split_yamls
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.views import TEXT
 
 FOLDER = Path(__file__).parents[2] / "task_yamls"
 
@@ -32,28 +32,31 @@ def test_the_committed_files_are_what_the_generator_makes(generator):
 def test_a_file_changed_by_hand_and_one_left_over_are_found(generator, tmp_path):
     made = generator.files()
     for name, text in made.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert generator.differences(made, tmp_path) == ([], [])
-    (tmp_path / "bios" / "mia_loss_bios.yaml").write_text("task: other\n")
-    (tmp_path / "bios" / "mia_old_bios.yaml").write_text("task: old\n")
-    assert generator.differences(made, tmp_path) == (["bios/mia_loss_bios.yaml"], ["bios/mia_old_bios.yaml"])
+    (tmp_path / "mia_bios.yaml").write_text("task: other\n")
+    (tmp_path / "mia_old.yaml").write_text("task: old\n")
+    assert generator.differences(made, tmp_path) == (["mia_bios.yaml"], ["mia_old.yaml"])
 
 
-def test_a_new_attack_is_one_line_in_the_registry(generator, monkeypatch):
-    before = generator.files()
-    new = Attack("half", "half the likelihood", "nobody 2099", (TEXT,), lambda stats, text: 0.5)
-    monkeypatch.setitem(ATTACKS, "half", new)
-    made = generator.files()
-    assert set(made) - set(before) == {f"{split}/mia_half_{split}.yaml" for split in SPLITS}
-    content = yaml.safe_load(made["bios/mia_half_bios.yaml"])
-    assert content == {
-        "include": "_bios_template",
-        "task": "mia_half_bios",
-        "tag": "mia_half",
-        "attack": "half",
-    }
-    assert {"task": "mia_half_bios", "optional": True} in yaml.safe_load(made["bios/mia_bios.yaml"])["task"]
+def test_the_files_of_a_folder_say_what_the_index_in_memory_says(task_manager):
+    """`midistill tasks path` without the plugin, and the plugin without files, give the harness the same tasks."""
+    from lm_eval.tasks._index import TaskIndex
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    in_memory: dict[str, Any] = {}
+    for config in expand.entries(split_yamls()):
+        TaskIndex.process_cfg(config, None, in_memory)
+    of_files = task_manager.task_index
+    assert in_memory.keys() == of_files.keys()
+    functions = ("class", "custom_dataset")
+    for name, entry in in_memory.items():
+        assert (entry.kind, entry.tags) == (of_files[name].kind, of_files[name].tags)
+        if entry.cfg is not None:
+            written = load_yaml(of_files[name].yaml_path, resolve_func=True)
+            plain = {key: value for key, value in entry.cfg.items() if key not in functions}
+            assert plain == {key: value for key, value in written.items() if key not in functions}
+            assert [key for key in functions if key in entry.cfg] == [key for key in functions if key in written]
 
 
 def test_there_is_a_task_for_every_attack_on_every_split_and_a_group_for_every_split(task_manager):
@@ -70,7 +73,8 @@ def test_there_is_a_task_for_every_attack_on_every_split_and_a_group_for_every_s
 def test_the_harness_loads_every_template_with_its_own_keys(task_manager):
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    from midistill_tasks.harness.task import DEFAULT_METRICS, MIATask
+    from midistill_tasks.harness.keys import DEFAULT_METRICS
+    from midistill_tasks.harness.task import MIATask
 
     for split in SPLITS.values():
         config = load_yaml(task_manager.task_index[f"mia_loss_{split.name}"].yaml_path)

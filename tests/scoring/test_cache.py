@@ -14,8 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from midistill_tasks.scoring.backends.hf.causal import HFScorer, Job
-from midistill_tasks.scoring.cache import StatsCache, cache_path, fingerprint
+from midistill_tasks.scoring.backends.hf.causal import HFScorer, fingerprint
+from midistill_tasks.scoring.cache import StatsCache
+from midistill_tasks.scoring.protocol import HarnessScorer, Job, Result
+
+
+def result(logprob, mean, std, greedy):
+    return Result(logprob, greedy=greedy, mean=mean, std=std)
 
 
 @pytest.fixture
@@ -58,9 +63,12 @@ def test_what_was_scored_is_served_as_it_was(tiny, texts, scoring, views, cached
 def test_the_file_lies_beside_the_harness_s_and_is_shared_by_ranks(tiny, tmp_path, cached):
     from types import SimpleNamespace
 
-    assert cache_path(cached(tiny("gpt2"))) == tmp_path / "cache.midistill.db"
+    assert HarnessScorer(cached(tiny("gpt2"))).cache_file == tmp_path / "cache.midistill.db"
     store = SimpleNamespace(filename=str(tmp_path / "cache_rank1.db"))
-    assert cache_path(SimpleNamespace(cache_hook=SimpleNamespace(dbdict=store))) == tmp_path / "cache.midistill.db"
+    assert (
+        HarnessScorer(SimpleNamespace(cache_hook=SimpleNamespace(dbdict=store))).cache_file
+        == tmp_path / "cache.midistill.db"
+    )
 
 
 def test_without_the_flag_there_is_no_file(tiny, texts, scoring, views, tmp_path, monkeypatch):
@@ -68,7 +76,7 @@ def test_without_the_flag_there_is_no_file(tiny, texts, scoring, views, tmp_path
     lm = scoring.load(tiny("gpt2"))
     scoring.ask(lm, views.plain(texts[:1]))
 
-    assert cache_path(lm) is None
+    assert HarnessScorer(lm).cache_file is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,12 +161,29 @@ def test_parameters_that_change_tokens_are_not_served(tiny, texts, scoring, view
 def test_where_the_prefix_ends_is_part_of_the_key(tmp_path):
     cache = StatsCache(tmp_path / "c.db", "model")
     arrays = (*np.zeros((3, 2), dtype=np.float32), np.zeros(2, dtype=bool))
-    cache.put(Job((3, 4, 5), (1, 2)), arrays)
+    cache.put(Job((3, 4, 5), (1, 2)), result(*arrays))
 
     assert cache.get(Job((3, 4, 5), (1, 2))) is not None
     for other in (Job((4, 5), (1, 2, 3)), Job((1, 2, 3, 4, 5)), Job((3, 4, 5), (1, 2), first=0), Job((3, 4, 5))):
         assert cache.get(other) is None
     assert StatsCache(tmp_path / "c.db", "other").get(Job((3, 4, 5), (1, 2))) is None
+
+
+@pytest.mark.parametrize(
+    "given", [("logprob",), ("logprob", "greedy"), ("logprob", "mean", "std"), ("logprob", "mean", "std", "greedy")]
+)
+def test_what_a_backend_does_not_give_is_not_there_when_it_comes_back(given, tmp_path):
+    arrays = {name: np.arange(4, dtype=np.float32) + number for number, name in enumerate(given)}
+    if "greedy" in given:
+        arrays["greedy"] = np.array([True, False, True, True])
+    cache = StatsCache(tmp_path / "c.db", "model")
+    cache.put(Job((1, 2, 3, 4, 5)), Result(**arrays))
+
+    back = cache.get(Job((1, 2, 3, 4, 5)))
+    for name in ("logprob", "mean", "std", "greedy"):
+        found = getattr(back, name)
+        assert (found is None) == (name not in given)
+        assert found is None or found.tolist() == arrays[name].tolist()
 
 
 def test_an_adapter_switched_off_is_another_model(tiny, texts, scoring, views, cached, scored):
@@ -216,7 +241,7 @@ def test_two_connections_write_at_once(tmp_path):
         cache = StatsCache(tmp_path / "shared.db", "model")
         for number in range(100):
             figures = np.full((3, 4), me + number, dtype=np.float32)
-            cache.put(Job((number, 1, 2, 3, 4 + me)), (*figures, np.ones(4, dtype=bool)))
+            cache.put(Job((number, 1, 2, 3, 4 + me)), result(*figures, np.ones(4, dtype=bool)))
         cache.close()
 
     with ThreadPoolExecutor(2) as pool:
@@ -225,7 +250,7 @@ def test_two_connections_write_at_once(tmp_path):
     cache = StatsCache(tmp_path / "shared.db", "model")
     for me in (0, 1):
         for number in range(100):
-            logprob, *_ = cache.get(Job((number, 1, 2, 3, 4 + me)))
+            logprob = cache.get(Job((number, 1, 2, 3, 4 + me))).logprob
             assert logprob.tolist() == [me + number] * 4
 
 

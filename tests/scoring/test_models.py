@@ -9,7 +9,8 @@ import torch
 from oracle import statistics
 from torch import nn
 
-from midistill_tasks.scoring.backends.hf.causal import NOT_FINITE, HFScorer
+from midistill_tasks.scoring.backends.hf.causal import HFScorer
+from midistill_tasks.scoring.run import NOT_FINITE
 from midistill_tasks.views import TokenStats, Unscored
 
 
@@ -249,9 +250,9 @@ def test_a_model_without_a_tokenizer_is_refused(tiny, texts, scoring, views):
 def test_a_backend_without_distributions_is_refused(texts, scoring, views, caplog):
     from lm_eval.models.dummy import DummyLM
 
-    from midistill_tasks.scoring.run import install
+    from midistill_tasks.harness.discovery import answer_requests
 
-    install()
+    answer_requests()
     answers = scoring.ask(DummyLM(), views.plain(texts[:2]))
     assert all(answer.whole_task and "DummyLM" in answer.reason for answer in answers)
     assert "use --model hf" in caplog.text

@@ -9,21 +9,21 @@ import weakref
 import pytest
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.scoring import run
+from midistill_tasks.scoring.protocol import HarnessScorer
 
 
 @pytest.fixture
 def references(monkeypatch):
     """Weak references to the reference models that were loaded, and what each of them and the target read."""
-    loaded, original = [], run._load_reference
+    loaded, original = [], HarnessScorer.load
 
-    def load(lm, spec):
+    def load(scorer, spec):
         assert all(model() is None for model, _ in loaded)
-        other = original(lm, spec)
+        other = original(scorer, spec)
         loaded.append((weakref.ref(other.model), listen(other)))
         return other
 
-    monkeypatch.setattr(run, "_load_reference", load)
+    monkeypatch.setattr(HarnessScorer, "load", load)
     return loaded
 
 

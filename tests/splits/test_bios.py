@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import bios
+from midistill_tasks.splits.options import TextOptions
 
 DIGEST = (
     "import hashlib; from midistill_tasks.splits import bios; rows = bios.load(); "
@@ -33,7 +33,7 @@ def test_another_process_with_other_hashes_locale_and_clock_makes_the_same_peopl
 
 
 def test_a_run_without_options_and_one_with_another_seed_have_the_same_members() -> None:
-    assert bios.load(MIAOptions(seed=7), None).to_dict() == bios.load().to_dict()
+    assert bios.load(TextOptions(seed=7), None).to_dict() == bios.load().to_dict()
 
 
 def test_members_are_the_texts_with_label_one() -> None:

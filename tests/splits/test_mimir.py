@@ -9,8 +9,8 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import SPLITS, mimir
+from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.rows import load_split
 
 
@@ -25,20 +25,20 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_train_texts_are_members_be_they_bare_strings_or_objects(clone: Path) -> None:
-    rows = load_split(SPLITS["mimir_wikipedia"], {}, MIAOptions(dataset_path=str(clone)))
+    rows = load_split(SPLITS["mimir_wikipedia"], {}, TextOptions(dataset_path=str(clone)))
     assert rows.to_dict() == {"text": ["m1", "m2", "n1", "n2"], "label": [1, 1, 0, 0]}
 
 
 def test_the_option_ngram_chooses_the_file(clone: Path) -> None:
-    rows = mimir.load("wikipedia", MIAOptions(ngram="ngram_7_0.2"), clone)
+    rows = SPLITS["mimir_wikipedia"].load(TextOptions(own={"ngram": "ngram_7_0.2"}), clone)
     assert rows["text"][:] == ["other", "other"]
     with pytest.raises(InputError, match=r"'ngram_13_0\.9' \(did you mean 'ngram_13_0\.8'\?\)"):
-        mimir.load("wikipedia", MIAOptions(ngram="ngram_13_0.9"), clone)
+        SPLITS["mimir_wikipedia"].load(TextOptions(own={"ngram": "ngram_13_0.9"}), clone)
 
 
 def test_a_clone_without_the_file_names_it(clone: Path) -> None:
     with pytest.raises(InputError, match=r"no file '.*arxiv_ngram_13_0\.8\.jsonl'"):
-        mimir.load("arxiv", MIAOptions(), clone)
+        SPLITS["mimir_arxiv"].load(TextOptions(), clone)
 
 
 def test_without_a_copy_the_two_files_come_from_the_hub(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_without_a_copy_the_two_files_come_from_the_hub(clone: Path, monkeypatch
         return str(clone / name)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert len(mimir.load("wikipedia", MIAOptions(), None)) == 4
+    assert len(SPLITS["mimir_wikipedia"].load(TextOptions(), None)) == 4
     assert asked == [
         ("iamgroot42/mimir", f"cache_100_200_1000_512/{side}/wikipedia_(en)_ngram_13_0.8.jsonl", "dataset")
         for side in ("train", "test")
@@ -68,4 +68,4 @@ def test_without_a_copy_the_two_files_come_from_the_hub(clone: Path, monkeypatch
 def test_what_the_hub_refuses_is_explained(error: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", Mock(side_effect=error))
     with pytest.raises(InputError, match=remedy):
-        mimir.load("arxiv", MIAOptions(), None)
+        SPLITS["mimir_arxiv"].load(TextOptions(), None)

@@ -8,16 +8,16 @@ import datasets
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import SPLITS
+from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.rows import load_split
 
 WIKIMIA = SPLITS["wikimia_64"]
 ROWS = [{"input": "a", "label": 0}, {"input": "b", "label": 1}]
 
 
-def options(path: Path | dict[str, str]) -> MIAOptions:
-    return MIAOptions(dataset_path=path if isinstance(path, dict) else str(path))
+def options(path: Path | dict[str, str]) -> TextOptions:
+    return TextOptions(dataset_path=path if isinstance(path, dict) else str(path))
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -87,9 +87,9 @@ def test_a_users_own_task_needs_nothing_but_the_harness_keys(tmp_path: Path) -> 
         "dataset_kwargs": {"data_files": {"test": str(path)}, "trust_remote_code": True},
         "test_split": "test",
     }
-    assert load_split(None, config, MIAOptions()).to_list() == ROWS
+    assert load_split(None, config, TextOptions()).to_list() == ROWS
     write(path, ROWS[1:])
-    assert load_split(None, config, MIAOptions()).to_list() == ROWS[1:], "an edited file must not come from a cache"
+    assert load_split(None, config, TextOptions()).to_list() == ROWS[1:], "an edited file must not come from a cache"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_users_own_task_needs_nothing_but_the_harness_keys(tmp_path: Path) -> 
 )
 def test_a_users_own_task_is_told_which_key_is_missing(config: dict[str, str], missing: str) -> None:
     with pytest.raises(InputError, match=f"no '{missing}'"):
-        load_split(None, config, MIAOptions())
+        load_split(None, config, TextOptions())
 
 
 def test_splits_that_download_nothing_ignore_the_local_copy_of_others(tmp_path: Path) -> None:

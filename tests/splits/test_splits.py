@@ -27,7 +27,7 @@ def test_every_split_says_for_which_models_its_labels_hold() -> None:
 
 def test_a_split_has_a_loader_or_the_keys_of_the_harness() -> None:
     for split in SPLITS.values():
-        assert (split.load is None) == {"dataset_path", "test_split", "doc_to_text", "doc_to_target"}.issubset(
+        assert (split.loader is None) == {"dataset_path", "test_split", "doc_to_text", "doc_to_target"}.issubset(
             split.config
         )
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.options import MIAOptions
 from midistill_tasks.splits import wikitext
+from midistill_tasks.splits.options import TextOptions
 
 PARTS = ("train", "validation", "test")
 
@@ -28,7 +28,7 @@ def test_members_are_train_and_every_passage_has_128_words_of_one_article(tmp_pa
         validation=article("C", "c", 130),
         test=article("D", "d", 100),
     )
-    rows = wikitext.load(MIAOptions(), folder)
+    rows = wikitext.load(TextOptions(), folder)
     assert rows["label"][:] == [1, 1, 1, 0]
     assert rows["cluster"][:] == ["A (train 0)", "A (train 0)", "B (train 1)", "C (validation 0)"]
     for text in rows["text"]:
@@ -49,14 +49,14 @@ def test_a_formula_between_text_lines_is_no_title() -> None:
 def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
     folder = write_parts(tmp_path, validation=article("C", "c", 130), test=article("D", "d", 130))
     with pytest.raises(InputError, match="has no part 'train'; its parts: validation, test"):
-        wikitext.load(MIAOptions(), folder)
+        wikitext.load(TextOptions(), folder)
 
 
 def test_a_clone_with_a_folder_per_configuration_is_read(tmp_path: Path) -> None:
     for name, word in (("wikitext-103-raw-v1", "x"), ("wikitext-2-raw-v1", "y")):
         (tmp_path / name).mkdir()
         write_parts(tmp_path / name, **{part: article(part, word, 128) for part in PARTS})
-    assert {word for text in wikitext.load(MIAOptions(), tmp_path)["text"] for word in text.split()} == {"y"}
+    assert {word for text in wikitext.load(TextOptions(), tmp_path)["text"] for word in text.split()} == {"y"}
 
 
 def test_the_published_parts_hold_sixty_articles_each(shared: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_published_parts_hold_sixty_articles_each(shared: Path) -> None:
 def test_the_published_text_as_members_and_non_members(shared: Path, tmp_path: Path) -> None:
     texts = {part: (shared / "wikitext-2" / f"{part}.txt").read_text() for part in ("validation", "test")}
     head, tail = texts["test"][: len(texts["test"]) // 2], texts["test"][len(texts["test"]) // 2 :]
-    rows = wikitext.load(MIAOptions(), write_parts(tmp_path, train=texts["validation"], validation=head, test=tail))
+    rows = wikitext.load(TextOptions(), write_parts(tmp_path, train=texts["validation"], validation=head, test=tail))
     assert len(rows) > 3000
     assert {len(text.split()) for text in rows["text"]} == {128}
     corpus = texts["validation"]

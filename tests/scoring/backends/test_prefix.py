@@ -7,22 +7,24 @@ import contextlib
 import pytest
 
 from midistill_tasks.scoring.backends.hf import causal as huggingface
-from midistill_tasks.scoring.backends.hf.causal import HFScorer, Job, _concatenated, _Expanded, _Shared
+from midistill_tasks.scoring.backends.hf.causal import HFScorer
 from midistill_tasks.scoring.backends.hf.prefix import NAME, shared_prefix
+from midistill_tasks.scoring.backends.hf.ways import _concatenated, _Expanded, _Shared
+from midistill_tasks.scoring.protocol import Job
 
 
 @pytest.fixture
 def chosen(monkeypatch):
     """Names of the ways that were chosen."""
     names = []
-    original = huggingface._after
+    original = huggingface.after_prefix
 
     def record(scorer, jobs):
         way, stats = original(scorer, jobs)
         names.append(getattr(way, "__name__", type(way).__name__))
         return way, stats
 
-    monkeypatch.setattr(huggingface, "_after", record)
+    monkeypatch.setattr(huggingface, "after_prefix", record)
     return names
 
 

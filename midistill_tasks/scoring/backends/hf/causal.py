@@ -2,63 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+import xxhash
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
-from midistill_tasks.scoring.backends.hf.head import Statistics, from_head, from_logits
-from midistill_tasks.scoring.backends.hf.prefix import KeysValues, UnsupportedAttentionError, shared_prefix
-from midistill_tasks.views import TokenStats, Unscored
+from midistill_tasks.errors import InputError
+from midistill_tasks.scoring.backends.hf.head import Statistics, from_head
+from midistill_tasks.scoring.backends.hf.ways import Way, after_prefix, plain
+from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, Scorer, scorer
 
 logger = logging.getLogger(__name__)
 
-NOT_FINITE = "the model gave NaN or +inf logits: load it in float32 (--model_args dtype=float32)"
+_FORMAT = "midistill-1"
 
 
-@dataclass(frozen=True)
-class Job:
-    """Tokens to score: ``ids[first:]``, each under the model's distribution given all tokens before it and `prefix`.
+@scorer("HFLM", gives={"logprob", "greedy", "moments"})
+class HFScorer(HarnessScorer):
+    """Scores jobs with one `HFLM`, in its batch size, dtype and placement.
 
-    `first` is 1 where the first token is only read, 0 where `prefix` predicts it.
+    `variant` tells apart in the cache what the weights do not: an adapter switched off.
     """
 
-    ids: tuple[int, ...]
-    prefix: tuple[int, ...] = ()
-    first: int = 1
-
-    @property
-    def scored(self) -> int:
-        return max(0, len(self.ids) - self.first)
-
-
-Result = tuple[np.ndarray[Any, Any], ...]
-"""logprob, mean, std, greedy of a job's scored tokens."""
-
-
-class HFScorer:
-    """Scores jobs with one `HFLM`, in its batch size, dtype and placement."""
-
-    def __init__(self, lm: Any) -> None:
-        self.lm = lm
+    def __init__(self, lm: Any, variant: str = "") -> None:
+        super().__init__(lm)
+        self.variant = variant
         peft = hasattr(lm.model, "get_base_model")
         self.model: PreTrainedModel = lm.model.get_base_model() if peft else lm.model
         self.head: nn.Module | None = getattr(self.model, "get_output_embeddings", lambda: None)()
         self._short_way: bool | None = None
         self._batch_size: int | None = None
 
-    # ------------------------------------------------------------------ tokens to texts
+    def refuses(self) -> str | None:
+        """A model that is not causal, or has no tokenizer."""
+        if self.lm.backend != "causal":
+            return f"{type(self.lm.model).__name__} is an encoder-decoder model, and these attacks need a causal one"
+        if getattr(self.lm, "tokenizer", None) is None:
+            return "the model has no tokenizer; name one with --model_args tokenizer=…"
+        return None
 
-    def covered(self, text: str, ids: tuple[int, ...]) -> int:
-        """How many leading characters of `text` its first tokens `ids` cover."""
+    def identity(self) -> str | None:
+        """A hash over every weight; None where they are not in memory."""
+        key = fingerprint(self.lm)
+        return None if key is None else key + self.variant
+
+    def encode(self, text: str) -> Encoded:
+        """Characters by the tokenizer's own offsets where it is a fast one."""
+        ids = tuple(self.lm.tok_encode(text))
+        return Encoded(ids, lambda count: self._covered(text, ids[:count]))
+
+    def _covered(self, text: str, ids: tuple[int, ...]) -> int:
         tokenizer = self.lm.tokenizer
         for special in (True, False) if getattr(tokenizer, "is_fast", False) else ():
             encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
@@ -66,7 +67,17 @@ class HFScorer:
                 return max((end for _, end in encoded["offset_mapping"][: len(ids)]), default=0)
         return len(tokenizer.decode(ids, skip_special_tokens=True))
 
-    # ------------------------------------------------------------------ jobs to statistics
+    @contextmanager
+    def reference(self, spec: str) -> Iterator[Scorer]:
+        """Also "base", the target without its adapter."""
+        if spec != "base":
+            with super().reference(spec) as other:
+                yield other
+        elif not hasattr(self.lm.model, "disable_adapter"):
+            raise InputError("reference 'base' is the target without its adapter, and this model has none")
+        else:
+            with self.lm.model.disable_adapter():
+                yield HFScorer(self.lm, variant=":base")
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Scores `jobs` longest first and hands each result to `done` as soon as its batch is through."""
@@ -78,10 +89,10 @@ class HFScorer:
 
     def _score_group(self, jobs: list[Job], done: Callable[[Job, Result], None]) -> None:
         with torch.inference_mode(), self._autocast():
-            way: Way | None = None if jobs[0].prefix else _plain
+            way: Way | None = None if jobs[0].prefix else plain
             for batch in self._batches(jobs):
                 if way is None:
-                    way, stats = _after(self, batch)
+                    way, stats = after_prefix(self, batch)
                 else:
                     stats = way(self, batch)
                 for job, result in zip(batch, _per_job(stats, batch), strict=True):
@@ -162,151 +173,38 @@ class HFScorer:
         return bool((own - short)[finite].abs().max() <= allowed)
 
 
-# ---------------------------------------------------------------------- ways of a forward
-
-Way = Callable[[HFScorer, list[Job]], Statistics]
-
-
-def _positions(jobs: Sequence[Job], ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows and columns of the hidden states that predict the scored tokens of padded `ids`, and those tokens."""
-    rows = [row for row, job in enumerate(jobs) for _ in range(1, len(job.ids))]
-    columns = [column for job in jobs for column in range(1, len(job.ids))]
-    row, column = torch.tensor(rows, device=ids.device), torch.tensor(columns, device=ids.device)
-    return row, column - 1, ids[row, column]
-
-
-def _plain(scorer: HFScorer, jobs: list[Job]) -> Statistics:
-    ids = scorer.pad([job.ids for job in jobs])
-    row, column, targets = _positions(jobs, ids)
-    if scorer.short_way_holds(ids):
-        return scorer.statistics(scorer.hidden(ids).last_hidden_state[row, column], targets)
-    logits = scorer.lm._model_call(ids)[:, -ids.shape[1] :]  # prompt tuning puts its virtual tokens in front
-    return from_logits(logits[row, column], targets.to(logits.device))
-
-
-def _concatenated(scorer: HFScorer, jobs: list[Job]) -> Statistics:
-    """Every row reads the whole prefix again: exact for any model, and the yardstick for the faster ways."""
-    whole = [Job(job.prefix + job.ids) for job in jobs]
-    start = [len(job.prefix) - (1 - job.first) for job in jobs]
-    stats = _plain(scorer, whole)
-    keep = torch.cat([torch.arange(len(job.ids) - 1) >= skip for job, skip in zip(whole, start, strict=True)])
-    return Statistics(*(values[keep.to(values.device)] for values in stats))
-
-
-@dataclass
-class _Prefix:
-    """A prefix that was read once: its length, key-value cache and last hidden state [1, H]."""
-
-    length: int
-    cache: Any
-    last_hidden: Tensor
-
-    def statistics(self, scorer: HFScorer, jobs: list[Job], ids: Tensor, hidden: Tensor) -> Statistics:
-        row, column, targets = _positions(jobs, ids)
-        states = hidden[row, column]
-        if not jobs[0].first:  # x_0 follows the prefix's last token: it leads each job's tokens
-            lead = torch.cumsum(torch.tensor([0] + [len(job.ids) - 1 for job in jobs[:-1]]), 0)
-            states = _interleave(states, self.last_hidden.expand(len(jobs), -1), lead)
-            targets = _interleave(targets, ids[:, 0], lead)
-        return scorer.statistics(states, targets)
-
-    def layers(self) -> KeysValues:
-        """Keys and values by layer."""
-        return [(layer.keys, layer.values) for layer in self.cache.layers]
-
-
-def _interleave(values: Tensor, first: Tensor, lead: Tensor) -> Tensor:
-    """Puts first[i] in front of the i-th run of `values`, whose runs begin at `lead`."""
-    parts = []
-    bounds = [*lead.tolist(), len(values)]
-    for index in range(len(lead)):
-        parts += [first[index : index + 1], values[bounds[index] : bounds[index + 1]]]
-    return torch.cat(parts)
-
-
-class _Shared(_Prefix):
-    """All rows attend to one copy of the prefix (`prefix.py`)."""
-
-    def __call__(self, scorer: HFScorer, jobs: list[Job]) -> Statistics:
-        ids = scorer.pad([job.ids for job in jobs])
-        positions = torch.arange(self.length, self.length + ids.shape[1], device=ids.device)[None]
-        with shared_prefix(scorer.model, self.layers()):
-            hidden = scorer.hidden(ids, position_ids=positions).last_hidden_state
-        return self.statistics(scorer, jobs, ids, hidden)
-
-
-class _Expanded(_Prefix):
-    """The prefix's key-value cache, repeated for every row of the batch."""
-
-    def __call__(self, scorer: HFScorer, jobs: list[Job]) -> Statistics:
-        import copy
-
-        ids = scorer.pad([job.ids for job in jobs])
-        cache = copy.deepcopy(self.cache)
-        cache.batch_repeat_interleave(len(jobs))
-        hidden = scorer.hidden(ids, past_key_values=cache, use_cache=True).last_hidden_state
-        return self.statistics(scorer, jobs, ids, hidden)
-
-
-def _after(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
-    """The fastest way of scoring after a prefix, and what it gives for these jobs, the first batch.
-
-    A way is taken if it agrees, in that company, with the plain way on the longest text, which comes first.
-    """
-    longest, prefix = jobs[0], jobs[0].prefix
-    allowed = 2e-4 if scorer.model.dtype == torch.float32 else 2e-2
-    try:
-        read, truth = _read(scorer, longest)
-    except Exception as error:  # recurrent models and foreign code keep their state in other ways
-        logger.debug("no key-value cache to share: %r", error)
-        return _concatenated, _concatenated(scorer, jobs)
-    for kind in (_Shared, _Expanded):
-        way = kind(len(prefix), *read)
-        try:
-            stats = way(scorer, jobs)
-            if bool((stats.logprob[: longest.scored] - truth).abs().mean() <= allowed):
-                return way, stats
-        except Exception as error:  # private ops: any failure means the plainer way
-            logger.debug("%s is not possible here: %r", kind.__name__, error)
-    return _concatenated, _concatenated(scorer, jobs)
-
-
-def _read(scorer: HFScorer, job: Job) -> tuple[tuple[Any, Tensor], Tensor]:
-    """The key-value cache and last hidden state of a job's prefix, and logprobs of its tokens, by one plain forward."""
-    length = len(job.prefix)
-    whole = scorer.pad([job.prefix + job.ids])
-    if not scorer.short_way_holds(whole):
-        raise UnsupportedAttentionError("the model changes its logits after the head")
-    output = scorer.hidden(whole, use_cache=True)
-    states = output.last_hidden_state[0, length - 1 + job.first : -1]
-    truth = scorer.statistics(states, whole[0, length + job.first :]).logprob
-    cache = _cut(output.past_key_values, length)
-    if cache is None:
-        cache = scorer.hidden(whole[:, :length], use_cache=True).past_key_values
-    return (cache, output.last_hidden_state[:, length - 1]), truth
-
-
-def _cut(cache: Any, length: int) -> Any | None:
-    """The cache of the first `length` tokens, or None where a layer does not keep all tokens (sliding windows)."""
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return None
-    for layer in cache.layers:
-        layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
-    return cache
-
-
 def _per_job(stats: Statistics, jobs: Iterable[Job]) -> Iterator[Result]:
     columns = [values.cpu().numpy() for values in stats]
     start = 0
     for job in jobs:
         end = start + job.scored
-        yield tuple(column[start:end].copy() for column in columns)
+        logprob, mean, std, greedy = (column[start:end].copy() for column in columns)
+        yield Result(logprob, greedy=greedy, mean=mean, std=std)
         start = end
 
 
-def to_stats(result: Result, n_chars: int, truncated: bool) -> TokenStats | Unscored:
-    """Wraps a job's arrays; NaN figures become an `Unscored` that says how to get figures."""
-    logprob, mean, std, greedy = result
-    if np.isnan(logprob).any():
-        return Unscored(NOT_FINITE)
-    return TokenStats(logprob, mean, std, greedy, n_chars, truncated)
+def fingerprint(lm: Any) -> str | None:
+    """Hash over the configuration and every weight of a harness model; None where weights are not in memory."""
+    model = lm.model
+    config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
+    adapters = {name: str(value) for name, value in getattr(model, "peft_config", {}).items()}
+    for transient in ("_name_or_path", "transformers_version"):
+        config.pop(transient, None)
+    active = str(getattr(model, "active_adapters", None)) if adapters else ""
+    identity = [_FORMAT, config, adapters, active, str(lm.mixed_precision_dtype)]
+    digest = xxhash.xxh3_128(json.dumps(identity, default=str, sort_keys=True).encode())
+    tensors = model.state_dict()
+    for name, tensor in tqdm(tensors.items(), desc="Hashing weights for the cache", disable=lm.rank != 0, leave=False):
+        if not hasattr(tensor, "dtype"):
+            digest.update(f"{name}={tensor!r}".encode())
+            continue
+        if tensor.device.type == "meta":
+            logger.warning("--use_cache: weights are offloaded to disk, so TokenStats of this model are not cached")
+            return None
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Any) -> Any:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,137 @@
+"""From one YAML a split to the tasks of all attacks: in memory for the harness's index, or as files for a folder.
+
+A split's file (``task_yamls/mia_<split>.yaml``, as in the README's "Your own split") says what all its tasks share.
+From it and the registry of attacks, other packages' included, come ``mia_<attack>_<split>``, the group ``mia_<split>``
+and ``heldout_<split>``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.files import write_atomically
+
+TASK = "midistill_tasks.task.MIATask"
+HELDOUT = "midistill_tasks.heldout.nonmembers"
+PERPLEXITIES = (
+    ("word_perplexity", "weighted_perplexity"),
+    ("byte_perplexity", "weighted_perplexity"),
+    ("bits_per_byte", "bits_per_byte"),
+)
+_FUNCTION = "!function "
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads the harness's ``!function`` as a plain string, which begins with that word."""
+
+
+_Loader.add_constructor("!function", lambda loader, node: _FUNCTION + str(loader.construct_scalar(node)))  # type: ignore[arg-type]
+
+
+def read_split(path: Path) -> dict[str, Any]:
+    """A split's file, its functions by name."""
+    content: dict[str, Any] = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+    return content
+
+
+def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tasks, the group and the perplexity of a split, from what its file says; functions by name.
+
+    The group comes first; inside it, what an attack lacks leaves its row out, asked for by name it stops.
+    """
+    name, metadata = str(split["split"]), split["metadata"]
+    members = [{"task": f"mia_{attack}_{name}", "optional": True} for attack in ATTACKS]
+    yield {"group": f"mia_{name}", "task": members, "metadata": metadata}
+    for attack in ATTACKS:
+        # A user's own files are nowhere to be found, so they would stop all others of the tag.
+        tag = {} if name == "files" else {"tag": f"mia_{attack}"}
+        task = {"task": f"mia_{attack}_{name}", **tag, "attack": attack}
+        yield {"class": _FUNCTION + TASK, **{key: split[key] for key in split if key not in ("class", "task")}, **task}
+    yield {  # not named mia_…, for it is no attack
+        "custom_dataset": _FUNCTION + HELDOUT,
+        "task": f"heldout_{name}",
+        "dataset_kwargs": {"heldout": name},
+        "test_split": "test",
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": "text",
+        "num_fewshot": 0,
+        "metric_list": [
+            {"metric": metric, "aggregation": aggregation, "higher_is_better": False}
+            for metric, aggregation in PERPLEXITIES
+        ],
+        "metadata": metadata,
+    }
+
+
+class _LazyTask:
+    """Stands for `MIATask` in the index: a run without our tasks does not import what they need."""
+
+    def __new__(cls, config: Mapping[str, Any]) -> Any:
+        from midistill_tasks.harness.task import MIATask
+
+        return MIATask(config=config)
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Never reached; its signature tells `TaskFactory` to hand over the configuration."""
+
+
+def _lazy_nonmembers(**metadata: Any) -> Any:
+    from midistill_tasks.harness.heldout import nonmembers
+
+    return nonmembers(**metadata)
+
+
+_RESOLVED: dict[str, Callable[..., Any]] = {_FUNCTION + TASK: _LazyTask, _FUNCTION + HELDOUT: _lazy_nonmembers}
+
+
+def entries(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the harness's index holds of us: the groups' files as they are, splits expanded, functions resolved."""
+    for path in sorted(folder.glob("*.yaml")):
+        content = read_split(path)
+        for config in expanded(content) if "split" in content else [content]:
+            yield {
+                key: _RESOLVED.get(value, value) if isinstance(value, str) else value for key, value in config.items()
+            }
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The same as files: path → YAML, for ``--include_path`` and for the wheel."""
+    made: dict[str, str] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        content = read_split(path)
+        if "split" not in content:
+            made[path.name] = path.read_text(encoding="utf-8")
+            continue
+        for config in expanded(content):
+            name = config.get("group") or config["task"]
+            made[f"{content['split']}/{name}.yaml"] = dump(config)
+    return made
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """YAML in the given order; functions first, as the harness's own tag."""
+    functions = {key: value for key, value in config.items() if isinstance(value, str) and value.startswith(_FUNCTION)}
+    rest = {key: value for key, value in config.items() if key not in functions}
+    lines = "".join(f"{key}: {value}\n" for key, value in functions.items())
+    return lines + yaml.safe_dump(rest, sort_keys=False, width=1000)
+
+
+def written(folder: Path) -> Path:
+    """A folder that holds the expansion, below the user's cache: made where it is not there yet."""
+    made = files(folder)
+    digest = hashlib.sha256(repr(sorted(made.items())).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midistill" / f"tasks-{digest}"
+    for name, text in made.items():
+        path = cache / name
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text.encode())
+    return cache

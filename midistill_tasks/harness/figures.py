@@ -1,0 +1,71 @@
+"""From scores to the figures of the table: the metrics that a task shows, and the blind baseline of its split."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from midistill_tasks.errors import warn_once
+from midistill_tasks.harness.keys import TaskKeys
+from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.metrics.blind import blind_auroc
+from midistill_tasks.splits.documents import Documents
+
+Figures = dict[str, Callable[[Sequence[Scored]], Any]]
+
+_blind: WeakKeyDictionary[Documents, dict[str, tuple[float, float]]] = WeakKeyDictionary()
+"""The baseline by a hash of the documents it was computed on: six attacks on a split share it."""
+
+
+def aggregations(keys: TaskKeys, documents: Documents, scored: Sequence[str]) -> Figures:
+    """Per metric its value, followed by its standard error under ``<name>_stderr``, which tables and groups use.
+
+    Args:
+        keys: read here: which metrics.
+        documents: of the split.
+        scored: ids of those that the whole run scores, on all ranks.
+    """
+    chosen: Figures = {}
+    for name in keys.metrics:
+        if name == "blind_auroc":
+            chosen |= {
+                name: lambda items: _blind_baseline(documents, scored)[0],
+                f"{name}_stderr": lambda items: _blind_stderr(keys, _blind_baseline(documents, scored), items),
+            }
+            continue
+        metric = METRICS[name]
+        chosen[name] = metric.value
+        if metric.stderr is not None:
+            chosen[f"{name}_stderr"] = metric.stderr
+    return chosen
+
+
+def directions(keys: TaskKeys) -> dict[str, bool | None]:
+    """False where less leaks less; None for what has no direction."""
+    return {name: METRICS[name].higher_is_better if name in METRICS else None for name in keys.metrics}
+
+
+def _blind_baseline(documents: Documents, scored: Sequence[str]) -> tuple[float, float]:
+    """The bag-of-words baseline on the documents that were scored, and its error; once per split."""
+    known = _blind.setdefault(documents, {})
+    key = hashlib.sha256("".join(scored).encode()).hexdigest()
+    if key not in known:
+        docs = documents.docs
+        place = {name: number for number, name in enumerate(docs["id"])}
+        chosen = docs.select([place[name] for name in scored])
+        known[key] = blind_auroc(chosen["text"][:], chosen["label"][:], chosen["cluster"][:])
+    return known[key]
+
+
+def _blind_stderr(keys: TaskKeys, baseline: tuple[float, float], items: Sequence[Scored]) -> float | str:
+    value, stderr = baseline
+    attack = METRICS["auroc"].value(items)
+    if value > max(attack, 1 - attack):
+        warn_once(
+            f"[{keys.split_name}] a bag-of-words classifier that never sees the model reaches AUROC {value:.3f}: "
+            "where that beats an attack, the split measures how its two sides differ, not what the model remembers"
+        )
+    return "N/A" if math.isnan(stderr) else stderr

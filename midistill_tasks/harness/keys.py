@@ -1,0 +1,130 @@
+"""What a MIA task's YAML says, resolved once: which attack, which split, with which options, and what it shows."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from midistill_tasks.attacks import ATTACKS, Attack
+from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.harness.options import Options, parse_options
+from midistill_tasks.metrics import METRICS
+from midistill_tasks.splits import SPLITS, Split
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_METRICS = ("auroc", "tpr_at_1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc", "blind_auroc")
+NO_REFERENCE = (
+    "needs a reference model, which should be like the target but not trained on the members: "
+    '--metadata \'{"mia": {"reference": "EleutherAI/pythia-70m"}}\''
+)
+
+
+@dataclass(frozen=True)
+class TaskKeys:
+    """A task's own keys.
+
+    Attributes:
+        task: its name.
+        attack: of `ATTACKS`.
+        split: of `SPLITS`; None where the harness's own keys say where texts and labels are.
+        split_name: the split's, or what is left of the task's name.
+        valid_for: for which models the labels are true.
+        options: of the run.
+        reference: the reference model as JSON of its model_args, "base", or None.
+        left_out: why an optional task gives nothing, or None.
+        metrics: names, in the order of the table.
+        shown: the harness's ``metric_list``.
+    """
+
+    task: str
+    attack: Attack
+    split: Split | None
+    split_name: str
+    valid_for: str
+    options: Options
+    reference: str | None
+    left_out: str | None
+    metrics: tuple[str, ...]
+    shown: Sequence[Mapping[str, Any]]
+
+    @property
+    def attack_options(self) -> Mapping[str, Any]:
+        """Those of this task's attack."""
+        return self.options.attacks[self.attack.name]
+
+
+def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
+    """Takes our keys out of a YAML's content; what is left is the harness's.
+
+    ``attack`` (an id of `ATTACKS`), ``split`` (an id of `SPLITS`, or absent where ``dataset_path``, ``test_split``,
+    ``doc_to_text`` and ``doc_to_target`` say where texts and labels are), and ``optional`` (inside a group: without
+    what the attack needs, leave its row out instead of stopping).
+
+    Raises:
+        InputError: for an unknown attack, split, metric or option, or without the reference that the attack needs.
+    """
+    rest = {key: value for key, value in config.items() if key not in ("class", "attack", "split", "optional")}
+    task = str(config.get("task"))
+    attack = ATTACKS[_known("attack", config.get("attack", ""), ATTACKS)]
+    split = None if config.get("split") is None else SPLITS[_known("split", config["split"], SPLITS)]
+    options = parse_options(config.get("metadata"))
+    reference = _reference(options)
+    metadata: Mapping[str, Any] = config.get("metadata") or {}
+    shown = config.get("metric_list") or [{"metric": name} for name in DEFAULT_METRICS]
+    keys = TaskKeys(
+        task=task,
+        attack=attack,
+        split=split,
+        split_name=split.name if split else task.removeprefix(f"mia_{attack.name}_"),
+        valid_for=split.valid_for
+        if split
+        else str(metadata.get("valid_for", "models that were trained on the members (unstated)")),
+        options=options,
+        reference=reference,
+        left_out=_left_out(task, attack, reference, bool(config.get("optional", False))),
+        metrics=_metric_names(config.get("metric_list")),
+        shown=shown,
+    )
+    return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
+
+
+def _known(what: str, given: Any, known: Mapping[str, Any]) -> str:
+    name = str(given)
+    if name not in known:
+        raise InputError(f"a MIA task's YAML key '{what}' is '{name}'{nearest(name, known)}; known: {', '.join(known)}")
+    return name
+
+
+def _left_out(task: str, attack: Attack, reference: str | None, optional: bool) -> str | None:
+    if reference is not None or not attack.needs_reference:
+        return None
+    if not optional:
+        raise InputError(f"{task} {NO_REFERENCE}")
+    logger.warning("%s is left out: it %s", task, NO_REFERENCE)
+    return NO_REFERENCE
+
+
+def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:
+    known = [*METRICS, "blind_auroc"]
+    if any("metric" not in entry or isinstance(entry, str) for entry in metric_list or ()):
+        raise InputError(f"metric_list: entries look like '- metric: auroc'; a MIA task has {', '.join(known)}")
+    names = tuple(str(entry["metric"]) for entry in metric_list) if metric_list else DEFAULT_METRICS
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"metric_list: a MIA task has no metric '{name}'{nearest(name, known)}; {', '.join(known)}"
+            )
+    return names
+
+
+def _reference(options: Options) -> str | None:
+    """The reference model as canonical JSON of its model_args, "base", or None."""
+    reference = options.run.reference
+    if reference is None or reference == "base":
+        return reference
+    spec = reference if isinstance(reference, dict) else {"pretrained": reference}
+    return json.dumps(spec, sort_keys=True)

@@ -1,0 +1,76 @@
+"""From a task's documents to its requests: one per document and view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.harness.keys import TaskKeys
+from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
+from midistill_tasks.scoring.run import check_reference
+from midistill_tasks.views import View
+
+Doc = dict[str, Any]
+
+
+def say_what_does_not_apply(flags: Mapping[str, Any]) -> None:
+    """Warns, once, of the harness's flags that change nothing here."""
+    ignored = [key for key in ("apply_chat_template", "system_instruction") if flags.get(key)]
+    if ignored:
+        warn_once(f"MIA tasks score texts as they are: {' and '.join('--' + key for key in ignored)} does not apply")
+    if flags.get("cache_requests") or flags.get("rewrite_requests_cache"):
+        warn_once("MIA tasks do not use --cache_requests, whose key ignores --metadata")
+
+
+def check(keys: TaskKeys, scored: list[Doc]) -> None:
+    """Fails before any forward where there can be no figure.
+
+    Raises:
+        InputError: the documents that would be scored are of one class only, or the reference is not to be had.
+    """
+    if len({doc["label"] for doc in scored}) < 2:
+        raise InputError(
+            f"{keys.task}: the {len(scored)} documents to score are of one class; "
+            "raise --limit, or name members and non-members in --samples"
+        )
+    if keys.reference is not None and keys.attack.needs_reference:
+        check_reference(keys.reference)
+
+
+def instances(
+    keys: TaskKeys, docs: Iterable[tuple[int, Doc]], texts: Mapping[str, str], shots: tuple[str, ...]
+) -> Iterator[Instance]:
+    """The requests of this rank.
+
+    Args:
+        keys: the task's.
+        docs: the harness's number of each document, and the document.
+        texts: by id: with ``log_text`` false documents hold none, and what the harness logs of a request is its id.
+        shots: of the split.
+    """
+    for doc_id, doc in docs:
+        shown = doc["text"] if keys.options.run.log_text else doc["id"]
+        for index, view in enumerate(keys.attack.views_of(keys.attack_options)):
+            yield Instance(
+                request_type=REQUEST_TYPE,
+                doc=doc,
+                arguments=(str(shown), _request(keys, texts[doc["id"]], view, shots)),
+                idx=index,
+                metadata=(keys.task, doc_id, 1),
+            )
+
+
+def _request(keys: TaskKeys, text: str, view: View, shots: tuple[str, ...]) -> ViewRequest:
+    return ViewRequest(
+        text=text,
+        view=view,
+        shots=shots if view.prefix == "shots" else (),
+        first_token="always" if view.first_token == "always" else keys.options.run.first_token,
+        reference=keys.reference if view.model == "reference" else None,
+        skip=keys.left_out,
+        attack=keys.attack.name,
+        needs=keys.attack.needs,
+    )

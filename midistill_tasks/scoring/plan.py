@@ -1,0 +1,101 @@
+"""From views of texts to jobs: prefixes, truncation, first tokens, and how much of a text its tokens cover."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.scoring.protocol import Job, Result, Scorer
+from midistill_tasks.scoring.requests import ViewRequest
+from midistill_tasks.views import TokenStats, Unscored
+
+logger = logging.getLogger(__name__)
+
+Answer = TokenStats | Unscored
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A request and what its job's figures are about."""
+
+    request: ViewRequest
+    words: str
+    truncated: bool
+
+    def answer(self, result: Result) -> TokenStats:
+        """The job's figures with the words that they are of."""
+        return TokenStats(
+            result.logprob,
+            greedy=result.greedy,
+            mean=result.mean,
+            std=result.std,
+            words=self.words,
+            truncated=self.truncated,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be scored, equal jobs once, and what cannot be."""
+
+    jobs: dict[Job, list[Planned]]
+    unscored: dict[ViewRequest, Unscored]
+
+
+def plan(scorer: Scorer, requests: Sequence[ViewRequest]) -> Plan:
+    """Tokenises all requests and makes their jobs."""
+    jobs: dict[Job, list[Planned]] = defaultdict(list)
+    unscored: dict[ViewRequest, Unscored] = {}
+    prefixes: dict[tuple[str, ...], tuple[int, ...] | Unscored] = {(): ()}
+    for request in tqdm(requests, desc="Tokenizing texts", disable=scorer.rank != 0, leave=False):
+        if request.shots not in prefixes:
+            prefixes[request.shots] = _prefix(scorer, request.shots)
+        prefix = prefixes[request.shots]
+        if isinstance(prefix, Unscored):
+            unscored[request] = prefix
+            continue
+        job, planned = _job(scorer, request, prefix)
+        if job.scored == 0:
+            unscored[request] = Unscored("its only token is the first, which is never scored")
+        else:
+            jobs[job].append(planned)
+    return Plan(dict(jobs), unscored)
+
+
+def _prefix(scorer: Scorer, shots: tuple[str, ...]) -> tuple[int, ...] | Unscored:
+    """Token ids of the ReCaLL prefix: whole shots only, from the first, in at most half of the model's length."""
+    room = scorer.max_length // 2
+    for count in range(len(shots), 0, -1):
+        ids = scorer.encode("".join(shots[:count])).ids
+        if len(ids) <= room:
+            if count < len(shots):
+                kept = (count, len(shots), room)
+                logger.warning("recall: only %d of %d shots fit into half of the model's length (%d tokens)", *kept)
+            return ids
+    reason = InputError(
+        f"recall: the first shot alone has {len(ids)} tokens, more than half of the model's {2 * room}; "
+        "use a split with shorter texts or --model_args max_length=…"
+    )
+    logger.error("MIA tasks report nothing: %s", reason)
+    return Unscored(str(reason), whole_task=True)
+
+
+def _job(scorer: Scorer, request: ViewRequest, prefix: tuple[int, ...]) -> tuple[Job, Planned]:
+    """A view's tokens, and which words of the text they are."""
+    text = request.view.of(request.text)
+    encoded = scorer.encode(text)
+    lead: tuple[int, ...] = ()
+    first_counts = request.first_token == "always"
+    first_by_itself = encoded.ids[:1] == (scorer.prefix_token,)  # the tokenizer puts it there
+    if request.first_token == "prefix" and scorer.prefix_token is not None and not first_by_itself:
+        first_counts = True
+        lead = () if prefix else (scorer.prefix_token,)
+    kept = encoded.ids[: scorer.max_length - len(prefix) - len(lead)]
+    cut = len(kept) < len(encoded.ids)
+    job = Job(lead + kept, prefix, first=0 if prefix and first_counts else 1)
+    return job, Planned(request, text[: encoded.covers(len(kept))] if cut else text, cut)

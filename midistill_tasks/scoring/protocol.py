@@ -1,0 +1,204 @@
+"""What scoring asks of a backend. A new one is a class with the decorator, and its line in `SCORERS`.
+
+    @scorer("VLLM", gives={"logprob", "greedy"})        # the harness's LM class, by name
+    class VLLMScorer(HarnessScorer):
+        def score(self, jobs, done): …
+
+`HarnessScorer` gives it what every LM of the harness has: tokens, lengths, a reference model of its own kind.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from midistill_tasks.registry import Registry
+from midistill_tasks.views import BoolArray, FloatArray, Statistic
+
+logger = logging.getLogger(__name__)
+
+Kind = TypeVar("Kind", bound="type[HarnessScorer]")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Tokens to score: ``ids[first:]``, each under the model's distribution given all tokens before it and `prefix`.
+
+    `first` is 1 where the first token is only read, 0 where `prefix` predicts it.
+    """
+
+    ids: tuple[int, ...]
+    prefix: tuple[int, ...] = ()
+    first: int = 1
+
+    @property
+    def scored(self) -> int:
+        """n, how many tokens are scored."""
+        return max(0, len(self.ids) - self.first)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The n tokens that are scored."""
+        return self.ids[self.first :]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A job's figures, each [n], float32 or bool; those that the backend does not give are None.
+
+    A NaN in `logprob` says that the model's outputs are not finite.
+    """
+
+    logprob: FloatArray
+    greedy: BoolArray | None = None
+    mean: FloatArray | None = None
+    std: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A text's tokens.
+
+    Attributes:
+        ids: as the model reads them.
+        covers: how many leading characters of the text its first `count` tokens cover.
+    """
+
+    ids: tuple[int, ...]
+    covers: Callable[[int], int]
+
+
+class Scorer(Protocol):
+    """One model, as scoring knows it.
+
+    Attributes:
+        gives: the statistics that its results hold: of logprob, greedy, moments.
+        max_length: tokens that it reads at once, the prefix included.
+        prefix_token: what the harness puts in front of a text without context, or None.
+        rank: of this process among those that share the work; 0 shows the progress.
+        cache_file: where results are kept (``--use_cache``), or None.
+    """
+
+    @property
+    def gives(self) -> frozenset[Statistic]: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def prefix_token(self) -> int | None: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def cache_file(self) -> Path | None: ...
+
+    def refuses(self) -> str | None:
+        """A sentence that says why this model cannot be scored, or None."""
+
+    def identity(self) -> str | None:
+        """What tells its figures from any other model's, for the cache; None = do not keep them."""
+
+    def encode(self, text: str) -> Encoded:
+        """The text's tokens, as the harness makes them by default."""
+
+    def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
+        """Scores jobs in any order and hands each result to `done` as soon as it is there."""
+
+    def reference(self, spec: str) -> AbstractContextManager[Scorer]:
+        """The reference model while it is open: `spec` is JSON of its model_args, or "base".
+
+        Raises:
+            Exception: of any library, with a reason, where it cannot be had.
+        """
+
+
+class HarnessScorer:
+    """What every scorer of a harness LM shares; a backend adds `score`, and what it knows better."""
+
+    gives: ClassVar[frozenset[Statistic]] = frozenset()
+
+    def __init__(self, lm: Any) -> None:
+        self.lm = lm
+
+    @property
+    def max_length(self) -> int:
+        """As the harness knows it."""
+        return int(self.lm.max_length)
+
+    @property
+    def prefix_token(self) -> int | None:
+        """The harness's ``prefix_token_id``."""
+        token = getattr(self.lm, "prefix_token_id", None)
+        return None if token is None else int(token)
+
+    @property
+    def rank(self) -> int:
+        """The harness's."""
+        return int(self.lm.rank)
+
+    @property
+    def cache_file(self) -> Path | None:
+        """Beside the file that the harness made for ``--use_cache``, one for all ranks; None without that flag."""
+        store = getattr(getattr(self.lm, "cache_hook", None), "dbdict", None)
+        return None if store is None else Path(re.sub(r"(_rank\d+)?\.db$", "", store.filename) + ".midistill.db")
+
+    def refuses(self) -> str | None:
+        """Nothing is refused unless a backend says so."""
+        return None
+
+    def identity(self) -> str | None:
+        """Nothing is kept unless a backend says what a model is."""
+        return None
+
+    def encode(self, text: str) -> Encoded:
+        """By the LM's own ``tok_encode``; characters by decoding."""
+        ids = tuple(self.lm.tok_encode(text))
+        return Encoded(ids, lambda count: len(self.lm.tok_decode(list(ids[:count]))))
+
+    def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
+        """Each backend's own."""
+        raise NotImplementedError
+
+    @contextmanager
+    def reference(self, spec: str) -> Iterator[Scorer]:
+        """Another LM of the same kind; once it is closed nothing here holds it any more."""
+        yield type(self)(self.load(json.loads(spec)))
+
+    def load(self, spec: Mapping[str, Any]) -> Any:
+        """Another LM of the same class, with this one's place in the run."""
+        logger.info("Loading the reference model %s", spec.get("pretrained", spec))
+        given = {"batch_size": self.lm.batch_size, "max_batch_size": getattr(self.lm, "max_batch_size", None)}
+        device = {"device": str(self.lm.device)} if hasattr(self.lm, "device") else {}
+        other = type(self.lm).create_from_arg_obj(given | device | dict(spec))
+        other._rank, other._world_size = self.lm.rank, self.lm.world_size
+        other.cache_hook = self.lm.cache_hook
+        return other
+
+
+SCORERS: Registry[type[HarnessScorer]] = Registry(
+    "scorer", "midistill.scorers", {"HFLM": "midistill_tasks.scoring.backends.hf.causal"}
+)
+"""By the name of the harness's LM class."""
+
+
+def scorer(lm_class: str, gives: Collection[Statistic]) -> Callable[[Kind], Kind]:
+    """Registers a backend for a class of the harness's LMs and those derived from it."""
+
+    def register(made: Kind) -> Kind:
+        made.gives = frozenset(gives)
+        SCORERS.register(lm_class, made, made.__module__)
+        return made
+
+    return register
+
+
+def scorer_of(lm: Any) -> Scorer | None:
+    """The scorer of a harness LM, or None where no backend knows its class."""
+    for kind in type(lm).__mro__:
+        if kind.__name__ in SCORERS:
+            return SCORERS[kind.__name__](lm)
+    return None
