@@ -1,3 +1,61 @@
-"""midistill: membership-inference attacks as lm-evaluation-harness tasks, and distillation that leaks less."""
+"""midistill: membership-inference attacks as lm-evaluation-harness tasks, and distillation that leaks less.
+
+The names in `__all__` are the public API; every other module and name is private and may change with any release. So
+are, for files that users made, the doors `midistill_tasks.task` and `midistill_tasks.heldout` (task YAML),
+`midistill_tasks.distill.architectures` (students in pickles) and `midistill_tasks.audit`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from midistill_tasks.attacks import ATTACKS as ATTACKS
+    from midistill_tasks.attacks import Attack as Attack
+    from midistill_tasks.attacks import attack as attack
+    from midistill_tasks.errors import InputError as InputError
+    from midistill_tasks.options import option as option
+    from midistill_tasks.scoring.protocol import Encoded as Encoded
+    from midistill_tasks.scoring.protocol import HarnessScorer as HarnessScorer
+    from midistill_tasks.scoring.protocol import Job as Job
+    from midistill_tasks.scoring.protocol import Result as Result
+    from midistill_tasks.scoring.protocol import scorer as scorer
+    from midistill_tasks.views import AFTER_SHOTS as AFTER_SHOTS
+    from midistill_tasks.views import REFERENCE as REFERENCE
+    from midistill_tasks.views import TEXT as TEXT
+    from midistill_tasks.views import TokenStats as TokenStats
+    from midistill_tasks.views import View as View
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ATTACKS": "midistill_tasks.attacks",
+    "Attack": "midistill_tasks.attacks",
+    "attack": "midistill_tasks.attacks",
+    "InputError": "midistill_tasks.errors",
+    "option": "midistill_tasks.options",
+    "Encoded": "midistill_tasks.scoring.protocol",
+    "HarnessScorer": "midistill_tasks.scoring.protocol",
+    "Job": "midistill_tasks.scoring.protocol",
+    "Result": "midistill_tasks.scoring.protocol",
+    "scorer": "midistill_tasks.scoring.protocol",
+    "AFTER_SHOTS": "midistill_tasks.views",
+    "REFERENCE": "midistill_tasks.views",
+    "TEXT": "midistill_tasks.views",
+    "TokenStats": "midistill_tasks.views",
+    "View": "midistill_tasks.views",
+}
+"""Public name → the module that has it, imported when the name is asked for."""
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
