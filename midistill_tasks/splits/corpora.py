@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midistill_tasks.splits import readers
+from midistill_tasks.splits import hub, readers
 from midistill_tasks.splits.base import Split
 from midistill_tasks.splits.options import TextOptions
 
@@ -37,7 +37,7 @@ def load(members: str, options: TextOptions, copy: Path | None) -> datasets.Data
         taken = (
             list(islice(readers.pick_part(readers.read_folder(Path(where)), "train", where), count))
             if copy
-            else readers.first_of_hub(repository, "train", count)
+            else hub.first_of_hub(repository, "train", count)
         )
         found = {name: [row[name] for row in taken] for name in (taken[0] if taken else ())}
         texts = readers.pick_column(found, column, where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,46 +78,12 @@ def read_folder(folder: Path, name: str | None = None) -> datasets.Dataset | dat
         names = datasets.get_dataset_config_names(str(folder))
         return datasets.load_dataset(str(folder), name if name in names else None)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"the folder '{folder}' cannot be read as a data set: {_reason(error)}") from error
+        raise InputError(f"the folder '{folder}' cannot be read as a data set: {reason(error)}") from error
 
 
 def is_saved_table(folder: Path) -> bool:
     """Whether ``Dataset.save_to_disk`` wrote this folder."""
     return (folder / "state.json").is_file()
-
-
-def from_hub(path: str, name: str | None = None, **options: Any) -> Any:
-    """``datasets.load_dataset``, whose failure says how to do without the hub.
-
-    Raises:
-        InputError: the data set cannot be loaded.
-    """
-    import datasets
-
-    try:
-        return datasets.load_dataset(path, name, **options)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise _not_loaded(path, error) from error
-
-
-def first_of_hub(path: str, part: str, count: int) -> list[dict[str, Any]]:
-    """The first `count` rows of a part, streamed: no more is downloaded.
-
-    Raises:
-        InputError: the data set cannot be loaded, or the network fails on the way.
-    """
-    rows = from_hub(path, split=part, streaming=True)
-    try:
-        return list(islice(rows, count))
-    except Exception as error:  # each of the libraries below (fsspec, aiohttp, httpx, pyarrow) has its own
-        raise _not_loaded(path, error) from error
-
-
-def _not_loaded(path: str, error: Exception) -> InputError:
-    return InputError(
-        f"'{path}' could not be loaded ({_reason(error)}); on a machine without a network give a local copy with"
-        ' --metadata \'{"mia": {"dataset_path": "FILE or FOLDER"}}\''
-    )
 
 
 def pick_part(data: Any, part: str, where: str) -> datasets.Dataset:
@@ -209,7 +174,7 @@ def _odd_value(table: Table) -> str:
     return ": a value cannot be stored"
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The innermost error in one line: `datasets` wraps the informative one."""
     while error.__cause__ is not None:
         error = error.__cause__

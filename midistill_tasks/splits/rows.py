@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.splits import SPLITS, Split, readers
+from midistill_tasks.splits import SPLITS, Split, hub, readers
 from midistill_tasks.splits.options import TextOptions
 
 if TYPE_CHECKING:
@@ -72,4 +72,4 @@ def _rows_of_config(config: Mapping[str, Any], copy: Path | None) -> datasets.Da
     if not path:
         raise InputError("the task's YAML has no 'dataset_path'; add a hub name, or 'json' with dataset_kwargs")
     kwargs = {key: value for key, value in (config.get("dataset_kwargs") or {}).items() if key != "trust_remote_code"}
-    return readers.pick_part(readers.from_hub(path, name, **kwargs), part, path)
+    return readers.pick_part(hub.from_hub(path, name, **kwargs), part, path)

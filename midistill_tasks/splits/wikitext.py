@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midistill_tasks.splits import readers
+from midistill_tasks.splits import hub, readers
 from midistill_tasks.splits.base import Split
 from midistill_tasks.splits.options import TextOptions
 
@@ -24,7 +24,7 @@ def load(options: TextOptions, copy: Path | None) -> datasets.Dataset:
     A local copy is a folder with the three parts (``train.txt`` …) or a clone of the hub repository.
     """
     name = "wikitext-2-raw-v1"
-    data = readers.read_folder(copy, name) if copy else readers.from_hub("Salesforce/wikitext", name)
+    data = readers.read_folder(copy, name) if copy else hub.from_hub("Salesforce/wikitext", name)
     table: readers.Table = {"text": [], "label": [], "cluster": []}
     for part, label in (("train", 1), ("validation", 0), ("test", 0)):
         rows = readers.pick_part(data, part, str(copy or "Salesforce/wikitext"))

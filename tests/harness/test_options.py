@@ -154,3 +154,17 @@ def test_a_local_copy_is_one_path_or_one_per_split():
 
 def test_every_option_is_described():
     assert all(field.description for _, field in known_options().values())
+
+
+def test_the_readme_has_every_option_with_its_default_and_meaning():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.split("| option | default | what |")[1].split("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line[1:-1].split("|")] for line in table.splitlines() if "| `" in line]
+    documented = {name: (default, what) for name, default, what in rows}
+    known = known_options()
+    assert documented.keys() == known.keys()
+    for name, (_, field) in known.items():
+        default, what = documented[name]
+        value = field.get_default()
+        assert default == ("" if value is None else str(value).lower() if isinstance(value, bool) else str(value)), name
+        assert what.endswith(field.description.strip("`")), name

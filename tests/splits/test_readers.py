@@ -102,12 +102,3 @@ def test_a_folder_that_is_no_data_set_is_named(tmp_path: Path) -> None:
         readers.read_folder(tmp_path)
     with pytest.raises(InputError, match="no folder"):
         readers.read_folder(tmp_path / "gone")
-
-
-def test_without_the_hub_the_message_asks_for_a_local_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: object, **__: object) -> None:
-        raise ConnectionError("Couldn't reach the Hub")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(InputError, match=r"'a/b' could not be loaded .*dataset_path"):
-        readers.from_hub("a/b")
