@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -71,11 +71,12 @@ class TokenStats:
 
     Attributes:
         logprob: float32, ℓ_t = log p(x_t | x_<t), in nats.
-        n_chars: how many leading characters of the text were scored: fewer than the text has where it was cut.
+        n_chars: how many leading characters of the text were scored: fewer than the text has where it was cut; None
+            where nobody said.
         truncated: whether the text was cut to the model's length.
     """
 
-    __slots__ = ("_greedy", "_mean", "_std", "_words", "logprob", "n_chars", "truncated")
+    __slots__ = ("_ends", "_greedy", "_mean", "_std", "_words", "logprob", "n_chars", "truncated")
 
     def __init__(
         self,
@@ -87,9 +88,11 @@ class TokenStats:
         words: str | None = None,
         n_chars: int | None = None,
         truncated: bool = False,
+        ends: Callable[[], Sequence[int]] | None = None,
     ) -> None:
-        self.logprob, self.truncated = logprob, truncated
-        self.n_chars = len(words or "") if n_chars is None else n_chars
+        """`ends` tells, when it is asked, the character of the text at which each scored token ends, [n]."""
+        self.logprob, self.truncated, self._ends = logprob, truncated, ends
+        self.n_chars = len(words) if words is not None and n_chars is None else n_chars
         self._greedy, self._mean, self._std, self._words = greedy, mean, std, words
 
     @property
@@ -122,6 +125,27 @@ class TokenStats:
             "words": self._words,
         }
         return frozenset(name for name, value in given.items() if value is not None)
+
+    def head(self, n_chars: int) -> TokenStats:
+        """The statistics of the tokens that end within the first `n_chars` characters of the text.
+
+        Raises:
+            MissingStatisticError: nobody knows where the tokens end.
+        """
+        if self.n_chars is None or n_chars >= self.n_chars:
+            return self
+        ends = self._there(self._ends, "words")
+        n = int(np.searchsorted(np.asarray(ends()), n_chars, side="right"))
+        return TokenStats(
+            self.logprob[:n],
+            greedy=None if self._greedy is None else self._greedy[:n],
+            mean=None if self._mean is None else self._mean[:n],
+            std=None if self._std is None else self._std[:n],
+            words=None if self._words is None else self._words[:n_chars],
+            n_chars=n_chars,
+            truncated=True,
+            ends=lambda: ends()[:n],
+        )
 
     @staticmethod
     def _there(value: T | None, statistic: Statistic) -> T:

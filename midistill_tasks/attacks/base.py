@@ -11,6 +11,7 @@ either: tasks, ``--metadata``, recipes and reports ask the attack.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,8 +62,9 @@ class Attack:
             ) from None
 
     def score(self, stats: Mapping[str, TokenStats], options: Mapping[str, Any]) -> float:
-        """The score from statistics by view name."""
-        return self(*(stats[view.name] for view in self.views_of(options)), **options)
+        """The score from statistics by view name, over the part that all views cover; NaN where that is none."""
+        seen = common_part([stats[view.name] for view in self.views_of(options)])
+        return self(*seen, **options) if all(map(len, seen)) else math.nan
 
     @property
     def views(self) -> Views:
@@ -83,6 +85,16 @@ class Attack:
     def shaped_by(self) -> tuple[str, ...]:
         """The options of a run that its scores depend on: its own and those of its views."""
         return tuple(dict.fromkeys([*self.fields, *(name for view in self.views for name in view.options)]))
+
+
+def common_part(stats: Sequence[TokenStats]) -> list[TokenStats]:
+    """The views of a text, each to its last token within the characters that all of them cover.
+
+    Two models, or a text after a prefix, may hold different amounts of a long text: a mean over its beginning is not to
+    be compared with one over the whole.
+    """
+    known = [view.n_chars for view in stats if view.n_chars is not None]
+    return [view.head(min(known)) for view in stats] if known else list(stats)
 
 
 ATTACKS: Registry[Attack] = Registry(

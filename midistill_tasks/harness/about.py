@@ -46,6 +46,8 @@ def about(
     if ranks == 1:
         if outcome.scores and not outcome.silent:
             counts["unscored"] = sum(math.isnan(text.score) for text in outcome.scores.values())
+        if outcome.common_part:
+            counts["common_part"] = outcome.common_part
         counts["truncated"] = sum(text.truncated for text in outcome.scores.values())
     listed = "\n".join(sorted(f"{name}{label}" for name, label in scored))
     return {

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lm_eval.api.instance import Instance
 
+from midistill_tasks.attacks.base import common_part
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.views import TokenStats, Unscored
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class TextScore(NamedTuple):
-    """A document's score (NaN = none), how many tokens of its first view were scored, and whether it was cut."""
+    """A document's score (NaN = none), from how many tokens of its first view, and whether the model cut the text."""
 
     score: float
     n_tokens: int = 0
@@ -33,11 +34,13 @@ class Outcome:
         scores: by the document's id.
         reasons: why texts have no score → how many.
         silent: whether that holds for the whole task, so that it reports nothing.
+        common_part: how many texts are judged by the beginning that all views of the attack cover.
     """
 
     scores: Mapping[str, TextScore] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     silent: bool = False
+    common_part: int = 0
 
 
 def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
@@ -47,9 +50,10 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
         by_doc[instance.doc_id].append(instance)
     scores: dict[str, TextScore] = {}
     reasons: Counter[str] = Counter()
-    silent = False
+    silent, unequal = False, 0
     for group in by_doc.values():
         answers = {instance.args[1].view.name: instance.resps[0] for instance in group}
+        unequal += len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
         refused = next((answer for answer in answers.values() if isinstance(answer, Unscored)), None)
         found = TextScore(math.nan) if refused else _score(keys, answers)
         if refused:
@@ -64,10 +68,16 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     if not silent:
         for reason, count in reasons.items():
             logger.warning("[%s] %d of %d texts are not scored: %s", keys.task, count, len(by_doc), reason)
-    return Outcome(scores, dict(reasons), silent)
+    if unequal and not silent:
+        logger.warning(
+            "[%s] %d of %d texts are judged by their beginning, as far as all views of the attack cover them: "
+            "models, or what stands in front, leave room for different amounts of a text",
+            *(keys.task, unequal, len(by_doc)),
+        )
+    return Outcome(scores, dict(reasons), silent, unequal)
 
 
 def _score(keys: TaskKeys, answers: Mapping[str, TokenStats]) -> TextScore:
-    first = next(iter(answers.values()))
+    first, *_ = common_part(list(answers.values()))
     score = keys.attack.score(answers, keys.attack_options)
-    return TextScore(score, len(first), first.truncated)
+    return TextScore(score, len(first), next(iter(answers.values())).truncated)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.results.reader import Run, Task
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.scored import BoolArray
+from midistill_tasks.results.reader import Run, Task
 
 MISSING = 0.5
 """Share of the texts without a score in one of the runs beyond which an attack is left out of a comparison."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
 from midistill_tasks.metrics.thresholds import accuracies, crossfit_accuracies, crossfit_decisions
-from midistill_tasks.metrics.estimate import Estimate
 
 FIGURES = ("auroc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc")
 """What `Task.measured` holds, in the order of the tables."""

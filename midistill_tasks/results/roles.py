@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from midistill_tasks.results.reader import Run, Task, read_run, read_runs, why_unusable
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.results.reader import Run, Task, read_run, read_runs, why_unusable
 
 MANIFEST = "study.json"
 """Written by `midistill study` into its folder: where each model's results are, and what they are to each other."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -26,6 +26,7 @@ class Planned:
     request: ViewRequest
     words: str
     truncated: bool
+    ends: Callable[[], Sequence[int]]
 
     def answer(self, result: Result) -> TokenStats:
         """The job's figures with the words that they are of."""
@@ -36,6 +37,7 @@ class Planned:
             std=result.std,
             words=self.words,
             truncated=self.truncated,
+            ends=self.ends,
         )
 
 
@@ -98,4 +100,6 @@ def _job(scorer: Scorer, request: ViewRequest, prefix: tuple[int, ...]) -> tuple
     kept = encoded.ids[: scorer.max_length - len(prefix) - len(lead)]
     cut = len(kept) < len(encoded.ids)
     job = Job(lead + kept, prefix, first=0 if prefix and first_counts else 1)
-    return job, Planned(request, text[: encoded.covers(len(kept))] if cut else text, cut)
+    ends = lambda: encoded.ends()[len(kept) - job.scored : len(kept)]  # noqa: E731
+    words = text[: encoded.ends()[len(kept) - 1]] if cut and kept else text
+    return job, Planned(request, words, cut, ends)

@@ -67,11 +67,12 @@ class Encoded:
 
     Attributes:
         ids: as the model reads them.
-        covers: how many leading characters of the text its first `count` tokens cover.
+        ends: tells, when it is asked, the character of the text at which each token ends; never falling. What it holds
+            stays in memory as long as the text's figures: a tokenizer, rather than a model.
     """
 
     ids: tuple[int, ...]
-    covers: Callable[[int], int]
+    ends: Callable[[], Sequence[int]]
 
 
 class Scorer(Protocol):
@@ -157,7 +158,7 @@ class HarnessScorer:
     def encode(self, text: str) -> Encoded:
         """By the LM's own ``tok_encode``; characters by decoding."""
         ids = tuple(self.lm.tok_encode(text))
-        return Encoded(ids, lambda count: len(self.lm.tok_decode(list(ids[:count]))))
+        return Encoded(ids, lambda: decoded_ends(ids, lambda part: self.lm.tok_decode(list(part))))
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Each backend's own."""
@@ -177,6 +178,14 @@ class HarnessScorer:
         other._rank, other._world_size = self.lm.rank, self.lm.world_size
         other.cache_hook = self.lm.cache_hook
         return other
+
+
+def decoded_ends(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[int]:
+    """Where tokens end, from how much text the first so many of them make: for tokenizers without offsets."""
+    ends = [0]
+    for count in range(len(ids)):
+        ends.append(max(ends[-1], len(decode(ids[: count + 1]))))
+    return ends[1:]
 
 
 SCORERS: Registry[type[HarnessScorer]] = Registry(

@@ -13,7 +13,7 @@ from midistill_tasks.options import defaults
 from midistill_tasks.views import MissingStatisticError, TokenStats
 
 
-def stats(logprob, mean=None, std=None, words=""):
+def stats(logprob, mean=None, std=None, words=None):
     logprob = np.array(logprob, dtype=np.float32)
     mean = np.zeros_like(logprob) if mean is None else np.array(mean, dtype=np.float32)
     std = np.ones_like(logprob) if std is None else np.array(std, dtype=np.float32)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midistill_tasks.results.reader import FIGURES, read_run, read_runs, read_samples
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.results.reader import FIGURES, read_run, read_runs, read_samples
 
 LABELS = [1, 0] * 20
 SCORES = [float(number % 7) + label for number, label in enumerate(LABELS)]

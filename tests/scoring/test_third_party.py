@@ -20,7 +20,7 @@ class LettersScorer(HarnessScorer):
     max_length = 500
 
     def encode(self, text):
-        return Encoded(tuple(map(ord, text)), lambda count: count)
+        return Encoded(tuple(map(ord, text)), lambda: range(1, len(text) + 1))
 
     def score(self, jobs, done):
         for job in jobs:

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_head
 from midistill_tasks.scoring.backends.hf.ways import Way, after_prefix, plain
-from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, Scorer, scorer
+from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, Scorer, decoded_ends, scorer
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +58,8 @@ class HFScorer(HarnessScorer):
     def encode(self, text: str) -> Encoded:
         """Characters by the tokenizer's own offsets where it is a fast one."""
         ids = tuple(self.lm.tok_encode(text))
-        return Encoded(ids, lambda count: self._covered(text, ids[:count]))
-
-    def _covered(self, text: str, ids: tuple[int, ...]) -> int:
         tokenizer = self.lm.tokenizer
-        for special in (True, False) if getattr(tokenizer, "is_fast", False) else ():
-            encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-            if tuple(encoded["input_ids"][: len(ids)]) == ids:
-                return max((end for _, end in encoded["offset_mapping"][: len(ids)]), default=0)
-        return len(tokenizer.decode(ids, skip_special_tokens=True))
+        return Encoded(ids, lambda: _ends(tokenizer, text, ids))
 
     @contextmanager
     def reference(self, spec: str) -> Iterator[Scorer]:
@@ -171,6 +165,15 @@ class HFScorer(HarnessScorer):
         # The same product of the same numbers: more than the last bit, in bfloat16 too, is something after the head.
         allowed = torch.finfo(self.model.dtype).eps * own[finite].abs().max()
         return bool((own - short)[finite].abs().max() <= allowed)
+
+
+def _ends(tokenizer: Any, text: str, ids: tuple[int, ...]) -> Sequence[int]:
+    """The character at which each token ends."""
+    for special in (True, False) if getattr(tokenizer, "is_fast", False) else ():
+        encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+        if tuple(encoded["input_ids"]) == ids:
+            return list(accumulate((end for _, end in encoded["offset_mapping"]), max))
+    return decoded_ends(ids, lambda part: tokenizer.decode(part, skip_special_tokens=True))
 
 
 def _per_job(stats: Statistics, jobs: Iterable[Job]) -> Iterator[Result]:

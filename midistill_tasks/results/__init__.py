@@ -1,0 +1,1 @@
+"""What the harness wrote, read once and joined by text."""
