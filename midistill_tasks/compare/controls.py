@@ -12,10 +12,10 @@ import numpy as np
 
 from midistill_tasks.compare.pareto import shared_perplexity
 from midistill_tasks.compare.verdict import judge, strongest_area, strongest_reduction
-from midistill_tasks.report.tables import Cell, Table
-from midistill_tasks.results.matching import comparable_tasks
-from midistill_tasks.results.reader import Run
+from midistill_tasks.results.matching import comparable_results
 from midistill_tasks.results.roles import Entry, Group
+from midistill_tasks.results.run import Run
+from midistill_tasks.results.table import Cell, Table
 
 NOTE = (
     "Reduction: leak of the strongest attack on the control minus that on the arm, so above 0 is safer. 95 % "
@@ -44,7 +44,7 @@ def controls_table(group: Group, split: str) -> Table | None:
 
 def _row(arm: Entry, control: Entry, split: str, utility: str | None) -> tuple[Cell, ...]:
     ours, theirs = _by_seed(arm, control)
-    tasks = comparable_tasks([*theirs, *ours], split)
+    tasks = comparable_results([*theirs, *ours], split)
     reduction = strongest_reduction(tasks[: len(theirs)], tasks[len(theirs) :])
     costs = [_mean(runs, utility) for runs in (ours, theirs)]
     areas = strongest_area(tasks[: len(theirs)])[1], strongest_area(tasks[len(theirs) :])[1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from midistill_tasks.metrics.roc import auroc, tpr_at_fpr, tpr_draws
 from midistill_tasks.metrics.scored import FloatArray
-from midistill_tasks.results.reader import Task
+from midistill_tasks.results.run import AttackResult
 
 POINTS = 60
 """Rates a curve is drawn at, spaced by their logarithm."""
@@ -36,7 +36,7 @@ class Curve:
     auroc: float
 
 
-def roc_curve(name: str, tasks: Sequence[Task]) -> Curve:
+def roc_curve(name: str, tasks: Sequence[AttackResult]) -> Curve:
     """The curve of one attack; with several students (of one arm, over the same texts) the mean of their TPRs."""
     nonmembers = min(int((~task.labels & ~np.isnan(task.scores)).sum()) for task in tasks)
     counts = np.unique(np.geomspace(1, max(nonmembers - 1, 1), POINTS).round().astype(int))

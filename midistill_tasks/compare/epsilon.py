@@ -31,7 +31,7 @@ from scipy.stats import binomtest
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
-from midistill_tasks.results.reader import Run, Task
+from midistill_tasks.results.run import AttackResult, Run
 
 GUESSES = 0.1
 """Share of E that is called a member, and share that is called a non-member; for the rest the guesser abstains."""
@@ -80,7 +80,7 @@ def arm_epsilons(runs: Sequence[Run], confidence: float = 0.95) -> list[list[Eps
     return [epsilons(run, 1 - (1 - confidence) / len(runs)) for run in runs]
 
 
-def epsilon(task: Task, confidence: float = 0.95) -> Epsilon:
+def epsilon(task: AttackResult, confidence: float = 0.95) -> Epsilon:
     """The bound of one attack on one model, or why there is none.
 
     The model (a student with its teacher, its selection and its distillation, too) is the mechanism; the bound is about
@@ -103,7 +103,7 @@ def epsilon(task: Task, confidence: float = 0.95) -> Epsilon:
     return Epsilon(task.name, value, confidence, correct, 2 * each_side, said)
 
 
-def _not_applicable(task: Task) -> str:
+def _not_applicable(task: AttackResult) -> str:
     """Why the theorem says nothing of this task; "" where it applies."""
     counts, options = task.metadata["counts"], task.metadata["options"]
     known = ATTACKS.get(task.attack)
@@ -127,7 +127,7 @@ def _size(tossed: int) -> int:
     return int(tossed - 5 * math.sqrt(tossed))
 
 
-def _right_guesses(task: Task, tossed: int, members: int, each_side: int) -> int:
+def _right_guesses(task: AttackResult, tossed: int, members: int, each_side: int) -> int:
     """Right guesses among the `each_side` highest and lowest scores of E, if the coins fell for so many members."""
     labels, scores, missing = _draw(task, tossed, members)
     kept = ~np.isnan(scores)  # no score by the text or the model, whatever the label: the guesser abstains
@@ -138,7 +138,7 @@ def _right_guesses(task: Task, tossed: int, members: int, each_side: int) -> int
     return int((~lowest).sum() + highest.sum())
 
 
-def _draw(task: Task, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
+def _draw(task: AttackResult, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
     """E without its unscored texts: labels and scores by id, and how many non-members and members lack."""
     rng = np.random.default_rng(0)  # the guesser's own randomness, the same whatever the labels and the model
     order = rng.permutation(len(task.items))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from midistill_tasks.results.reader import Run
+from midistill_tasks.results.run import Run
 
 
 def metric_results(run: Run) -> dict[str, Any]:

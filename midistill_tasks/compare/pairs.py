@@ -14,7 +14,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.roc import PairedTest, delong_paired
 from midistill_tasks.results import matching
-from midistill_tasks.results.reader import FIGURES, Run, Task
+from midistill_tasks.results.run import FIGURES, AttackResult, Run
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def noted(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
     runs = [teacher, *students]
-    tasks = matching.comparable_tasks(runs, split)
+    tasks = matching.comparable_results(runs, split)
     attacks = list(tasks[0])
     labels = tasks[0][attacks[0]].labels
     blind = tasks[0][attacks[0]].blind
@@ -145,7 +145,7 @@ def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Com
     )
 
 
-def _attack(teacher: Task, compared: Sequence[OneStudent], students: Sequence[Task]) -> OneAttack:
+def _attack(teacher: AttackResult, compared: Sequence[OneStudent], students: Sequence[AttackResult]) -> OneAttack:
     return OneAttack(
         attack=teacher.attack,
         teacher=teacher.measured,
@@ -156,7 +156,7 @@ def _attack(teacher: Task, compared: Sequence[OneStudent], students: Sequence[Ta
     )
 
 
-def _student(model: str, teacher: Task, student: Task, p_holm: float) -> OneStudent:
+def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: float) -> OneStudent:
     return OneStudent(
         model=model,
         figures=student.measured,
@@ -169,7 +169,7 @@ def _student(model: str, teacher: Task, student: Task, p_holm: float) -> OneStud
     )
 
 
-def _paired(teacher: Task, student: Task) -> PairedTest:
+def _paired(teacher: AttackResult, student: AttackResult) -> PairedTest:
     return delong_paired(teacher.labels, student.scores, teacher.scores, teacher.clusters)
 
 

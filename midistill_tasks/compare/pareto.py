@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.results.reader import Run, Utility
+from midistill_tasks.results.run import Run, Utility
 
 PERPLEXITIES = ("byte_perplexity", "word_perplexity", "perplexity", "bits_per_byte")
 """In the order of preference: of bytes, which no tokenizer and no kind of text changes, and which stays readable."""

@@ -27,7 +27,7 @@ from scipy.stats import t as student_t
 
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
 from midistill_tasks.metrics.roc import auroc, delong_paired, delong_stderr
-from midistill_tasks.results.reader import Task
+from midistill_tasks.results.run import AttackResult
 
 NEGLIGIBLE = 0.02
 """A reduction of the leak, in AUROC, that is too small to call a student safer for."""
@@ -55,7 +55,7 @@ class Verdict(NamedTuple):
     student_attack: str
 
 
-def leak_reduction(before: Sequence[Task], after: Sequence[Task], alpha: float = 0.05) -> Interval:
+def leak_reduction(before: Sequence[AttackResult], after: Sequence[AttackResult], alpha: float = 0.05) -> Interval:
     """|AUROC − 0.5| of an attack on the teacher minus that of an attack on its students (seeds of one arm, averaged).
 
     `before` is the teacher alone, or for each student the control that it is paired with.
@@ -82,11 +82,13 @@ def leak_reduction(before: Sequence[Task], after: Sequence[Task], alpha: float =
     )
 
 
-def _paired(before: Sequence[Task], after: Sequence[Task]) -> list[tuple[Task, Task]]:
+def _paired(before: Sequence[AttackResult], after: Sequence[AttackResult]) -> list[tuple[AttackResult, AttackResult]]:
     return list(zip([*before] * len(after) if len(before) == 1 else before, after, strict=True))
 
 
-def strongest_reduction(before: Sequence[Mapping[str, Task]], after: Sequence[Mapping[str, Task]]) -> Interval:
+def strongest_reduction(
+    before: Sequence[Mapping[str, AttackResult]], after: Sequence[Mapping[str, AttackResult]]
+) -> Interval:
     """That of the strongest attack on each side, for the choice among the attacks too; see the module for the rule."""
     attacks = list(before[0])
     pairs = [
@@ -103,7 +105,7 @@ def strongest_reduction(before: Sequence[Mapping[str, Task]], after: Sequence[Ma
     return Interval(strongest[0] - strongest[1], max(-0.5, limits[0]), min(0.5, limits[1]))
 
 
-def strongest_area(runs: Sequence[Mapping[str, Task]]) -> tuple[str, Interval]:
+def strongest_area(runs: Sequence[Mapping[str, AttackResult]]) -> tuple[str, Interval]:
     """The attack of the largest |AUROC − 0.5| and its AUROC, with several runs (seeds of one arm) their mean.
 
     The interval covers other texts and other seeds at 1 − 0.05/A for A attacks (Bonferroni: the attack is chosen).
@@ -148,7 +150,10 @@ def seed_interval(values: Sequence[float]) -> Interval:
 
 
 def verdict(
-    teacher: Mapping[str, Task], students: Sequence[Mapping[str, Task]], names: tuple[str, str], blind: Estimate
+    teacher: Mapping[str, AttackResult],
+    students: Sequence[Mapping[str, AttackResult]],
+    names: tuple[str, str],
+    blind: Estimate,
 ) -> Verdict:
     """Compares the strongest attacks; see the module for the rule.
 

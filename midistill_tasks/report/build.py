@@ -15,9 +15,9 @@ from midistill_tasks.report import alone, sections
 from midistill_tasks.report.findings import Findings, area, find, interval
 from midistill_tasks.report.page import Page, Section, Statement
 from midistill_tasks.report.provenance import provenance
-from midistill_tasks.report.tables import shown
 from midistill_tasks.results.matching import option_notes, skip_notes, version_notes
 from midistill_tasks.results.roles import Group
+from midistill_tasks.results.table import shown
 
 HTML = "index.html"
 MARKDOWN = "report.md"
@@ -125,7 +125,7 @@ def _warnings(group: Group, found: list[Findings]) -> list[str]:
             area(tasks)
             for attack in one.attacks
             for _, entry in one.entries
-            if (tasks := entry.tasks(one.split, attack))
+            if (tasks := entry.results(one.split, attack))
         ]
         beaten = sum(one.blind_wins(value) for value in areas)
         if beaten:

@@ -14,7 +14,8 @@ from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles
 from midistill_tasks.compare.pareto import Point, points, shared_perplexity
 from midistill_tasks.report import tables
 from midistill_tasks.results.matching import skip_notes, version_notes
-from midistill_tasks.results.reader import Run
+from midistill_tasks.results.run import Run
+from midistill_tasks.results.table import Table
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Assessment:
     failed: tuple[str, ...] = ()
 
     @property
-    def tables(self) -> list[tables.Table]:
+    def tables(self) -> list[Table]:
         """All tables that have a row."""
         fronts = [tables.front(split, found) for split, found in self.points.items()]
         return [one for one in (*tables.tables(self.comparisons), tables.epsilons(self.epsilons), *fronts) if one.rows]

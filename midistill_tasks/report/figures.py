@@ -13,7 +13,7 @@ from midistill_tasks.compare.curves import Curve
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
 from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.report.svg import Canvas, Frame, linear, log_ticks, logarithmic, nice_ticks, percent_decades
-from midistill_tasks.report.tables import shown
+from midistill_tasks.results.table import shown
 
 WIDTH = 480
 NARROW = 320

@@ -14,9 +14,9 @@ from midistill_tasks.compare.verdict import seed_interval, share, words_tell
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.report.figures import Dot
-from midistill_tasks.report.tables import Cell, Table
-from midistill_tasks.results.reader import FIGURES, Task
 from midistill_tasks.results.roles import Entry, Group
+from midistill_tasks.results.run import FIGURES, AttackResult
+from midistill_tasks.results.table import Cell, Table
 
 HEADINGS = {
     "auroc": "AUROC",
@@ -43,7 +43,7 @@ class Findings:
     split: str
     entries: tuple[tuple[int, Entry], ...]
     attacks: tuple[str, ...]
-    first: Task
+    first: AttackResult
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -64,7 +64,7 @@ class Findings:
 
     def strongest_on(self, entry: Entry) -> str:
         """The attack with the largest |AUROC − 0.5|, of the mean over an arm's students."""
-        leaks = {name: abs(area(entry.tasks(self.split, name)) - 0.5) for name in self.attacks}
+        leaks = {name: abs(area(entry.results(self.split, name)) - 0.5) for name in self.attacks}
         return max(leaks, key=lambda name: -1.0 if math.isnan(leaks[name]) else leaks[name])
 
     def blind_wins(self, value: float) -> bool:
@@ -87,7 +87,7 @@ def find(group: Group, split: str, comparisons: Sequence[Comparison]) -> Finding
     )
 
 
-def area(tasks: Sequence[Task]) -> float:
+def area(tasks: Sequence[AttackResult]) -> float:
     """Mean AUROC; NaN for no task."""
     return float(np.mean([auroc(task.labels, task.scores) for task in tasks])) if tasks else math.nan
 
@@ -98,7 +98,7 @@ def figures_table(findings: Findings) -> Table:
         _row(findings, attack, entry, tasks, FIGURES)
         for attack in findings.attacks
         for _, entry in findings.entries
-        if (tasks := entry.tasks(findings.split, attack))
+        if (tasks := entry.results(findings.split, attack))
     ]
     return Table(f"figures-{findings.split}", f"Every attack on {findings.split}", _columns(FIGURES), tuple(rows))
 
@@ -109,7 +109,7 @@ def strongest_table(findings: Findings) -> Table:
     rows = []
     for _, entry in findings.entries:
         attack = findings.strongest_on(entry)
-        rows.append(_row(findings, attack, entry, entry.tasks(findings.split, attack), chosen))
+        rows.append(_row(findings, attack, entry, entry.results(findings.split, attack), chosen))
     title = "Each model under its strongest attack"
     return Table(f"strongest-{findings.split}", title, _columns(chosen), tuple(rows))
 
@@ -119,7 +119,7 @@ def _columns(figures: Sequence[str]) -> tuple[str, ...]:
 
 
 def _row(
-    findings: Findings, attack: str, entry: Entry, tasks: Sequence[Task], figures: Sequence[str]
+    findings: Findings, attack: str, entry: Entry, tasks: Sequence[AttackResult], figures: Sequence[str]
 ) -> tuple[Cell, ...]:
     warning = "⚠ blind wins" if findings.blind_wins(area(tasks)) else ""
     figured = (_figure(tasks, name) for name in figures)
@@ -146,7 +146,7 @@ def interval(estimate: Estimate) -> Interval:
     return share(Interval(estimate.value, estimate.value - half, estimate.value + half))
 
 
-def _figure(tasks: Sequence[Task], name: str) -> Interval:
+def _figure(tasks: Sequence[AttackResult], name: str) -> Interval:
     """95 %: over texts and, for several models, over seeds, in quadrature; cut at 0 and 1, as all are shares."""
     values, errors = zip(*(task.measured[name] for task in tasks), strict=True)
     seeds = seed_interval(values)
@@ -164,13 +164,13 @@ def dots(findings: Findings) -> list[tuple[str, list[Dot]]]:
             [
                 _dot(n, entry.name, tasks)
                 for n, entry in findings.entries
-                if (tasks := entry.tasks(findings.split, attack))
+                if (tasks := entry.results(findings.split, attack))
             ],
         )
         for attack in findings.attacks
     ]
 
 
-def _dot(position: int, name: str, tasks: Sequence[Task]) -> Dot:
+def _dot(position: int, name: str, tasks: Sequence[AttackResult]) -> Dot:
     singles = tuple(task.measured["auroc"].value for task in tasks) if len(tasks) > 1 else ()
     return Dot(name, position, _figure(tasks, "auroc"), singles)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from midistill_tasks.report.tables import Table
+from midistill_tasks.results.table import Table
 
 NO_LEGEND = Markup("")
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from midistill_tasks.report.page import Section
-from midistill_tasks.report.tables import Cell, Table
-from midistill_tasks.results.reader import Run
 from midistill_tasks.results.roles import Group
+from midistill_tasks.results.run import Run
+from midistill_tasks.results.table import Cell, Table
 
 
 def provenance(group: Group) -> Section:

@@ -22,8 +22,8 @@ from midistill_tasks.report.findings import Findings, dots, figures_note, figure
 from midistill_tasks.report.masking import mask
 from midistill_tasks.report.page import Section
 from midistill_tasks.report.svg import legend
-from midistill_tasks.report.tables import Cell, Table
 from midistill_tasks.results.roles import Entry, Group
+from midistill_tasks.results.table import Cell, Table
 from midistill_tasks.results.utility import with_error
 
 TEXTS = 20
@@ -86,7 +86,7 @@ def _of_split(table: Table, found: Findings) -> Table:
 def curves(found: Findings) -> Section:
     """ROC curves and score distributions of the attack that is strongest on the first model."""
     attack, shown = found.strongest, [pair for pair in found.entries if pair[0] < figures.COLOURS]
-    present = [(n, entry, tasks) for n, entry in shown if (tasks := entry.tasks(found.split, attack))]
+    present = [(n, entry, tasks) for n, entry in shown if (tasks := entry.results(found.split, attack))]
     drawn = [(n, roc_curve(entry.name, tasks)) for n, entry, tasks in present]
     left_out = len(found.entries) - len(shown)
     caption = (

@@ -9,7 +9,7 @@ import pytest
 
 from midistill_tasks.compare.pareto import points, shared_perplexity, strongest
 from midistill_tasks.errors import InputError
-from midistill_tasks.results.reader import Utility
+from midistill_tasks.results.run import Utility
 
 PERPLEXITY = "held_out/word_perplexity"
 

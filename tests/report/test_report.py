@@ -14,8 +14,9 @@ from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.roc import auroc, delong_paired
 from midistill_tasks.report.build import build, write
-from midistill_tasks.results.reader import Utility, read_run
+from midistill_tasks.results.reader import read_run
 from midistill_tasks.results.roles import read_group
+from midistill_tasks.results.run import Utility
 from midistill_tasks.results.utility import with_error
 
 EVIL = '<script>document.title="owned"</script> & "quotes" | `ticks`'

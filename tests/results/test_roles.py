@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midistill_tasks.results.roles import MANIFEST, read_group
 from midistill_tasks.errors import InputError
+from midistill_tasks.results.roles import MANIFEST, read_group
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,3 @@
+"""Made-up results for these tests."""
+
+from made_results import draw, make_run, make_task, write_output  # noqa: F401 (fixtures)
