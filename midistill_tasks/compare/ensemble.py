@@ -46,7 +46,7 @@ def decided(run: Run) -> Run:
     A decision tells less than the score it was made from, so against the scores even a majority of equal models would
     seem to leak less than one of them.
     """
-    return replace(run, tasks={name: _vote([task]) for name, task in run.tasks.items()})
+    return replace(run, tasks={name: _vote([result]) for name, result in run.tasks.items()})
 
 
 def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[AttackResult]], AttackResult]) -> Run:
@@ -68,18 +68,18 @@ def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[AttackR
     )
 
 
-def _mean(tasks: Sequence[AttackResult]) -> AttackResult:
-    return _rescored(tasks, np.mean([task.scores for task in tasks], axis=0).tolist(), None)
+def _mean(results: Sequence[AttackResult]) -> AttackResult:
+    return _rescored(results, np.mean([result.scores for result in results], axis=0).tolist(), None)
 
 
-def _vote(tasks: Sequence[AttackResult]) -> AttackResult:
-    shares = np.mean([task.decisions for task in tasks], axis=0)
-    missing = np.any([np.isnan(task.scores) for task in tasks], axis=0)
-    return _rescored(tasks, np.where(missing, math.nan, shares).tolist(), tuple((shares > 0.5).tolist()))
+def _vote(results: Sequence[AttackResult]) -> AttackResult:
+    shares = np.mean([result.decisions for result in results], axis=0)
+    missing = np.any([np.isnan(result.scores) for result in results], axis=0)
+    return _rescored(results, np.where(missing, math.nan, shares).tolist(), tuple((shares > 0.5).tolist()))
 
 
-def _rescored(tasks: Sequence[AttackResult], scores: Sequence[float], given: tuple[bool, ...] | None) -> AttackResult:
-    first = tasks[0]
+def _rescored(results: Sequence[AttackResult], scores: Sequence[float], given: tuple[bool, ...] | None) -> AttackResult:
+    first = results[0]
     items = tuple(
         Scored(item.label, score, item.id, item.cluster) for item, score in zip(first.items, scores, strict=True)
     )

@@ -110,38 +110,37 @@ def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[C
 def noted(comparisons: Sequence[Comparison]) -> list[str]:
     """The notes of all, those of one wording once, with the arms that they are about."""
     arms: dict[str, list[str]] = {}
-    for one in comparisons:
-        for note in one.notes:
-            arms.setdefault(note, []).append(one.arm)
+    for comparison in comparisons:
+        for note in comparison.notes:
+            arms.setdefault(note, []).append(comparison.arm)
     return [f"{matching.listed(names)}: {note}" for note, names in arms.items()]
 
 
 def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
     runs = [teacher, *students]
-    tasks = matching.comparable_results(runs, split)
-    attacks = list(tasks[0])
-    labels = tasks[0][attacks[0]].labels
-    blind = tasks[0][attacks[0]].blind
-    adjusted = [_holm([_paired(tasks[0][name], own[name]).p for name in attacks]) for own in tasks[1:]]
+    before, *after = matching.comparable_results(runs, split)
+    attacks = list(before)
+    first = before[attacks[0]]
+    adjusted = [_holm([_paired(before[name], student[name]).p for name in attacks]) for student in after]
     return Comparison(
         split=split,
         teacher=teacher.model,
         arm=arm,
-        members=int(labels.sum()),
-        nonmembers=int((~labels).sum()),
+        members=int(first.labels.sum()),
+        nonmembers=int((~first.labels).sum()),
         attacks=tuple(
             _attack(
-                tasks[0][name],
+                before[name],
                 [
-                    _student(run.model, tasks[0][name], own[name], p[number])
-                    for run, own, p in zip(students, tasks[1:], adjusted, strict=True)
+                    _student(run.model, before[name], student[name], p[number])
+                    for run, student, p in zip(students, after, adjusted, strict=True)
                 ],
-                [own[name] for own in tasks[1:]],
+                [student[name] for student in after],
             )
             for number, name in enumerate(attacks)
         ),
-        verdict=verdict(tasks[0], tasks[1:], (teacher.model, arm), blind),
-        notes=tuple(matching.notes(runs, tasks[0], split)),
+        verdict=verdict(before, after, (teacher.model, arm), first.blind),
+        notes=tuple(matching.notes(runs, before, split)),
     )
 
 
@@ -150,7 +149,7 @@ def _attack(teacher: AttackResult, compared: Sequence[OneStudent], students: Seq
         attack=teacher.attack,
         teacher=teacher.measured,
         students=tuple(compared),
-        means={name: seed_interval([one.figures[name].value for one in compared]) for name in FIGURES},
+        means={name: seed_interval([student.figures[name].value for student in compared]) for name in FIGURES},
         leak_reduction=leak_reduction([teacher], students),
         blind=teacher.blind,
     )

@@ -40,8 +40,10 @@ class Assessment:
     @property
     def tables(self) -> list[Table]:
         """All tables that have a row."""
-        fronts = [tables.front(split, found) for split, found in self.points.items()]
-        return [one for one in (*tables.tables(self.comparisons), tables.epsilons(self.epsilons), *fronts) if one.rows]
+        fronts = [tables.front(split, models) for split, models in self.points.items()]
+        return [
+            table for table in (*tables.tables(self.comparisons), tables.epsilons(self.epsilons), *fronts) if table.rows
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -55,7 +57,7 @@ class Assessment:
     @property
     def markdown(self) -> str:
         """Verdicts, tables and notes."""
-        verdicts = [f"{one.arm} on {one.split}: {one.verdict.sentence}\n" for one in self.comparisons]
+        verdicts = [f"{each.arm} on {each.split}: {each.verdict.sentence}\n" for each in self.comparisons]
         notes = [f"- {note}" for note in self.notes]
         return "\n".join([*verdicts, *(table.markdown() for table in self.tables), *notes]) + "\n"
 
@@ -90,7 +92,7 @@ def assess(
         ),
         points={
             split: points([teacher, *students], split, utility) if utility else []
-            for split in dict.fromkeys(one.split for one in comparisons)
+            for split in dict.fromkeys(comparison.split for comparison in comparisons)
         },
         failed=failed,
     )

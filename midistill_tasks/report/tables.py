@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from midistill_tasks.compare.epsilon import Epsilon
-from midistill_tasks.compare.pairs import Comparison
+from midistill_tasks.compare.pairs import Comparison, OneAttack
 from midistill_tasks.compare.pareto import Point
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.results.run import FIGURES
@@ -15,21 +15,18 @@ from midistill_tasks.results.table import Cell, Table
 
 def tables(comparisons: Sequence[Comparison]) -> list[Table]:
     """The verdicts, and every figure behind them; the table over seeds only where an arm has several."""
-    found = [verdicts(comparisons), attacks(comparisons), figures(comparisons)]
-    if any(len(one.attacks[0].students) > 1 for one in comparisons):
-        found.append(over_seeds(comparisons))
-    return [*found, matrices(comparisons), agreements(comparisons)]
+    made = [verdicts(comparisons), attacks(comparisons), figures(comparisons)]
+    if any(len(comparison.attacks[0].students) > 1 for comparison in comparisons):
+        made.append(over_seeds(comparisons))
+    return [*made, matrices(comparisons), agreements(comparisons)]
 
 
 def verdicts(comparisons: Sequence[Comparison]) -> Table:
-    """One row an arm and split."""
-    rows = [
-        (
-            *(one.split, one.arm, one.verdict.word, one.verdict.reduction),
-            *(one.verdict.teacher_attack, one.verdict.student_attack, one.verdict.scope),
-        )
-        for one in comparisons
-    ]
+    """A row an arm and split."""
+    rows: list[tuple[Cell, ...]] = []
+    for comparison in comparisons:
+        word, scope, _, reduction, teacher_attack, student_attack = comparison.verdict
+        rows.append((comparison.split, comparison.arm, word, reduction, teacher_attack, student_attack, scope))
     columns = ("split", "arm", "verdict", "leak reduction", "strongest on teacher", "on student", "speaks of")
     return Table(
         "verdicts", "Verdict (leak = |AUROC − 0.5| of the strongest attack; 95 % interval)", columns, tuple(rows)
@@ -37,14 +34,13 @@ def verdicts(comparisons: Sequence[Comparison]) -> Table:
 
 
 def attacks(comparisons: Sequence[Comparison]) -> Table:
-    """AUROC of teacher and student with DeLong's paired test; one row an attack and student."""
+    """AUROC of teacher and student with DeLong's paired test; a row an attack and student."""
     rows = [
         (
-            *(one.split, one.arm, attack.attack, student.model, attack.teacher["auroc"], student.figures["auroc"]),
+            *(*key, student.model, attack.teacher["auroc"], student.figures["auroc"]),
             *(Estimate(student.paired.diff, student.paired.se), student.paired.p, student.p_holm, attack.blind),
         )
-        for one in comparisons
-        for attack in one.attacks
+        for key, attack in _by_attack(comparisons)
         for student in attack.students
     ]
     columns = (
@@ -56,29 +52,24 @@ def attacks(comparisons: Sequence[Comparison]) -> Table:
 
 def figures(comparisons: Sequence[Comparison]) -> Table:
     """TPR at a low FPR and accuracies of each model."""
-    shown = FIGURES[1:]
+    names = FIGURES[1:]
     rows: list[tuple[Cell, ...]] = []
-    for one in comparisons:
-        for attack in one.attacks:
-            models = [(one.teacher, attack.teacher), *((student.model, student.figures) for student in attack.students)]
+    for comparison in comparisons:
+        for key, attack in _by_attack([comparison]):
+            students = [(student.model, student.figures) for student in attack.students]
             rows += [
-                (one.split, one.arm, attack.attack, model, *(measured[name] for name in shown))
-                for model, measured in models
+                (*key, model, *(measured[name] for name in names))
+                for model, measured in ((comparison.teacher, attack.teacher), *students)
             ]
     title = "TPR at a low FPR, and accuracies at cross-fitted thresholds, ± standard error"
-    return Table("figures", title, ("split", "arm", "attack", "model", *shown), tuple(dict.fromkeys(rows)))
+    return Table("figures", title, ("split", "arm", "attack", "model", *names), tuple(dict.fromkeys(rows)))
 
 
 def over_seeds(comparisons: Sequence[Comparison]) -> Table:
     """Means over the students of each arm that has several."""
     rows: list[tuple[Cell, ...]] = [
-        (
-            *(one.split, one.arm, attack.attack, len(attack.students)),
-            *(attack.means[name] for name in FIGURES),
-            attack.leak_reduction,
-        )
-        for one in comparisons
-        for attack in one.attacks
+        (*key, len(attack.students), *(attack.means[name] for name in FIGURES), attack.leak_reduction)
+        for key, attack in _by_attack(comparisons)
         if len(attack.students) > 1
     ]
     title = "Mean over seeds, 95 % t interval (other seeds on these texts; leak reduction: other texts, too)"
@@ -87,15 +78,13 @@ def over_seeds(comparisons: Sequence[Comparison]) -> Table:
 
 def matrices(comparisons: Sequence[Comparison]) -> Table:
     """The paper's two matrices, teacher × student."""
-    rows: list[tuple[Cell, ...]] = []
-    for one in comparisons:
-        for attack in one.attacks:
-            for student in attack.students:
-                for what, both in (("called a member", student.predicted), ("attack right", student.right)):
-                    rows += [
-                        (one.split, one.arm, attack.attack, student.model, what, texts, *getattr(both, texts))
-                        for texts in both._fields
-                    ]
+    rows: list[tuple[Cell, ...]] = [
+        (*key, student.model, what, texts, *matrix)
+        for key, attack in _by_attack(comparisons)
+        for student in attack.students
+        for what, both in (("called a member", student.predicted), ("attack right", student.right))
+        for texts, matrix in both._asdict().items()
+    ]
     columns = (
         *("split", "arm", "attack", "student", "what", "texts"),
         *("in both", "teacher only", "student only", "in neither"),
@@ -106,24 +95,27 @@ def matrices(comparisons: Sequence[Comparison]) -> Table:
 def agreements(comparisons: Sequence[Comparison]) -> Table:
     """Whether the student's vulnerable members are the teacher's."""
     rows = [
-        (
-            *(one.split, one.arm, attack.attack, student.model),
-            *(student.vulnerable.jaccard, student.vulnerable.kappa, student.unscored),
-        )
-        for one in comparisons
-        for attack in one.attacks
+        (*key, student.model, student.vulnerable.jaccard, student.vulnerable.kappa, student.unscored)
+        for key, attack in _by_attack(comparisons)
         for student in attack.students
     ]
     columns = ("split", "arm", "attack", "student", "Jaccard", "Cohen's kappa", "texts unscored")
     return Table("agreement", "Agreement on which members are vulnerable, ± jackknife error", columns, tuple(rows))
 
 
+def _by_attack(comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[str, str, str], OneAttack]]:
+    """Each attack of each comparison, with its split, arm and id."""
+    for comparison in comparisons:
+        for attack in comparison.attacks:
+            yield (comparison.split, comparison.arm, attack.attack), attack
+
+
 def epsilons(bounds: Sequence[tuple[str, Epsilon]]) -> Table:
     """One row a model and attack to which the bound applies; pairs of model and bound."""
     rows = [
-        (model, one.task, one.value, f"{one.correct}/{one.guesses}", one.confidence, one.reason)
-        for model, one in bounds
-        if not math.isnan(one.value)
+        (model, bound.task, bound.value, f"{bound.correct}/{bound.guesses}", bound.confidence, bound.reason)
+        for model, bound in bounds
+        if not math.isnan(bound.value)
     ]
     columns = ("model", "task", "ε at least", "right guesses", "confidence", "meaning")
     return Table("epsilon", "Lower bound on ε from one training run (δ = 0)", columns, tuple(rows))
