@@ -23,7 +23,7 @@ class OneStudent:
 
     Attributes:
         model: the student's name.
-        figures: `results.FIGURES` → value and standard error.
+        figures: `FIGURES` → value and standard error.
         paired: DeLong's test; a = student, b = teacher, so that `diff` = student − teacher.
         p_holm: its p, adjusted for the number of attacks on this student (Holm 1979).
         predicted: called a member, teacher × student.
@@ -48,9 +48,9 @@ class OneAttack:
 
     Attributes:
         attack: its id.
-        teacher: `results.FIGURES` → value and standard error.
-        students: one a seed.
-        means: `results.FIGURES` → mean over students and its 95 % t interval (see `verdict.seed_interval`).
+        teacher: `FIGURES` → value and standard error.
+        students: one for each seed.
+        means: `FIGURES` → mean over students and its 95 % t interval (see `verdict.seed_interval`).
         leak_reduction: |AUROC − 0.5| of the teacher minus the students', 95 % (this attack alone, unadjusted).
         blind: the blind baseline of the split, with the teacher's run.
     """
@@ -100,7 +100,7 @@ def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[C
     """Each arm's students together, by mean score against the teacher, and by majority against its decisions.
 
     Raises:
-        InputError: as `compare`, `mean_score` and `majority`.
+        InputError: as `compare`; also for an arm of one student.
     """
     means = {f"{name}, mean score": [mean_score(students)] for name, students in arms.items()}
     votes = {f"{name}, majority": [majority(students)] for name, students in arms.items()}

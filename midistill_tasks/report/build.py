@@ -33,7 +33,7 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
     """
     comparisons: list[Comparison] = []
     if group.teacher and group.arms:
-        comparisons = compare(group.teacher.runs[0], {entry.name: entry.runs for entry in group.arms})
+        comparisons = compare(group.teacher_run, {entry.name: entry.runs for entry in group.arms})
     if not group.splits:
         had = ", ".join(dict.fromkeys(split for run in group.runs for split in run.splits))
         raise InputError(f"there is no split on which all seeds of a model have figures ({had}): evaluate them alike")

@@ -1,4 +1,4 @@
-"""Everything that the audit can say of a teacher and its students: what `compare` prints and the report shows."""
+"""Everything that can be said of a teacher and its students: what `midistill compare` prints and writes."""
 
 from __future__ import annotations
 

@@ -45,6 +45,19 @@ class Group:
     failed: tuple[str, ...] = ()
 
     @property
+    def teacher_run(self) -> Run:
+        """Of the teacher.
+
+        Raises:
+            InputError: where the models stand side by side.
+        """
+        if self.teacher is None:
+            raise InputError(
+                f"none of {', '.join(entry.name for entry in self.arms)} was named as the teacher: name it"
+            )
+        return self.teacher.runs[0]
+
+    @property
     def entries(self) -> list[Entry]:
         """The teacher first."""
         return [*([self.teacher] if self.teacher else []), *self.arms]
@@ -70,7 +83,7 @@ def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Grou
         teacher: name, folder or end of the path of the model that the others are compared with.
 
     Raises:
-        InputError: as `results.read_runs`; also where `teacher` is none of the models or several, or a model is given
+        InputError: as `reader.read_runs`; also where `teacher` is none of the models or several, or a model is given
             twice.
     """
     named = [named_place(str(place)) for place in places]

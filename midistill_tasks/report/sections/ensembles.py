@@ -23,5 +23,5 @@ def ensembles(findings: Findings) -> Section | None:
     arms = {arm.name: arm.runs for arm in group.arms if len(arm.runs) > 1}
     if group.teacher is None or not arms:
         return None
-    table = tables.verdicts(compare_ensembles(group.teacher.runs[0], arms))
+    table = tables.verdicts(compare_ensembles(group.teacher_run, arms))
     return Section("Ensembles of students", tables=((replace(table, name="ensembles"), NOTE),))
