@@ -9,10 +9,7 @@ from made_package import install, run_with
 from made_page import Tags
 
 SOURCE = """
-from midistill_tasks.report.findings import Findings
-from midistill_tasks.report.page import Section
-from midistill_tasks.report.sections import section
-from midistill_tasks.results.table import Table
+from midistill_tasks import Findings, Section, Table, section
 
 
 @section(after="curves")
