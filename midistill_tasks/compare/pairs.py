@@ -18,7 +18,7 @@ from midistill_tasks.results.run import FIGURES, AttackResult, Run
 
 
 @dataclass(frozen=True)
-class OneStudent:
+class ComparedStudent:
     """One attack on one student, beside the same attack on its teacher.
 
     Attributes:
@@ -43,7 +43,7 @@ class OneStudent:
 
 
 @dataclass(frozen=True)
-class OneAttack:
+class ComparedAttack:
     """One attack on a teacher and on the students of an arm.
 
     Attributes:
@@ -57,7 +57,7 @@ class OneAttack:
 
     attack: str
     teacher: Mapping[str, Estimate]
-    students: tuple[OneStudent, ...]
+    students: tuple[ComparedStudent, ...]
     means: Mapping[str, Interval]
     leak_reduction: Interval
     blind: Estimate
@@ -72,7 +72,7 @@ class Comparison:
     arm: str
     members: int
     nonmembers: int
-    attacks: tuple[OneAttack, ...]
+    attacks: tuple[ComparedAttack, ...]
     verdict: Verdict
     notes: tuple[str, ...]
 
@@ -144,8 +144,10 @@ def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Com
     )
 
 
-def _attack(teacher: AttackResult, compared: Sequence[OneStudent], students: Sequence[AttackResult]) -> OneAttack:
-    return OneAttack(
+def _attack(
+    teacher: AttackResult, compared: Sequence[ComparedStudent], students: Sequence[AttackResult]
+) -> ComparedAttack:
+    return ComparedAttack(
         attack=teacher.attack,
         teacher=teacher.measured,
         students=tuple(compared),
@@ -155,8 +157,8 @@ def _attack(teacher: AttackResult, compared: Sequence[OneStudent], students: Seq
     )
 
 
-def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: float) -> OneStudent:
-    return OneStudent(
+def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: float) -> ComparedStudent:
+    return ComparedStudent(
         model=model,
         figures=student.measured,
         paired=_paired(teacher, student),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from midistill_tasks.compare.epsilon import Epsilon
-from midistill_tasks.compare.pairs import Comparison, OneAttack
+from midistill_tasks.compare.pairs import ComparedAttack, Comparison
 from midistill_tasks.compare.pareto import Point
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.results.run import FIGURES
@@ -103,7 +103,7 @@ def agreements(comparisons: Sequence[Comparison]) -> Table:
     return Table("agreement", "Agreement on which members are vulnerable, ± jackknife error", columns, tuple(rows))
 
 
-def _by_attack(comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[str, str, str], OneAttack]]:
+def _by_attack(comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[str, str, str], ComparedAttack]]:
     """Each attack of each comparison, with its split, arm and id."""
     for comparison in comparisons:
         for attack in comparison.attacks:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from midistill_tasks.compare.pairs import OneAttack
+from midistill_tasks.compare.pairs import ComparedAttack
 from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings
@@ -48,7 +48,7 @@ def matrices(findings: Findings) -> Section | None:
     )
 
 
-def _counts(attack: OneAttack) -> list[tuple[str, FloatArray]]:
+def _counts(attack: ComparedAttack) -> list[tuple[str, FloatArray]]:
     """The paper's matrices, each a title and mean counts over the students, [4]."""
     cells = {
         "called member": [student.predicted.all for student in attack.students],
