@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from midistill_tasks.attacks import attack as attack
     from midistill_tasks.errors import InputError as InputError
     from midistill_tasks.options import option as option
+    from midistill_tasks.report.findings import Findings as Findings
+    from midistill_tasks.report.page import Section as Section
+    from midistill_tasks.report.sections import section as section
+    from midistill_tasks.results.table import Table as Table
     from midistill_tasks.scoring.protocol import Encoded as Encoded
     from midistill_tasks.scoring.protocol import HarnessScorer as HarnessScorer
     from midistill_tasks.scoring.protocol import Job as Job
@@ -35,6 +39,10 @@ _HOMES = {
     "attack": "midistill_tasks.attacks",
     "InputError": "midistill_tasks.errors",
     "option": "midistill_tasks.options",
+    "Findings": "midistill_tasks.report.findings",
+    "Section": "midistill_tasks.report.page",
+    "section": "midistill_tasks.report.sections",
+    "Table": "midistill_tasks.results.table",
     "Encoded": "midistill_tasks.scoring.protocol",
     "HarnessScorer": "midistill_tasks.scoring.protocol",
     "Job": "midistill_tasks.scoring.protocol",

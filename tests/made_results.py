@@ -13,7 +13,7 @@ import pytest
 
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.results.reader import Run, Task
+from midistill_tasks.results.run import AttackResult, Run
 
 DATE = "2026-01-02T03-04-05.678901"
 
@@ -45,14 +45,15 @@ def _task(
     split: str = "made",
     blind: tuple[float, float] = (0.5, 0.05),
     **changes: Any,
-) -> Task:
+) -> AttackResult:
     names = [f"{number:016x}" for number in range(len(labels))]
     items = zip(map(int, labels), map(float, scores), names, clusters or names, strict=True)
-    return Task(
+    return AttackResult(
         name=f"mia_{attack}_{split}",
         attack=attack,
         split=split,
         version="1.0",
+        path=Path(f"samples_mia_{attack}_{split}_{DATE}.jsonl"),
         items=tuple(Scored(*item) for item in items),
         texts={name: f"text {name}" for name in names},
         figures={"blind_auroc": Estimate(*blind)},
@@ -60,14 +61,14 @@ def _task(
     )
 
 
-def _run(model: str, *tasks: Task, **changes: Any) -> Run:
+def _run(model: str, *tasks: AttackResult, **changes: Any) -> Run:
     content: dict[str, Any] = {"utility": {}, "versions": {"numpy": "2"}, "config": {}, "skipped": {}}
     content |= changes
     return Run(model=model, path=Path(model), date=DATE, tasks={task.name: task for task in tasks}, **content)
 
 
 @pytest.fixture(scope="session")
-def make_task() -> Callable[..., Task]:
+def make_task() -> Callable[..., AttackResult]:
     """``make_task(labels, scores, clusters=None, attack=, split=, blind=, **metadata)``."""
     return _task
 

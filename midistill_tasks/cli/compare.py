@@ -45,13 +45,12 @@ def run(args: argparse.Namespace) -> int:
 
     name, place = named_place(args.teacher)
     group = read_group([args.teacher, *args.students], name or place)
-    assert group.teacher is not None  # noqa: S101 (it was asked for)
     arms = {entry.name: entry.runs for entry in group.arms}
     if args.ensembles and all(len(runs) == 1 for runs in arms.values()):
         raise InputError("--ensembles: no arm has several students: name them alike, as in v=results/v0 v=results/v1")
-    found = assess(group.teacher.runs[0], arms, args.ensembles, group.failed)
-    print(found.markdown, end="")
+    assessment = assess(group.teacher_run, arms, args.ensembles, group.failed)
+    print(assessment.markdown, end="")
     if args.output:
-        write(found, Path(args.output))
+        write(assessment, Path(args.output))
         print(f"\n{args.output}: comparison.json, comparison.md and a CSV file a table")
     return 0

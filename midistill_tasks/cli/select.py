@@ -35,15 +35,15 @@ def run(args: argparse.Namespace) -> int:
     """Writes the selection and prints the counts."""
     from pathlib import Path
 
-    from midistill_tasks.distill.samples import read_all
     from midistill_tasks.distill.selection import choose_attacks, select, write_selection
+    from midistill_tasks.results.reader import read_attacks
 
-    samples = choose_attacks(read_all(args.samples), args.attack)
-    selection = select(samples, args.vote)
-    sources = {attack: str(one.path) for attack, one in samples.items()}
+    results = choose_attacks(read_attacks(args.samples), args.attack)
+    selection = select(results, args.vote)
+    sources = {attack: str(result.path) for attack, result in results.items()}
     write_selection(selection, Path(args.output), {"vote": args.vote, "samples": sources})
-    labels = [row.label for row in next(iter(samples.values())).rows.values()]
-    print(f"{'called members':<20} {f'of {sum(labels)} members':>18} {f'of {labels.count(0)} non-members':>20}")
+    labels = next(iter(results.values())).labels
+    print(f"{'called members':<20} {f'of {labels.sum()} members':>18} {f'of {(~labels).sum()} non-members':>20}")
     for name, counts in selection.called.items():
         unscored = f"   ({counts['without_score']} without a score)" if counts["without_score"] else ""
         print(f"{name:<20} {counts['members']:>18} {counts['nonmembers']:>20}{unscored}")

@@ -31,31 +31,33 @@ def run(args: argparse.Namespace) -> int:
 
     from transformers import AutoModelForCausalLM
 
-    from midistill_tasks.distill import supervision
+    from midistill_tasks.compare.supervision import as_json, as_table, by_vulnerability
     from midistill_tasks.distill.data import encode
-    from midistill_tasks.distill.samples import read_all
     from midistill_tasks.distill.selection import called_members, choose_attacks
+    from midistill_tasks.distill.supervision import text_figures
     from midistill_tasks.errors import InputError
     from midistill_tasks.models.architectures import register
     from midistill_tasks.models.loading import check_same_tokenizer, from_pretrained, load_tokenizer
+    from midistill_tasks.results.reader import read_attacks
 
     output = Path(args.output)
     if output.exists():
         raise InputError(f"--output {output} exists: give another file")
-    samples = choose_attacks(read_all(args.samples), args.attack)
-    rows = list(next(iter(samples.values())).rows.values())
+    results = choose_attacks(read_attacks(args.samples), args.attack)
+    first = next(iter(results.values()))
     register()
     tokenizer = load_tokenizer(args.teacher, "--teacher")
-    texts = [row.text for row in rows]
+    texts = list(first.texts.values())
     check_same_tokenizer(tokenizer, load_tokenizer(args.student, "--student"), texts)
     teacher = from_pretrained(AutoModelForCausalLM, args.teacher, "--teacher")
     student = from_pretrained(AutoModelForCausalLM, args.student, "--student")
     encoded = encode(texts, tokenizer, args.max_length)
-    kept = [rows[position] for position in encoded.positions]
-    figures = supervision.text_figures(teacher, student, kept, encoded.ids)
-    tables = supervision.compare(figures, {attack: called_members(one) for attack, one in samples.items()})
-    print(supervision.as_table(tables))
-    stored = {"teacher": args.teacher, "student": args.student, "tables": supervision.as_json(tables)}
+    items = [first.by_id[name] for name in first.texts]
+    kept = [items[position] for position in encoded.positions]
+    figures = text_figures(teacher, student, kept, encoded.ids)
+    tables = by_vulnerability(figures, {attack: called_members(result) for attack, result in results.items()})
+    print(as_table(tables))
+    stored = {"teacher": args.teacher, "student": args.student, "tables": as_json(tables)}
     output.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     print(f"stored in {output}")
     return 0

@@ -7,58 +7,73 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from midistill_tasks.compare.pareto import shared_perplexity
-from midistill_tasks.compare.verdict import judge, strongest_area, strongest_reduction
-from midistill_tasks.report.tables import Cell, Table
-from midistill_tasks.results.matching import comparable_tasks
-from midistill_tasks.results.reader import Run
+from midistill_tasks.compare.verdict import judge, strongest_on, strongest_reduction
+from midistill_tasks.compare.wording import Word
+from midistill_tasks.metrics.estimate import Interval
+from midistill_tasks.results.matching import comparable_results
 from midistill_tasks.results.roles import Entry, Group
-
-NOTE = (
-    "Reduction: leak of the strongest attack on the control minus that on the arm, so above 0 is safer. 95 % "
-    "interval for other texts and the choice among the attacks, with several seeds (arm and control of one seed are a "
-    "pair) for other seeds, too. A leak that falls while the perplexity rises may be no more "
-    "than a weaker model."
-)
+from midistill_tasks.results.run import Run
 
 
-def controls_table(group: Group, split: str) -> Table | None:
-    """A row an arm that has a control with results; None where there is none.
+class Controlled(NamedTuple):
+    """An arm against its control.
+
+    Attributes:
+        arm, control: their names.
+        seeds: that both have, and that are compared.
+        reduction: leak of the strongest attack on the control minus that on the arm, 95 %.
+        word: whether the arm is safer than the control.
+        perplexity, control_perplexity: means over these seeds; NaN where the runs share none.
+    """
+
+    arm: str
+    control: str
+    seeds: int
+    reduction: Interval
+    word: Word
+    perplexity: float
+    control_perplexity: float
+
+
+def against_controls(group: Group, split: str) -> tuple[Controlled, ...]:
+    """Every arm that has a control with results.
 
     Raises:
         InputError: where the two were attacked on other texts or with other options.
     """
     entries = {entry.name: entry for entry in group.arms}
     pairs = [(entries[arm], entries[other]) for arm, other in group.controls.items() if {arm, other} <= entries.keys()]
-    pairs = [pair for pair in pairs if all(run.on(split) for entry in pair for run in entry.runs)]
-    if not pairs:
-        return None
-    utility = shared_perplexity(group.runs)
-    rows = [_row(arm, control, split, utility) for arm, control in pairs]
-    columns = ("arm", "control", "seeds", "reduction of the leak", "than the control", "perplexity", "of control")
-    return Table(f"controls-{split}", "Each intervention against its control", columns, tuple(rows))
+    utility = shared_perplexity(group.runs) if pairs else None
+    return tuple(
+        _controlled(arm, control, split, utility)
+        for arm, control in pairs
+        if all(run.on(split) for entry in (arm, control) for run in entry.runs)
+    )
 
 
-def _row(arm: Entry, control: Entry, split: str, utility: str | None) -> tuple[Cell, ...]:
-    ours, theirs = _by_seed(arm, control)
-    tasks = comparable_tasks([*theirs, *ours], split)
-    reduction = strongest_reduction(tasks[: len(theirs)], tasks[len(theirs) :])
-    costs = [_mean(runs, utility) for runs in (ours, theirs)]
-    areas = strongest_area(tasks[: len(theirs)])[1], strongest_area(tasks[len(theirs) :])[1]
-    blind = next(iter(tasks[0].values())).blind
-    return (arm.name, control.name, len(ours), reduction, judge(reduction, areas, blind), *costs)
+def _controlled(arm: Entry, control: Entry, split: str, utility: str | None) -> Controlled:
+    arm_runs, control_runs = _by_seed(arm, control)
+    results = comparable_results([*control_runs, *arm_runs], split)
+    before, after = results[: len(control_runs)], results[len(control_runs) :]
+    reduction = strongest_reduction(before, after)
+    blind = next(iter(before[0].values())).blind
+    word = judge(reduction, strongest_on(control.name, before, blind), strongest_on(arm.name, after, blind))
+    costs = _mean(arm_runs, utility), _mean(control_runs, utility)
+    return Controlled(arm.name, control.name, len(arm_runs), reduction, word, *costs)
 
 
 def _by_seed(arm: Entry, control: Entry) -> tuple[list[Run], list[Run]]:
     """The runs of the seeds that both have. In a study a run is named after its arm and seed."""
-    ours, theirs = (_seeds(entry) for entry in (arm, control))
-    shared = [seed for seed in ours if seed in theirs]
+    of_arm, of_control = _seeds(arm), _seeds(control)
+    shared = [seed for seed in of_arm if seed in of_control]
     if not shared:
         return [arm.runs[0]], [control.runs[0]]
-    return [ours[seed] for seed in shared], [theirs[seed] for seed in shared]
+    return [of_arm[seed] for seed in shared], [of_control[seed] for seed in shared]
 
 
 def _seeds(entry: Entry) -> Mapping[str, Run]:

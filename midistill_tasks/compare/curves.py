@@ -9,7 +9,7 @@ import numpy as np
 
 from midistill_tasks.metrics.roc import auroc, tpr_at_fpr, tpr_draws
 from midistill_tasks.metrics.scored import FloatArray
-from midistill_tasks.results.reader import Task
+from midistill_tasks.results.run import AttackResult
 
 POINTS = 60
 """Rates a curve is drawn at, spaced by their logarithm."""
@@ -36,13 +36,13 @@ class Curve:
     auroc: float
 
 
-def roc_curve(name: str, tasks: Sequence[Task]) -> Curve:
+def roc_curve(name: str, results: Sequence[AttackResult]) -> Curve:
     """The curve of one attack; with several students (of one arm, over the same texts) the mean of their TPRs."""
-    nonmembers = min(int((~task.labels & ~np.isnan(task.scores)).sum()) for task in tasks)
+    nonmembers = min(int((~result.labels & ~np.isnan(result.scores)).sum()) for result in results)
     counts = np.unique(np.geomspace(1, max(nonmembers - 1, 1), POINTS).round().astype(int))
     bounds = [float(count) / nonmembers for count in counts]
-    values = [[tpr_at_fpr(task.labels, task.scores, bound) for bound in bounds] for task in tasks]
-    drawn = [tpr_draws(task.labels, task.scores, bounds, task.clusters, DRAWS) for task in tasks]
+    values = [[tpr_at_fpr(result.labels, result.scores, bound) for bound in bounds] for result in results]
+    drawn = [tpr_draws(result.labels, result.scores, bounds, result.clusters, DRAWS) for result in results]
     lower, upper = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
     return Curve(
         name=name,
@@ -50,5 +50,5 @@ def roc_curve(name: str, tasks: Sequence[Task]) -> Curve:
         tpr=np.append(np.mean(values, axis=0), 1.0),
         lower=np.append(lower, 1.0),
         upper=np.append(upper, 1.0),
-        auroc=float(np.mean([auroc(task.labels, task.scores) for task in tasks])),
+        auroc=float(np.mean([auroc(result.labels, result.scores) for result in results])),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import Scored
 from midistill_tasks.results.matching import check_comparable
-from midistill_tasks.results.reader import Run, Task
+from midistill_tasks.results.run import AttackResult, Run
 
 
 def mean_score(runs: Sequence[Run]) -> Run:
@@ -46,10 +46,10 @@ def decided(run: Run) -> Run:
     A decision tells less than the score it was made from, so against the scores even a majority of equal models would
     seem to leak less than one of them.
     """
-    return replace(run, tasks={name: _vote([task]) for name, task in run.tasks.items()})
+    return replace(run, tasks={name: _vote([result]) for name, result in run.tasks.items()})
 
 
-def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[Task]], Task]) -> Run:
+def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[AttackResult]], AttackResult]) -> Run:
     if len(runs) < 2:
         raise InputError(f"an ensemble needs at least two students, not {len(runs)}")
     first, *others = runs
@@ -58,7 +58,7 @@ def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[Task]],
         raise InputError("these students have no MIA task in common: run the same mia_… tasks on each")
     for run in others:
         for name in names:
-            check_comparable(first, run, first.tasks[name], run.tasks[name])
+            check_comparable((first, run), (first.tasks[name], run.tasks[name]))
     return replace(
         first,
         model=f"ensemble of {len(runs)} ({rule})",
@@ -68,18 +68,18 @@ def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[Task]],
     )
 
 
-def _mean(tasks: Sequence[Task]) -> Task:
-    return _rescored(tasks, np.mean([task.scores for task in tasks], axis=0).tolist(), None)
+def _mean(results: Sequence[AttackResult]) -> AttackResult:
+    return _rescored(results, np.mean([result.scores for result in results], axis=0).tolist(), None)
 
 
-def _vote(tasks: Sequence[Task]) -> Task:
-    shares = np.mean([task.decisions for task in tasks], axis=0)
-    missing = np.any([np.isnan(task.scores) for task in tasks], axis=0)
-    return _rescored(tasks, np.where(missing, math.nan, shares).tolist(), tuple((shares > 0.5).tolist()))
+def _vote(results: Sequence[AttackResult]) -> AttackResult:
+    shares = np.mean([result.decisions for result in results], axis=0)
+    missing = np.any([np.isnan(result.scores) for result in results], axis=0)
+    return _rescored(results, np.where(missing, math.nan, shares).tolist(), tuple((shares > 0.5).tolist()))
 
 
-def _rescored(tasks: Sequence[Task], scores: Sequence[float], given: tuple[bool, ...] | None) -> Task:
-    first = tasks[0]
+def _rescored(results: Sequence[AttackResult], scores: Sequence[float], given: tuple[bool, ...] | None) -> AttackResult:
+    first = results[0]
     items = tuple(
         Scored(item.label, score, item.id, item.cluster) for item, score in zip(first.items, scores, strict=True)
     )

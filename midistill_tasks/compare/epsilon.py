@@ -31,7 +31,7 @@ from scipy.stats import binomtest
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
-from midistill_tasks.results.reader import Run, Task
+from midistill_tasks.results.run import AttackResult, Run
 
 GUESSES = 0.1
 """Share of E that is called a member, and share that is called a non-member; for the rest the guesser abstains."""
@@ -71,8 +71,8 @@ def epsilons(run: Run, confidence: float = 0.95) -> list[Epsilon]:
 
     So the largest of them holds with `confidence`, too.
     """
-    apply = Counter(task.split for task in run.tasks.values() if not _not_applicable(task))
-    return [epsilon(task, 1 - (1 - confidence) / max(1, apply[task.split])) for task in run.tasks.values()]
+    apply = Counter(result.split for result in run.tasks.values() if not _not_applicable(result))
+    return [epsilon(result, 1 - (1 - confidence) / max(1, apply[result.split])) for result in run.tasks.values()]
 
 
 def arm_epsilons(runs: Sequence[Run], confidence: float = 0.95) -> list[list[Epsilon]]:
@@ -80,56 +80,58 @@ def arm_epsilons(runs: Sequence[Run], confidence: float = 0.95) -> list[list[Eps
     return [epsilons(run, 1 - (1 - confidence) / len(runs)) for run in runs]
 
 
-def epsilon(task: Task, confidence: float = 0.95) -> Epsilon:
+def epsilon(result: AttackResult, confidence: float = 0.95) -> Epsilon:
     """The bound of one attack on one model, or why there is none.
 
     The model (a student with its teacher, its selection and its distillation, too) is the mechanism; the bound is about
     how it treats texts of this split, assigned as they were.
     """
-    reason = _not_applicable(task)
+    reason = _not_applicable(result)
     if reason:
-        return Epsilon(task.name, math.nan, confidence, 0, 0, f"no ε: {reason}")
-    counts: Mapping[str, int] = task.metadata["counts"]
+        return Epsilon(result.name, math.nan, confidence, 0, 0, f"no ε: {reason}")
+    counts: Mapping[str, int] = result.metadata["counts"]
     tossed = counts["members"] + counts["nonmembers"] + counts["unbalanced"] + counts["shots"]
     each_side = int(GUESSES * _size(tossed))
     # The coins fell for as many members as were scored, or for as many more as were cut from the larger side.
     correct = min(
-        _right_guesses(task, tossed, members, each_side)
+        _right_guesses(result, tossed, members, each_side)
         for members in (counts["members"], counts["members"] + counts["unbalanced"])
     )
     value = epsilon_lower_bound(correct, 2 * each_side, confidence)
     found = f"{correct} of {2 * each_side} guesses are right"
     said = f"ε ≥ {value:.2f} at δ = 0 ({found}, {confidence:.1%} confidence)" if value else f"no evidence ({found})"
-    return Epsilon(task.name, value, confidence, correct, 2 * each_side, said)
+    return Epsilon(result.name, value, confidence, correct, 2 * each_side, said)
 
 
-def _not_applicable(task: Task) -> str:
+def _not_applicable(result: AttackResult) -> str:
     """Why the theorem says nothing of this task; "" where it applies."""
-    counts, options = task.metadata["counts"], task.metadata["options"]
-    known = ATTACKS.get(task.attack)
-    if not task.metadata["independent_coins"]:
-        return f"the members of {task.split} were not chosen by independent fair coins, so the bound does not apply"
+    counts, options = result.metadata["counts"], result.metadata["options"]
+    known = ATTACKS.get(result.attack)
+    if not result.metadata["independent_coins"]:
+        return f"the members of {result.split} were not chosen by independent fair coins, so the bound does not apply"
     if known is None:
-        return f"the attack {task.attack} is not one that midistill knows, so its scores may know labels"
+        return f"the attack {result.attack} is not one that midistill knows, so its scores may know labels"
     if known.knows_labels:
         return "the attack puts non-members in front of each text, so its scores know labels beside the model"
-    if len(set(task.clusters)) < len(task.clusters):
+    if len(set(result.clusters)) < len(result.clusters):
         return "several texts come from one document, so they do not have a coin each"
     if counts["duplicates"] or counts["both_sides"]:
         return f"{counts['duplicates'] + counts['both_sides']} texts stand twice, so they do not have a coin each"
-    if options.get("n") is not None or len(task.items) != counts["members"] + counts["nonmembers"]:
+    if options.get("n") is not None or len(result.items) != counts["members"] + counts["nonmembers"]:
         return "only a part of the texts was scored; run without the option n and without --limit"
-    scored = int((~np.isnan(task.scores)).sum())
-    return "fewer than 100 texts, or than half of them, have a score" if scored < max(100, len(task.items) / 2) else ""
+    scored = int((~np.isnan(result.scores)).sum())
+    return (
+        "fewer than 100 texts, or than half of them, have a score" if scored < max(100, len(result.items) / 2) else ""
+    )
 
 
 def _size(tossed: int) -> int:
     return int(tossed - 5 * math.sqrt(tossed))
 
 
-def _right_guesses(task: Task, tossed: int, members: int, each_side: int) -> int:
+def _right_guesses(result: AttackResult, tossed: int, members: int, each_side: int) -> int:
     """Right guesses among the `each_side` highest and lowest scores of E, if the coins fell for so many members."""
-    labels, scores, missing = _draw(task, tossed, members)
+    labels, scores, missing = _draw(result, tossed, members)
     kept = ~np.isnan(scores)  # no score by the text or the model, whatever the label: the guesser abstains
     labels, scores = labels[kept], scores[kept]
     rising = labels[np.argsort(scores, kind="stable")]
@@ -138,18 +140,18 @@ def _right_guesses(task: Task, tossed: int, members: int, each_side: int) -> int
     return int((~lowest).sum() + highest.sum())
 
 
-def _draw(task: Task, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
+def _draw(result: AttackResult, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
     """E without its unscored texts: labels and scores by id, and how many non-members and members lack."""
     rng = np.random.default_rng(0)  # the guesser's own randomness, the same whatever the labels and the model
-    order = rng.permutation(len(task.items))
-    shots, size = task.metadata["counts"]["shots"], _size(tossed)
+    order = rng.permutation(len(result.items))
+    shots, size = result.metadata["counts"]["shots"], _size(tossed)
     wanted_members = int(rng.hypergeometric(members, tossed - members, size))
     wanted_others = size - wanted_members
     shots_in = int(rng.hypergeometric(shots, tossed - members - shots, wanted_others)) if shots else 0
-    chosen_members = order[task.labels[order]][:wanted_members]
-    chosen_others = order[~task.labels[order]][: wanted_others - shots_in]
+    chosen_members = order[result.labels[order]][:wanted_members]
+    chosen_others = order[~result.labels[order]][: wanted_others - shots_in]
     chosen = np.sort(
         np.concatenate([chosen_members, chosen_others])
     )  # by id, a hash of the text: so ties fall at random
     missing = (wanted_others - len(chosen_others), wanted_members - len(chosen_members))
-    return task.labels[chosen], task.scores[chosen], missing
+    return result.labels[chosen], result.scores[chosen], missing

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from midistill_tasks.results.reader import Run
+from midistill_tasks.results.run import Run
 
 
 def metric_results(run: Run) -> dict[str, Any]:
@@ -21,14 +21,14 @@ def metric_results(run: Run) -> dict[str, Any]:
     """
     from privacy_meter.metric_result import MetricResult
 
-    found = {}
-    for name, task in run.tasks.items():
-        scored = ~np.isnan(task.scores)
-        found[name] = MetricResult(
+    by_task = {}
+    for name, result in run.tasks.items():
+        scored = ~np.isnan(result.scores)
+        by_task[name] = MetricResult(
             metric_id=name,
-            predicted_labels=task.decisions[scored].astype(int).tolist(),
-            true_labels=task.labels[scored].astype(int).tolist(),
-            predictions_proba=task.scores[scored].tolist(),
-            signal_values=(-task.scores[scored]).tolist(),
+            predicted_labels=result.decisions[scored].astype(int).tolist(),
+            true_labels=result.labels[scored].astype(int).tolist(),
+            predictions_proba=result.scores[scored].tolist(),
+            signal_values=(-result.scores[scored]).tolist(),
         )
-    return found
+    return by_task

@@ -14,16 +14,16 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.roc import PairedTest, delong_paired
 from midistill_tasks.results import matching
-from midistill_tasks.results.reader import FIGURES, Run, Task
+from midistill_tasks.results.run import FIGURES, AttackResult, Run
 
 
 @dataclass(frozen=True)
-class OneStudent:
+class ComparedStudent:
     """One attack on one student, beside the same attack on its teacher.
 
     Attributes:
         model: the student's name.
-        figures: `results.FIGURES` → value and standard error.
+        figures: `FIGURES` → value and standard error.
         paired: DeLong's test; a = student, b = teacher, so that `diff` = student − teacher.
         p_holm: its p, adjusted for the number of attacks on this student (Holm 1979).
         predicted: called a member, teacher × student.
@@ -43,21 +43,21 @@ class OneStudent:
 
 
 @dataclass(frozen=True)
-class OneAttack:
+class ComparedAttack:
     """One attack on a teacher and on the students of an arm.
 
     Attributes:
         attack: its id.
-        teacher: `results.FIGURES` → value and standard error.
-        students: one a seed.
-        means: `results.FIGURES` → mean over students and its 95 % t interval (see `verdict.seed_interval`).
+        teacher: `FIGURES` → value and standard error.
+        students: one for each seed.
+        means: `FIGURES` → mean over students and its 95 % t interval (see `verdict.seed_interval`).
         leak_reduction: |AUROC − 0.5| of the teacher minus the students', 95 % (this attack alone, unadjusted).
         blind: the blind baseline of the split, with the teacher's run.
     """
 
     attack: str
     teacher: Mapping[str, Estimate]
-    students: tuple[OneStudent, ...]
+    students: tuple[ComparedStudent, ...]
     means: Mapping[str, Interval]
     leak_reduction: Interval
     blind: Estimate
@@ -72,7 +72,7 @@ class Comparison:
     arm: str
     members: int
     nonmembers: int
-    attacks: tuple[OneAttack, ...]
+    attacks: tuple[ComparedAttack, ...]
     verdict: Verdict
     notes: tuple[str, ...]
 
@@ -100,7 +100,7 @@ def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[C
     """Each arm's students together, by mean score against the teacher, and by majority against its decisions.
 
     Raises:
-        InputError: as `compare`, `mean_score` and `majority`.
+        InputError: as `compare`; also for an arm of one student.
     """
     means = {f"{name}, mean score": [mean_score(students)] for name, students in arms.items()}
     votes = {f"{name}, majority": [majority(students)] for name, students in arms.items()}
@@ -110,54 +110,55 @@ def compare_ensembles(teacher: Run, arms: Mapping[str, Sequence[Run]]) -> list[C
 def noted(comparisons: Sequence[Comparison]) -> list[str]:
     """The notes of all, those of one wording once, with the arms that they are about."""
     arms: dict[str, list[str]] = {}
-    for one in comparisons:
-        for note in one.notes:
-            arms.setdefault(note, []).append(one.arm)
+    for comparison in comparisons:
+        for note in comparison.notes:
+            arms.setdefault(note, []).append(comparison.arm)
     return [f"{matching.listed(names)}: {note}" for note, names in arms.items()]
 
 
 def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Comparison:
     runs = [teacher, *students]
-    tasks = matching.comparable_tasks(runs, split)
-    attacks = list(tasks[0])
-    labels = tasks[0][attacks[0]].labels
-    blind = tasks[0][attacks[0]].blind
-    adjusted = [_holm([_paired(tasks[0][name], own[name]).p for name in attacks]) for own in tasks[1:]]
+    before, *after = matching.comparable_results(runs, split)
+    attacks = list(before)
+    first = before[attacks[0]]
+    adjusted = [_holm([_paired(before[name], student[name]).p for name in attacks]) for student in after]
     return Comparison(
         split=split,
         teacher=teacher.model,
         arm=arm,
-        members=int(labels.sum()),
-        nonmembers=int((~labels).sum()),
+        members=int(first.labels.sum()),
+        nonmembers=int((~first.labels).sum()),
         attacks=tuple(
             _attack(
-                tasks[0][name],
+                before[name],
                 [
-                    _student(run.model, tasks[0][name], own[name], p[number])
-                    for run, own, p in zip(students, tasks[1:], adjusted, strict=True)
+                    _student(run.model, before[name], student[name], p[number])
+                    for run, student, p in zip(students, after, adjusted, strict=True)
                 ],
-                [own[name] for own in tasks[1:]],
+                [student[name] for student in after],
             )
             for number, name in enumerate(attacks)
         ),
-        verdict=verdict(tasks[0], tasks[1:], (teacher.model, arm), blind),
-        notes=tuple(matching.notes(runs, tasks[0], split)),
+        verdict=verdict(before, after, (teacher.model, arm), first.blind),
+        notes=tuple(matching.notes(runs, before, split)),
     )
 
 
-def _attack(teacher: Task, compared: Sequence[OneStudent], students: Sequence[Task]) -> OneAttack:
-    return OneAttack(
+def _attack(
+    teacher: AttackResult, compared: Sequence[ComparedStudent], students: Sequence[AttackResult]
+) -> ComparedAttack:
+    return ComparedAttack(
         attack=teacher.attack,
         teacher=teacher.measured,
         students=tuple(compared),
-        means={name: seed_interval([one.figures[name].value for one in compared]) for name in FIGURES},
+        means={name: seed_interval([student.figures[name].value for student in compared]) for name in FIGURES},
         leak_reduction=leak_reduction([teacher], students),
         blind=teacher.blind,
     )
 
 
-def _student(model: str, teacher: Task, student: Task, p_holm: float) -> OneStudent:
-    return OneStudent(
+def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: float) -> ComparedStudent:
+    return ComparedStudent(
         model=model,
         figures=student.measured,
         paired=_paired(teacher, student),
@@ -169,7 +170,7 @@ def _student(model: str, teacher: Task, student: Task, p_holm: float) -> OneStud
     )
 
 
-def _paired(teacher: Task, student: Task) -> PairedTest:
+def _paired(teacher: AttackResult, student: AttackResult) -> PairedTest:
     return delong_paired(teacher.labels, student.scores, teacher.scores, teacher.clusters)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.results.reader import Run, Utility
+from midistill_tasks.results.run import Run, Utility
 
 PERPLEXITIES = ("byte_perplexity", "word_perplexity", "perplexity", "bits_per_byte")
 """In the order of preference: of bytes, which no tokenizer and no kind of text changes, and which stays readable."""
@@ -52,8 +52,10 @@ def points(runs: Sequence[Run], split: str, utility: str) -> list[Point]:
         if utility not in run.utility:
             known = ", ".join(run.utility) or "nothing"
             raise InputError(f"{run.model} has no '{utility}'{nearest(utility, run.utility)}; it has {known}")
-    found = [(run, strongest(run, split), run.utility[utility]) for run in runs]
-    costs = [(leak.value, -figure.value if figure.higher_is_better else figure.value) for _, (_, leak), figure in found]
+    models = [(run, strongest_leak(run, split), run.utility[utility]) for run in runs]
+    costs = [
+        (leak.value, -figure.value if figure.higher_is_better else figure.value) for _, (_, leak), figure in models
+    ]
     return [
         Point(
             run.model,
@@ -62,11 +64,11 @@ def points(runs: Sequence[Run], split: str, utility: str) -> list[Point]:
             figure,
             not any(_dominates(other, cost) for other in costs) and not any(map(math.isnan, cost)),
         )
-        for (run, (attack, leak), figure), cost in zip(found, costs, strict=True)
+        for (run, (attack, leak), figure), cost in zip(models, costs, strict=True)
     ]
 
 
-def strongest(run: Run, split: str) -> tuple[str, Estimate]:
+def strongest_leak(run: Run, split: str) -> tuple[str, Estimate]:
     """The attack of the largest |AUROC − 0.5| on a split, and that leak with its standard error.
 
     Raises:
@@ -86,5 +88,5 @@ def shared_perplexity(runs: Sequence[Run]) -> str | None:
     return next((shared[metrics.index(metric)] for metric in PERPLEXITIES if metric in metrics), None)
 
 
-def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one[0] <= other[0] and one[1] <= other[1] and one != other
+def _dominates(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return first[0] <= second[0] and first[1] <= second[1] and first != second

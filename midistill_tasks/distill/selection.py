@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from midistill_tasks.distill.samples import Row, Samples
+import numpy as np
+
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.metrics import Scored
-from midistill_tasks.metrics.thresholds import crossfit_decisions
+from midistill_tasks.results.run import AttackResult
 
 Vote = Literal["any", "majority", "all"]
 _ENOUGH: dict[Vote, Callable[[int, int], bool]] = {
@@ -20,66 +19,62 @@ _ENOUGH: dict[Vote, Callable[[int, int], bool]] = {
     "majority": lambda called, attacks: 2 * called > attacks,
     "all": lambda called, attacks: called == attacks,
 }
+_FILES = ("vulnerable.jsonl", "non_vulnerable.jsonl")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The members, divided; `called` counts, per attack and for the vote, what was called a member."""
+    """The members, divided; each side id → text.
 
-    vulnerable: list[Row]
-    non_vulnerable: list[Row]
+    `called` counts, per attack and for the vote, what was called a member.
+    """
+
+    vulnerable: dict[str, str]
+    non_vulnerable: dict[str, str]
     called: dict[str, dict[str, int]]
 
 
-def called_members(samples: Samples) -> set[str]:
-    """Ids of the texts that the attack calls members, each by a threshold chosen without it (DESIGN, section 6).
-
-    A text without a score is not called a member.
-    """
-    rows = list(samples.rows.values())
-    decisions = crossfit_decisions([Scored(row.label, row.score, row.id, row.cluster) for row in rows])
-    return {row.id for row, member in zip(rows, decisions, strict=True) if member}
+def called_members(result: AttackResult) -> set[str]:
+    """Ids of the texts that the attack calls members, each by a threshold chosen without it (DESIGN, section 6)."""
+    return {item.id for item, called in zip(result.items, result.decisions, strict=True) if called}
 
 
-def select(samples: Mapping[str, Samples], vote: Vote) -> Selection:
-    """Divides the members by the vote of the given attacks; `majority` means more than half of them."""
-    called = {attack: called_members(one) for attack, one in samples.items()}
-    rows = list(next(iter(samples.values())).rows.values())
-    voted = {row.id for row in rows if _ENOUGH[vote](sum(row.id in ids for ids in called.values()), len(called))}
+def select(results: Mapping[str, AttackResult], vote: Vote) -> Selection:
+    """Divides the members by the vote of the given attacks on the same texts; `majority` is more than half of them."""
+    called = {attack: called_members(result) for attack, result in results.items()}
+    first = next(iter(results.values()))
+    voted = {name for name in first.by_id if _ENOUGH[vote](sum(name in ids for ids in called.values()), len(called))}
     if len(called) > 1:
         called[f"vote ({vote})"] = voted
-    members = [row for row in rows if row.label == 1]
-    nonmembers = [row for row in rows if row.label == 0]
+    members = {name: text for name, text in first.texts.items() if first.by_id[name].label == 1}
     counts = {
-        name: {
-            "members": sum(row.id in ids for row in members),
-            "nonmembers": sum(row.id in ids for row in nonmembers),
-            "without_score": sum(math.isnan(row.score) for row in samples[name].rows.values())
-            if name in samples
-            else 0,
+        attack: {
+            "members": len(ids & members.keys()),
+            "nonmembers": len(ids - members.keys()),
+            "without_score": int(np.isnan(results[attack].scores).sum()) if attack in results else 0,
         }
-        for name, ids in called.items()
+        for attack, ids in called.items()
     }
     return Selection(
-        vulnerable=[row for row in members if row.id in voted],
-        non_vulnerable=[row for row in members if row.id not in voted],
+        vulnerable={name: text for name, text in members.items() if name in voted},
+        non_vulnerable={name: text for name, text in members.items() if name not in voted},
         called=counts,
     )
 
 
-def choose_attacks(samples: Mapping[str, Samples], attacks: Sequence[str] | None) -> dict[str, Samples]:
-    """The samples of the named attacks, or all.
+def choose_attacks(results: Mapping[str, AttackResult], attacks: Sequence[str] | None) -> dict[str, AttackResult]:
+    """The results of the named attacks, or all.
 
     Raises:
-        InputError: for an attack that the samples do not hold.
+        InputError: for an attack that is not among them.
     """
     for attack in attacks or ():
-        if attack not in samples:
+        if attack not in results:
             raise InputError(
-                f"--attack {attack}: the samples hold {', '.join(samples)}{nearest(attack, samples)};"
+                f"--attack {attack}: the samples hold {', '.join(results)}{nearest(attack, results)};"
                 " run lm_eval with that attack too"
             )
-    return {attack: samples[attack] for attack in attacks or samples}
+    return {attack: results[attack] for attack in attacks or results}
 
 
 def write_selection(selection: Selection, folder: Path, how: Mapping[str, object]) -> None:
@@ -91,10 +86,9 @@ def write_selection(selection: Selection, folder: Path, how: Mapping[str, object
     if (folder / "selection.json").exists():
         raise InputError(f"{folder} already holds a selection: give another --output, or remove that folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("vulnerable", "non_vulnerable"):
-        rows: list[Row] = getattr(selection, name)
-        lines = (json.dumps({"id": row.id, "text": row.text}, ensure_ascii=False) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    for file, texts in zip(_FILES, (selection.vulnerable, selection.non_vulnerable), strict=True):
+        lines = (json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
+        (folder / file).write_text("".join(lines), encoding="utf-8")
     summary = {
         **how,
         "vulnerable": len(selection.vulnerable),
@@ -112,7 +106,8 @@ def read_selection(folder: Path) -> tuple[set[str], set[str]]:
     """
     if not (folder / "selection.json").is_file():
         raise InputError(f"interventions.selection: {folder} is not a folder that `midistill select` wrote")
-    return _ids(folder / "vulnerable.jsonl"), _ids(folder / "non_vulnerable.jsonl")
+    vulnerable, non_vulnerable = (_ids(folder / file) for file in _FILES)
+    return vulnerable, non_vulnerable
 
 
 def _ids(path: Path) -> set[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 Z95 = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution: value ± Z95 · stderr is the interval meant everywhere."""
@@ -21,3 +25,20 @@ class Interval(NamedTuple):
     value: float
     lower: float
     upper: float
+
+
+def ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> Estimate:
+    """Σ above / Σ below over independent units, [n] each, with the linearised error.
+
+    The variance is n/(n−1) · Σ(above_i − r·below_i)² / (Σ below)² with r the ratio (Cochran, Sampling Techniques,
+    chapter 6). NaN where the sum below is 0; the error is NaN for fewer than two units.
+    """
+    total = float(below.sum())
+    if total == 0:
+        return Estimate(math.nan, math.nan)
+    value = float(above.sum()) / total
+    count = len(above)
+    if count < 2:
+        return Estimate(value, math.nan)
+    residuals = above - value * below
+    return Estimate(value, math.sqrt(count / (count - 1) * float(residuals @ residuals)) / total)

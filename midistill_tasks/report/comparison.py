@@ -1,4 +1,4 @@
-"""Everything that the audit can say of a teacher and its students: what `compare` prints and the report shows."""
+"""Everything that can be said of a teacher and its students: what `midistill compare` prints and writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles
 from midistill_tasks.compare.pareto import Point, points, shared_perplexity
 from midistill_tasks.report import tables
 from midistill_tasks.results.matching import skip_notes, version_notes
-from midistill_tasks.results.reader import Run
+from midistill_tasks.results.run import Run
+from midistill_tasks.results.table import Table
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,12 @@ class Assessment:
     failed: tuple[str, ...] = ()
 
     @property
-    def tables(self) -> list[tables.Table]:
+    def tables(self) -> list[Table]:
         """All tables that have a row."""
-        fronts = [tables.front(split, found) for split, found in self.points.items()]
-        return [one for one in (*tables.tables(self.comparisons), tables.epsilons(self.epsilons), *fronts) if one.rows]
+        fronts = [tables.front(split, models) for split, models in self.points.items()]
+        return [
+            table for table in (*tables.tables(self.comparisons), tables.epsilons(self.epsilons), *fronts) if table.rows
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -54,7 +57,7 @@ class Assessment:
     @property
     def markdown(self) -> str:
         """Verdicts, tables and notes."""
-        verdicts = [f"{one.arm} on {one.split}: {one.verdict.sentence}\n" for one in self.comparisons]
+        verdicts = [f"{each.arm} on {each.split}: {each.verdict.sentence}\n" for each in self.comparisons]
         notes = [f"- {note}" for note in self.notes]
         return "\n".join([*verdicts, *(table.markdown() for table in self.tables), *notes]) + "\n"
 
@@ -89,7 +92,7 @@ def assess(
         ),
         points={
             split: points([teacher, *students], split, utility) if utility else []
-            for split in dict.fromkeys(one.split for one in comparisons)
+            for split in dict.fromkeys(comparison.split for comparison in comparisons)
         },
         failed=failed,
     )

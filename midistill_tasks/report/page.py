@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from midistill_tasks.report.tables import Table
+from midistill_tasks.results.table import Table
 
 NO_LEGEND = Markup("")
 
@@ -57,7 +57,9 @@ class Page:
     @property
     def summary(self) -> str:
         """For a terminal: the first paragraph, the warnings and the first table."""
-        return "\n\n".join([self.lead, *(f"warning: {one}" for one in self.warnings), self.tables[0].markdown()])
+        return "\n\n".join(
+            [self.lead, *(f"warning: {warning}" for warning in self.warnings), self.tables[0].markdown()]
+        )
 
     @property
     def tables(self) -> list[Table]:

@@ -1,4 +1,8 @@
-"""The few shapes and axes of the report's charts. Every text is escaped; colours are the page's CSS classes."""
+"""The few shapes and axes of the report's charts. Every text is escaped.
+
+Colours are the page's CSS classes: s0 the first model of the page (the teacher where there is one), s1 … s7 those after
+it, s8 all others.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
+
+from midistill_tasks.metrics.estimate import Z95, Estimate
+
+WIDTH = 480
+NARROW = 320
+"""Of a chart alone in its row, and of one among several, px."""
+COLOURS = 8
+"""Models that have a colour of their own, the teacher included."""
 
 Scale = Callable[[float], float]
 Points = Iterable[tuple[float, float]]
@@ -126,6 +138,23 @@ def percent_decades(low: float) -> list[tuple[float, str]]:
     """Powers of ten from `low` to 1 as percentages."""
     decades = range(round(math.log10(low)), 1)
     return [(10.0**power, f"{100 * 10.0**power:.6g} %") for power in decades]
+
+
+def colour(position: int) -> str:
+    """The CSS class of the model at a position of the page's list."""
+    return f"s{min(position, COLOURS)}"
+
+
+def half_width(estimate: Estimate) -> float:
+    """How far a 95 % bar reaches to either side; 0 where there is no error."""
+    return 0.0 if math.isnan(estimate.stderr) else Z95 * estimate.stderr
+
+
+def model_legend(models: Sequence[tuple[int, str]], extra: Sequence[tuple[str, str]] = ()) -> Markup:
+    """The legend of models, each with its position; those beyond the colours share the last one."""
+    named = [(colour(position), name) for position, name in models if position < COLOURS]
+    others = len(models) - len(named)
+    return legend([*named, *([(colour(COLOURS), f"{others} others")] if others else []), *extra])
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> Markup:

@@ -1,146 +1,26 @@
-"""Reads what the harness wrote: results_<date>.json and samples_<task>_<date>.jsonl of one model."""
+"""The only place that opens what the harness wrote of a model: results_<date>.json and samples_<task>_<date>.jsonl."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
-from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.metrics.scored import BoolArray, FloatArray
-from midistill_tasks.metrics.thresholds import accuracies, crossfit_accuracies, crossfit_decisions
+from midistill_tasks.metrics.scored import FloatArray
+from midistill_tasks.results.matching import match_texts
+from midistill_tasks.results.run import AttackResult, Run, Utility, as_number
 
-FIGURES = ("auroc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc")
-"""What `Task.measured` holds, in the order of the tables."""
 _KEYS = ("attack", "split", "valid_for", "independent_coins", "options", "counts", "data_sha256", "versions")
-
-
-class Utility(NamedTuple):
-    """A figure of a task that is not a membership-inference attack."""
-
-    task: str
-    metric: str
-    value: float
-    stderr: float
-    higher_is_better: bool
-
-
-@dataclass(frozen=True)
-class Task:
-    """One attack on one model (or on an ensemble) over one split.
-
-    Attributes:
-        name: ``mia_<attack>_<split>``.
-        version: of the task, as the harness writes it.
-        items: the texts by rising id; two tasks on the same texts have them in the same order.
-        texts: by id; empty where the run kept them out (``log_text`` false).
-        figures: as they stand in the harness's table; `measured` has those that every task has.
-        metadata: what the run says under ``metadata.midistill``.
-        given: decisions of an ensemble's vote in the order of `items`; None where thresholds are cross-fitted.
-    """
-
-    name: str
-    attack: str
-    split: str
-    version: str
-    items: tuple[Scored, ...]
-    texts: Mapping[str, str]
-    figures: Mapping[str, Estimate]
-    metadata: Mapping[str, Any]
-    given: tuple[bool, ...] | None = None
-
-    @cached_property
-    def labels(self) -> BoolArray:
-        """True = member, [n]."""
-        return np.array([item.label == 1 for item in self.items], dtype=np.bool_)
-
-    @cached_property
-    def scores(self) -> FloatArray:
-        """Higher = more likely a member, NaN = not scored, [n]."""
-        return np.array([item.score for item in self.items], dtype=np.float64)
-
-    @cached_property
-    def clusters(self) -> list[str]:
-        """The document of each text, [n]."""
-        return [item.cluster for item in self.items]
-
-    @cached_property
-    def decisions(self) -> BoolArray:
-        """Which texts are called members, [n]: by a threshold chosen without the text, or by an ensemble's vote.
-
-        Raises:
-            InputError: where there are too few scored texts of a class to choose a threshold on.
-        """
-        if self.given is not None:
-            return np.array(self.given, dtype=np.bool_)
-        try:
-            return crossfit_decisions(self.items)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from None
-
-    @cached_property
-    def measured(self) -> dict[str, Estimate]:
-        """The `FIGURES` with their standard errors, from the samples; NaN where the sample is too small for one.
-
-        Raises:
-            InputError: as `decisions`.
-        """
-        found: dict[str, Estimate] = {}
-        for name in FIGURES[:3]:
-            error = METRICS[name].stderr
-            assert error is not None  # noqa: S101 (these three have one)
-            found[name] = Estimate(METRICS[name].value(self.items), _number(error(self.items)))
-        given = self.given is not None
-        judged = accuracies(self.items, self.decisions) if given else crossfit_accuracies(self.items)
-        return found | {"balanced_acc": judged.balanced, "member_acc": judged.member, "nonmember_acc": judged.nonmember}
-
-    @property
-    def blind(self) -> Estimate:
-        """The blind baseline's AUROC on this split; NaN where the run has none."""
-        return self.figures.get("blind_auroc", Estimate(math.nan, math.nan))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One evaluation of one model.
-
-    Attributes:
-        model: its name, as given to the harness.
-        path: the results file.
-        date: of the run, as in the file's name; sorts by time.
-        tasks: the attacks that gave enough scores to be judged, by task name; empty where none did.
-        skipped: task name → why it has no figures: no text has a score, or too few have.
-        utility: the other tasks' figures, by ``task/metric``.
-        versions: of the packages.
-        config: how the harness was called: model, model_args, batch size, device, seeds, number of parameters.
-    """
-
-    model: str
-    path: Path
-    date: str
-    tasks: Mapping[str, Task]
-    skipped: Mapping[str, str]
-    utility: Mapping[str, Utility]
-    versions: Mapping[str, str]
-    config: Mapping[str, Any]
-
-    @property
-    def splits(self) -> list[str]:
-        """The splits that its attacks ran on, in the order of its tasks."""
-        return list(dict.fromkeys(task.split for task in self.tasks.values()))
-
-    def on(self, split: str) -> dict[str, Task]:
-        """Its tasks on a split, by attack."""
-        return {task.attack: task for task in self.tasks.values() if task.split == split}
+_NAME = re.compile(r"samples_(?P<task>mia_.+)_(?P<date>\d{4}-\d\d-\d\dT.+)\.jsonl")
 
 
 def read_run(place: str | Path) -> Run:
@@ -155,20 +35,94 @@ def read_run(place: str | Path) -> Run:
         raise InputError(f"{place} holds the results of {len(files)} models; name one of its folders: {folders}")
     run = _read(files[0])
     if not run.tasks:
-        raise InputError(f"{run.path}: {why_unusable(run)}")
+        raise InputError(f"{run.path}: {run.why_unusable}")
     return run
 
 
 def read_runs(place: str | Path) -> list[Run]:
     """The newest run of every model under a folder, by folder name. Runs without one of our tasks are passed over.
 
-    A run in which no attack can be judged has no `tasks`; `why_unusable` says why.
+    A run in which no attack can be judged has no `tasks`; its `why_unusable` says why.
 
     Raises:
         InputError: if there are no results of MIA tasks; if a run has no samples, or was written by another version;
             if a file is broken, or does not belong to the results beside it.
     """
     return [_read(path) for path in _newest(Path(place))]
+
+
+def read_attacks(places: Iterable[str | Path]) -> dict[str, AttackResult]:
+    """The newest samples of every attack on one model in the given files and folders, by attack.
+
+    The results file need not be there, so these have the samples alone: no version and no figures of the table.
+
+    Raises:
+        InputError: if there are none, if they are of several splits or of different texts, or if a file cannot be
+            used or has no texts.
+    """
+    newest: dict[str, tuple[str, Path]] = {}
+    for path in _sample_files(places):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            raise InputError(f"{path} is not named samples_mia_<attack>_<split>_<date>.jsonl: give the harness's file")
+        dated = (match["date"], path)
+        newest[match["task"]] = max(newest.get(match["task"], dated), dated)
+    named = {task: _attack_and_split(task, date, path) for task, (date, path) in newest.items()}
+    splits = sorted({split for _, split in named.values()})
+    if len(splits) > 1:
+        raise InputError(f"these samples belong to several splits ({', '.join(splits)}): give the files of one")
+    results = {}
+    for task, (_, path) in sorted(newest.items()):
+        attack, split = named[task]
+        items, texts = read_samples(path, need_texts=True)
+        results[attack] = AttackResult(task, attack, split, "", path, items, texts, figures={}, metadata={})
+    first, *others = results.values()
+    for other in others:
+        if differing := match_texts(first, other).differing:
+            raise InputError(
+                f"{other.path} and {first.path} differ in {differing} texts or labels: run both attacks in one go"
+            )
+    return results
+
+
+def _sample_files(places: Iterable[str | Path]) -> list[Path]:
+    paths: list[Path] = []
+    for place in map(Path, places):
+        inside = sorted(place.rglob("samples_mia_*.jsonl")) if place.is_dir() else []
+        if place.is_dir() and not inside:
+            raise InputError(f"{place} holds no samples_mia_*.jsonl: run lm_eval with --log_samples and --output_path")
+        if not place.exists():
+            raise InputError(f"{place} does not exist: give samples_mia_*.jsonl files, or the folder that holds them")
+        paths += inside or [place]
+    return paths
+
+
+def _attack_and_split(task: str, date: str, samples: Path) -> tuple[str, str]:
+    """As the results beside the samples say, for both may hold an underscore; else by the attacks that are known."""
+    results = samples.with_name(f"results_{date}.json")
+    described = _mia_tasks(_load(results)).get(task, {}) if results.is_file() else {}
+    if {"attack", "split"} <= described.keys():
+        return str(described["attack"]), str(described["split"])
+    known = [attack for attack in ATTACKS if task.startswith(f"mia_{attack}_")]
+    if not known:
+        raise InputError(
+            f"{samples}: no attack that is known here begins this name, and there is no {results.name} beside it that "
+            "says which it is: keep both files of one run together"
+        )
+    attack = max(known, key=len)
+    return attack, task.removeprefix(f"mia_{attack}_")
+
+
+def read_likelihoods(run: Run, utility: Utility) -> FloatArray | None:
+    """What the samples say of a perplexity, [documents, 2]: log-likelihood in nats, and words or bytes.
+
+    None where the samples are not there.
+    """
+    path = run.path.with_name(f"samples_{utility.task}_{run.date}.jsonl")
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8") as lines:
+        return np.array([json.loads(line)[utility.metric] for line in lines], dtype=np.float64)
 
 
 def _newest(place: Path) -> list[Path]:
@@ -181,11 +135,11 @@ def _newest(place: Path) -> list[Path]:
         folders.setdefault(path.parent, []).append(path)
     if not folders:
         raise InputError(f"{place} holds no results_*.json: run lm_eval with --output_path {place} --log_samples")
-    newest = [next((path for path in paths if _mia_tasks(_load(path))), None) for _, paths in sorted(folders.items())]
-    found = [path for path in newest if path is not None]
-    if not found:
+    newest = [next((path for path in files if _mia_tasks(_load(path))), None) for _, files in sorted(folders.items())]
+    paths = [path for path in newest if path is not None]
+    if not paths:
         raise InputError(f"{place} holds results, but of no MIA task: run lm_eval with tasks such as mia_bios too")
-    return found
+    return paths
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -200,12 +154,12 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _mia_tasks(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Task name → its ``metadata.midistill``."""
-    found: dict[str, Mapping[str, Any]] = {}
+    described: dict[str, Mapping[str, Any]] = {}
     for name, config in content.get("configs", {}).items():
-        ours = (config.get("metadata") or {}).get("midistill")
-        if isinstance(ours, dict):
-            found[name] = ours
-    return found
+        about = (config.get("metadata") or {}).get("midistill")
+        if isinstance(about, dict):
+            described[name] = about
+    return described
 
 
 def _read(path: Path) -> Run:
@@ -214,13 +168,13 @@ def _read(path: Path) -> Run:
     if not described:
         raise InputError(f"{path} holds no MIA task: run lm_eval with tasks such as mia_bios too")
     date = path.stem.removeprefix("results_")
-    tasks = {name: _task(name, ours, content, path, date) for name, ours in described.items()}
-    skipped = {name: reason for name, task in tasks.items() if (reason := _why_not(task))}
+    results = {name: _result(name, about, content, path, date) for name, about in described.items()}
+    skipped = {name: reason for name, result in results.items() if (reason := _why_not(result))}
     return Run(
         model=str(content.get("model_name") or path.parent.name),
         path=path,
         date=date,
-        tasks={name: task for name, task in tasks.items() if name not in skipped},
+        tasks={name: result for name, result in results.items() if name not in skipped},
         skipped=skipped,
         utility=_utility(content, set(described)),
         versions=_versions(content, described),
@@ -228,27 +182,21 @@ def _read(path: Path) -> Run:
     )
 
 
-def why_unusable(run: Run) -> str:
-    """What to say of a run without `tasks`."""
-    name, reason = next(iter(run.skipped.items()))
-    return f"no MIA task has enough scores to be judged; {name}: {reason}"
-
-
-def _why_not(task: Task) -> str:
-    """Why the task has no figures; "" where it has."""
-    if np.isnan(task.scores).all():
-        return "; ".join(task.metadata.get("unscored_reasons", {})) or "the scores are NaN"
+def _why_not(result: AttackResult) -> str:
+    """Why the attack has no figures; "" where it has."""
+    if np.isnan(result.scores).all():
+        return "; ".join(result.metadata.get("unscored_reasons", {})) or "the scores are NaN"
     try:
-        _ = task.decisions
+        _ = result.decisions
     except InputError as error:
-        return str(error).removeprefix(f"{task.name}: ")
+        return str(error).removeprefix(f"{result.name}: ")
     return ""
 
 
-def _task(name: str, ours: Mapping[str, Any], content: Mapping[str, Any], path: Path, date: str) -> Task:
-    missing = [key for key in _KEYS if key not in ours]
+def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], path: Path, date: str) -> AttackResult:
+    missing = [key for key in _KEYS if key not in about]
     if missing:
-        written = ours.get("versions", {}).get("midistill", "another version")
+        written = about.get("versions", {}).get("midistill", "another version")
         raise InputError(
             f"{path}: {name} was written by midistill {written}, which does not say its {', '.join(missing)}; "
             "evaluate the model again with this version"
@@ -258,30 +206,32 @@ def _task(name: str, ours: Mapping[str, Any], content: Mapping[str, Any], path: 
         raise InputError(f"{path} has no {samples.name} beside it: run lm_eval again with --log_samples")
     items, texts = read_samples(samples)
     listed = "\n".join(sorted(f"{item.id}{item.label}" for item in items))
-    if hashlib.sha256(listed.encode()).hexdigest() != ours["data_sha256"]:
+    if hashlib.sha256(listed.encode()).hexdigest() != about["data_sha256"]:
         raise InputError(
             f"{samples}: its {len(items)} texts are not those of {path.name} (data_sha256 differs); "
             "keep both files of one run together"
         )
     if len({item.label for item in items}) < 2:
         raise InputError(f"{samples}: all {len(items)} texts are of one class; an attack needs both, raise --limit")
-    return Task(
+    return AttackResult(
         name=name,
-        attack=str(ours["attack"]),
-        split=str(ours["split"]),
+        attack=str(about["attack"]),
+        split=str(about["split"]),
         version=str(content.get("versions", {}).get(name, "")),
+        path=samples,
         items=items,
         texts=texts,
         figures=_figures(content["results"].get(name, {})),
-        metadata=ours,
+        metadata=about,
     )
 
 
-def read_samples(path: Path) -> tuple[tuple[Scored, ...], dict[str, str]]:
-    """The texts of one MIA task by rising id, and their words by id as far as the file has them.
+def read_samples(path: Path, need_texts: bool = False) -> tuple[tuple[Scored, ...], dict[str, str]]:
+    """The texts of one MIA task by rising id, and their words by id as far as the file has them, in its order.
 
     Raises:
-        InputError: for a broken line, a missing key, a label other than 0 and 1, or one id with two figures.
+        InputError: for a broken line, a missing key, a label other than 0 and 1, one id with two figures, or no line;
+            with `need_texts` also for a line without its text.
     """
     items: dict[str, Scored] = {}
     texts: dict[str, str] = {}
@@ -293,6 +243,12 @@ def read_samples(path: Path) -> tuple[tuple[Scored, ...], dict[str, str]]:
                 raise InputError(f"{path}, line {number}: the text {item.id} stands here twice with different figures")
             if text is not None:
                 texts[item.id] = text
+            elif need_texts:
+                raise InputError(
+                    f'{path}, line {number} has no text: run the harness again without {{"mia": {{"log_text": false}}}}'
+                )
+    if not items:
+        raise InputError(f"{path} is empty: run the harness again with --log_samples")
     return tuple(items[name] for name in sorted(items)), texts
 
 
@@ -309,36 +265,33 @@ def _sample(line: str, place: str) -> tuple[Scored, str | None]:
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Estimate]:
     """``metric`` (or ``metric,filter``, unless the filter is "none") → value and error of a row of the table."""
-    found = {}
+    figures = {}
     for key, value in row.items():
         metric, comma, kind = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, (int, float)):
             continue
-        found[metric if kind == "none" else key] = Estimate(float(value), _number(row.get(f"{metric}_stderr,{kind}")))
-    return found
+        stderr = as_number(row.get(f"{metric}_stderr,{kind}"))
+        figures[metric if kind == "none" else key] = Estimate(float(value), stderr)
+    return figures
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _utility(content: Mapping[str, Any], ours: set[str]) -> dict[str, Utility]:
-    """Figures of all rows but our tasks and the groups that one of them is in."""
+def _utility(content: Mapping[str, Any], mia_tasks: set[str]) -> dict[str, Utility]:
+    """Figures of all rows but the MIA tasks and the groups that one of them is in."""
     groups: Mapping[str, Sequence[str]] = content.get("group_subtasks", {})
 
-    def holds_ours(name: str) -> bool:
-        return name in ours or any(holds_ours(member) for member in groups.get(name, ()))
+    def holds_attacks(name: str) -> bool:
+        return name in mia_tasks or any(holds_attacks(member) for member in groups.get(name, ()))
 
     directions = content.get("higher_is_better", {})
-    found = {}
+    utility = {}
     for task, row in content["results"].items():
-        if holds_ours(task):
+        if holds_attacks(task):
             continue
         for metric, (value, stderr) in _figures(row).items():
             better = directions.get(task, {}).get(metric.split(",")[0])
             if better is not None:
-                found[f"{task}/{metric}"] = Utility(task, metric, value, stderr, bool(better))
-    return found
+                utility[f"{task}/{metric}"] = Utility(task, metric, value, stderr, bool(better))
+    return utility
 
 
 def _versions(content: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.results.reader import Run, Task, read_run, read_runs, why_unusable
+from midistill_tasks.results.reader import read_run, read_runs
+from midistill_tasks.results.run import AttackResult, Run
 
 MANIFEST = "study.json"
 """Written by `midistill study` into its folder: where each model's results are, and what they are to each other."""
@@ -21,10 +22,10 @@ class Entry:
     name: str
     runs: tuple[Run, ...]
 
-    def tasks(self, split: str, attack: str) -> list[Task]:
-        """One a run; empty where one of the runs lacks the attack."""
-        found = [run.on(split).get(attack) for run in self.runs]
-        return [task for task in found if task is not None] if None not in found else []
+    def results(self, split: str, attack: str) -> list[AttackResult]:
+        """Of each run; empty where one of the runs lacks the attack."""
+        results = [run.on(split).get(attack) for run in self.runs]
+        return [result for result in results if result is not None] if None not in results else []
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class Group:
     failed: tuple[str, ...] = ()
 
     @property
+    def teacher_run(self) -> Run:
+        """Of the teacher.
+
+        Raises:
+            InputError: where the models stand side by side.
+        """
+        if self.teacher is None:
+            raise InputError(
+                f"none of {', '.join(entry.name for entry in self.arms)} was named as the teacher: name it"
+            )
+        return self.teacher.runs[0]
+
+    @property
     def entries(self) -> list[Entry]:
         """The teacher first."""
         return [*([self.teacher] if self.teacher else []), *self.arms]
@@ -57,7 +71,7 @@ class Group:
     def splits(self) -> list[str]:
         """Every split that all runs of at least one of the entries were attacked on."""
         named = dict.fromkeys(split for run in self.runs for split in run.splits)
-        return [one for one in named if any(all(one in run.splits for run in entry.runs) for entry in self.entries)]
+        return [name for name in named if any(all(name in run.splits for run in entry.runs) for entry in self.entries)]
 
 
 def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Group:
@@ -69,7 +83,7 @@ def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Grou
         teacher: name, folder or end of the path of the model that the others are compared with.
 
     Raises:
-        InputError: as `results.read_runs`; also where `teacher` is none of the models or several, or a model is given
+        InputError: as `reader.read_runs`; also where `teacher` is none of the models or several, or a model is given
             twice.
     """
     named = [named_place(str(place)) for place in places]
@@ -98,11 +112,11 @@ def _entries(places: Sequence[tuple[str, str]]) -> tuple[list[Entry], tuple[str,
     runs: list[Run] = []
     failed: list[str] = []
     for name, path in places:
-        found = read_runs(path)
-        failed += [f"{run.path}: {why_unusable(run)}" for run in found if not run.tasks]
-        if all(not run.tasks for run in found):
+        under = read_runs(path)
+        failed += [f"{run.path}: {run.why_unusable}" for run in under if not run.tasks]
+        if all(not run.tasks for run in under):
             raise InputError(failed[-1])
-        (arms.setdefault(name, []) if name else runs).extend(run for run in found if run.tasks)
+        (arms.setdefault(name, []) if name else runs).extend(run for run in under if run.tasks)
     seen: set[Path] = set()
     for run in (*runs, *(run for students in arms.values() for run in students)):
         if run.path.resolve() in seen:
@@ -132,7 +146,7 @@ def _of_study(folder: Path) -> Group:
     for arm, places in manifest["arms"].items():
         # Where its model is, `Run.config` says.
         read = [replace(read_runs(folder / place)[0], model=f"{arm}, seed {seed}") for seed, place in places.items()]
-        failed += [f"{run.model}: {why_unusable(run)}" for run in read if not run.tasks]
+        failed += [f"{run.model}: {run.why_unusable}" for run in read if not run.tasks]
         usable = tuple(run for run in read if run.tasks)
         arms += [Entry(arm, usable)] if usable else []
     return Group(Entry("teacher", (teacher,)), tuple(arms), manifest["controls"], tuple(failed))
@@ -142,7 +156,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     """The fewest last parts of the models' names that tell them apart and are no bare numbers, else with folders."""
     parts = [run.model.rstrip("/").split("/") for run in runs]
     for depth in range(1, max(map(len, parts), default=0) + 1):
-        names = ["/".join(one[-depth:]) for one in parts]
+        names = ["/".join(path[-depth:]) for path in parts]
         if len(set(names)) == len(runs) and not any(name.isdigit() for name in names):
             return names
     names = [f"{run.model} ({run.path.parent})" for run in runs]
@@ -152,17 +166,17 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _find(teacher: str, entries: Sequence[Entry]) -> Entry:
     """By its place, where that is one, before its name: a folder may be called like another one's model."""
     wanted, place = teacher.rstrip("/"), Path(teacher).resolve()
-    found = [e for e in entries if any(place in (path := run.path.resolve(), *path.parents) for run in e.runs)]
-    if not found or not place.exists():
-        found = [entry for entry in entries if entry.name == wanted]
-    if not found:
-        found = [entry for entry in entries if any(wanted in _called(run) for run in entry.runs)]
-    if len(found) != 1 or len(found[0].runs) != 1:
-        runs = sum(len(entry.runs) for entry in found)
-        what = "is none of the models" if not found else f"is {runs} models, not one"
+    meant = [e for e in entries if any(place in (path := run.path.resolve(), *path.parents) for run in e.runs)]
+    if not meant or not place.exists():
+        meant = [entry for entry in entries if entry.name == wanted]
+    if not meant:
+        meant = [entry for entry in entries if any(wanted in _called(run) for run in entry.runs)]
+    if len(meant) != 1 or len(meant[0].runs) != 1:
+        runs = sum(len(entry.runs) for entry in meant)
+        what = "is none of the models" if not meant else f"is {runs} models, not one"
         names = [entry.name for entry in entries]
         raise InputError(f"the teacher {teacher} {what}{nearest(teacher, names)}: {', '.join(names)}")
-    return found[0]
+    return meant[0]
 
 
 def _called(run: Run) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from midistill_tasks.distill.data import load_texts, text_id
 from midistill_tasks.distill.fine_tune import MADE, fine_tuned_teacher
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.run_folder import RECIPE, RECORD
-from midistill_tasks.distill.samples import Row, read_all
 from midistill_tasks.distill.selection import choose_attacks, select, write_selection
 from midistill_tasks.processes import processes, use_cpu
 from midistill_tasks.recipes.schema import Recipe, Student
+from midistill_tasks.results.reader import read_attacks
 from midistill_tasks.study.evaluate import Harness
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.texts import DIVIDED, divide, study_data, teachers_texts
@@ -140,14 +140,11 @@ def _fine_tune(study: Study) -> None:
 
 def _select(study: Study) -> None:
     """As `midistill select`. Members that no attack judged (the harness balances the sides) count as not vulnerable."""
-    samples = choose_attacks(read_all([results_folder(study, TEACHER)]), study.select.attacks)
-    selection = select(samples, study.select.vote)
-    judged = next(iter(samples.values())).rows
-    unjudged = [
-        Row(id=name, label=1, text=text, cluster=name, score=float("nan"))
-        for text in load_texts(study_data(study)).members
-        if (name := text_id(text)) not in judged
-    ]
-    chosen = replace(selection, non_vulnerable=[*selection.non_vulnerable, *unjudged])
-    how = {"vote": study.select.vote, "attacks": list(samples), "not_judged": len(unjudged)}
+    results = choose_attacks(read_attacks([results_folder(study, TEACHER)]), study.select.attacks)
+    selection = select(results, study.select.vote)
+    judged = next(iter(results.values())).by_id
+    members = {text_id(text): text for text in load_texts(study_data(study)).members}
+    unjudged = {name: text for name, text in members.items() if name not in judged}
+    chosen = replace(selection, non_vulnerable=selection.non_vulnerable | unjudged)
+    how = {"vote": study.select.vote, "attacks": list(results), "not_judged": len(unjudged)}
     write_selection(chosen, Path(study.output) / "selection", how)

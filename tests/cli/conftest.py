@@ -1,4 +1,4 @@
 """Made-up results, recipes and teachers for these tests."""
 
 from made_results import draw, make_run, make_task, write_output  # noqa: F401 (fixtures)
-from made_students import recipe_of, teacher_folder  # noqa: F401 (fixtures)
+from made_students import recipe_of, teacher_folder, tiny  # noqa: F401 (fixtures)

@@ -15,8 +15,8 @@ import pytest
 from midistill_tasks.cli.main import main
 from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.report.comparison import assess
-from midistill_tasks.report.tables import Table
 from midistill_tasks.results.roles import read_group
+from midistill_tasks.results.table import Table
 
 
 @pytest.fixture

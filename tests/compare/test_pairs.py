@@ -12,7 +12,8 @@ from midistill_tasks.compare.pairs import compare
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.roc import auroc, delong_paired
 from midistill_tasks.results.matching import skip_notes, version_notes
-from midistill_tasks.results.reader import FIGURES, read_run
+from midistill_tasks.results.reader import read_run
+from midistill_tasks.results.run import FIGURES
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from midistill_tasks.compare.pareto import points, shared_perplexity, strongest
+from midistill_tasks.compare.pareto import points, shared_perplexity, strongest_leak
 from midistill_tasks.errors import InputError
-from midistill_tasks.results.reader import Utility
+from midistill_tasks.results.run import Utility
 
 PERPLEXITY = "held_out/word_perplexity"
 
@@ -56,7 +56,7 @@ def test_the_strongest_attack_may_be_one_whose_sign_is_wrong(make_task, make_run
     labels = np.arange(100) % 2
     scores = np.arange(100) * 37 % 100
     run = make_run("m", make_task(labels, scores + 20 * labels), make_task(labels, scores - 60 * labels, attack="zlib"))
-    attack, leak = strongest(run, "made")
+    attack, leak = strongest_leak(run, "made")
     area = run.on("made")["zlib"].measured["auroc"]
     assert attack == "zlib"
     assert area.value < 0.5

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from midistill_tasks.cli import select as verb
-from midistill_tasks.distill.samples import read_all
 from midistill_tasks.distill.selection import read_selection
 from midistill_tasks.errors import InputError
+from midistill_tasks.results.reader import read_attacks
 
 DATE = "2026-01-02T03-04-05.678901"
 
@@ -79,7 +79,7 @@ def test_a_member_without_a_score_is_not_vulnerable_and_is_counted(tmp_path, cap
 def test_the_newest_run_of_a_task_counts(tmp_path):
     write_samples(tmp_path / "a", "loss", separable(), "2026-01-01T00-00-00.0")
     newest = write_samples(tmp_path / "a", "loss", separable(), "2026-02-01T00-00-00.0")
-    assert read_all([tmp_path / "a"])["loss"].path == newest
+    assert read_attacks([tmp_path / "a"])["loss"].path == newest
 
 
 def test_a_selection_is_never_overwritten(tmp_path):
@@ -94,19 +94,19 @@ def test_a_selection_is_never_overwritten(tmp_path):
 def test_what_cannot_be_used_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="--log_samples"):
-        read_all([tmp_path / "empty"])
+        read_attacks([tmp_path / "empty"])
     with pytest.raises(InputError, match="does not exist"):
-        read_all([tmp_path / "nowhere"])
+        read_attacks([tmp_path / "nowhere"])
     textless = [{key: value for key, value in doc.items() if key != "text"} for doc in separable()]
     with pytest.raises(InputError, match=r"line 1 has no text.*log_text"):
-        read_all([write_samples(tmp_path / "b", "loss", textless)])
+        read_attacks([write_samples(tmp_path / "b", "loss", textless)])
     write_samples(tmp_path / "c", "loss", separable())
     write_samples(tmp_path / "c", "mink", separable(20))
     with pytest.raises(InputError, match="differ in 30 texts"):
-        read_all([tmp_path / "c"])
+        read_attacks([tmp_path / "c"])
     broken = write_samples(tmp_path / "d", "loss", separable())
     broken.write_text(broken.read_text()[:-20])
     with pytest.raises(InputError, match="line 40 is not a sample"):
-        read_all([broken])
+        read_attacks([broken])
     with pytest.raises(InputError, match="did you mean 'loss'"):
         run(str(tmp_path / "c" / f"samples_mia_loss_files_{DATE}.jsonl"), "--attack", "los", "--output", "x")

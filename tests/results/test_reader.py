@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_results import DATE
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
-from midistill_tasks.results.reader import FIGURES, read_run, read_runs, read_samples
+from midistill_tasks.results.matching import match_texts
+from midistill_tasks.results.reader import read_attacks, read_run, read_runs, read_samples
+from midistill_tasks.results.run import FIGURES
 
 LABELS = [1, 0] * 20
 SCORES = [float(number % 7) + label for number, label in enumerate(LABELS)]
@@ -205,6 +208,56 @@ def test_a_place_without_results_is_refused(tmp_path: Path, write_output) -> Non
     write_output(tmp_path, LABELS, {}, utility={"arc": {"acc": (0.4, 0.02, True)}})
     with pytest.raises(InputError, match="of no MIA task"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize("attack", ["my_attack", "mink_by_word"])
+def test_an_attacks_name_may_hold_an_underscore(tmp_path: Path, write_output, attack: str) -> None:
+    write_output(tmp_path, LABELS, {attack: SCORES, "mink": SCORES}, split="by_word_made")
+    found = read_attacks([tmp_path])
+    assert {name: (result.attack, result.split) for name, result in found.items()} == {
+        attack: (attack, "by_word_made"),
+        "mink": ("mink", "by_word_made"),
+    }
+    assert found[attack].path == tmp_path / f"samples_mia_{attack}_by_word_made_{DATE}.jsonl"
+    assert found[attack].items == read_run(tmp_path).on("by_word_made")[attack].items
+
+
+def test_samples_without_their_results_are_of_the_longest_attack_that_is_known(
+    tmp_path: Path, write_output, monkeypatch
+) -> None:
+    known = {"my": None, "my_attack": None}
+    monkeypatch.setattr("midistill_tasks.results.reader.ATTACKS", known)
+    write_output(tmp_path, LABELS, {"my_attack": SCORES, "my": SCORES}).unlink()
+    assert {name: result.split for name, result in read_attacks([tmp_path]).items()} == {
+        "my": "made",
+        "my_attack": "made",
+    }
+    known.clear()
+    with pytest.raises(
+        InputError, match=r"no attack that is known here begins this name, and there is no results_2026"
+    ):
+        read_attacks([tmp_path])
+
+
+def test_samples_are_of_one_split_and_named_as_the_harness_names_them(tmp_path: Path, write_output) -> None:
+    write_output(tmp_path, LABELS, {"loss": SCORES})
+    write_output(tmp_path, LABELS, {"loss": SCORES}, split="other", date="2026-01-02T03-04-05.678902")
+    with pytest.raises(InputError, match=r"belong to several splits \(made, other\)"):
+        read_attacks([tmp_path])
+    path = tmp_path / "loss.jsonl"
+    path.write_text("")
+    with pytest.raises(InputError, match=r"is not named samples_mia_<attack>_<split>_<date>\.jsonl"):
+        read_attacks([path])
+    path = tmp_path / f"samples_mia_loss_made_{DATE}.jsonl"
+    path.write_text("")
+    with pytest.raises(InputError, match="is empty: run the harness again with --log_samples"):
+        read_attacks([path])
+
+
+def test_texts_are_matched_by_id_and_counted(make_task) -> None:
+    first, second = make_task([1, 0, 1, 0], [0.0] * 4), make_task([1, 1, 1], [0.0] * 3)
+    assert match_texts(first, second) == (3, 1, 2)  # shared, with another label, lacking or with another label
+    assert match_texts(first, first) == (4, 0, 0)
 
 
 def test_what_lm_eval_really_wrote_can_be_read(tmp_path: Path, task_manager, stories260k: Path, shared: Path) -> None:

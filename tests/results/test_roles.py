@@ -29,6 +29,15 @@ def test_a_teacher_may_be_named_by_the_folder_that_was_given(write_output, draw,
     assert (group.teacher.name, [entry.name for entry in group.arms]) == ("t", ["vanilla"])
 
 
+def test_models_side_by_side_have_no_teacher(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(5), 60)
+    for name in ("a", "b"):
+        write_output(tmp_path / name, labels, {"loss": scores}, f"org/{name}")
+    assert read_group([tmp_path], "b").teacher_run.model == "b"
+    with pytest.raises(InputError, match="none of a, b was named as the teacher"):
+        _ = read_group([tmp_path]).teacher_run
+
+
 def test_equal_names_make_one_arm(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(6), 100)
     for name in ("t", "a", "b"):

@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
-from midistill_tasks.report.tables import Cell, Table
-from midistill_tasks.results.reader import Run
-from midistill_tasks.results.roles import Group
+from midistill_tasks.report.sections import section
+from midistill_tasks.results.run import Run
+from midistill_tasks.results.table import Cell, Table
 
 
-def provenance(group: Group) -> Section:
+@section(after="ensembles", per="page")
+def provenance(findings: Findings) -> Section:
     """Runs, tasks, versions."""
-    named = [(entry.name, run) for entry in group.entries for run in entry.runs]
+    named = [(entry.name, run) for entry in findings.group.entries for run in entry.runs]
     return Section(
         "Where these figures come from",
         folded=tuple((table, "") for table in (_runs(named), _tasks(named), _utilities(named), _versions(named))),
@@ -48,21 +50,21 @@ def _tasks(named: list[tuple[str, Run]]) -> Table:
     columns = ("model", "task", "version", "members", "non-members", "left out", "options", "data SHA-256")
     rows: list[tuple[Cell, ...]] = []
     for name, run in named:
-        for task in run.tasks.values():
-            counts = {key: count for key, count in task.metadata["counts"].items() if count}
+        for result in run.tasks.values():
+            counts = {key: count for key, count in result.metadata["counts"].items() if count}
             scored = (counts.pop("members", 0), counts.pop("nonmembers", 0))
             left_out = ", ".join(f"{key} {count}" for key, count in counts.items()) or "none"
-            options = {key: value for key, value in task.metadata["options"].items() if value is not None}
-            hashed = str(task.metadata["data_sha256"])
-            rows.append((name, task.name, task.version, *scored, left_out, _json(options), hashed))
+            options = {key: value for key, value in result.metadata["options"].items() if value is not None}
+            hashed = str(result.metadata["data_sha256"])
+            rows.append((name, result.name, result.version, *scored, left_out, _json(options), hashed))
     return Table("tasks", "Tasks", columns, tuple(rows))
 
 
 def _utilities(named: list[tuple[str, Run]]) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (name, one.task, one.metric, one.value, one.stderr, "higher" if one.higher_is_better else "lower")
+        (name, task, metric, value, stderr, "higher" if higher_is_better else "lower")
         for name, run in named
-        for one in run.utility.values()
+        for task, metric, value, stderr, higher_is_better in run.utility.values()
     ]
     return Table(
         "utility", "Other tasks of these runs", ("model", "task", "metric", "value", "stderr", "better"), tuple(rows)

@@ -1,0 +1,126 @@
+"""What stands at the head of the page: title, answers, the paragraph that counts them, and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from midistill_tasks.compare.pairs import noted
+from midistill_tasks.compare.verdict import alone
+from midistill_tasks.report.findings import Findings, area, interval
+from midistill_tasks.report.page import Statement
+from midistill_tasks.results.matching import option_notes, skip_notes, version_notes
+from midistill_tasks.results.roles import Group
+from midistill_tasks.results.table import shown
+
+
+def title(group: Group) -> str:
+    """The teacher and how many others, or the models."""
+    if group.teacher and group.arms:
+        return f"Membership audit: {group.teacher.name} and {_count(len(group.arms), 'other')}"
+    return f"Membership audit: {', '.join(entry.name for entry in group.entries[:3])}" + (
+        f" and {len(group.entries) - 3} more" if len(group.entries) > 3 else ""
+    )
+
+
+def statements(splits: Sequence[Findings]) -> tuple[Statement, ...]:
+    """The answers: of splits with comparisons where there are any, else of each model alone."""
+    answered = [findings for findings in splits if findings.comparisons] or splits
+    return tuple(statement for findings in answered for statement in _of_split(findings, len(splits) == 1))
+
+
+def _of_split(findings: Findings, alone_on_page: bool) -> list[Statement]:
+    several = "" if alone_on_page else f" on {findings.split}"
+    if findings.comparisons:
+        return [
+            Statement(comparison.arm + several, comparison.verdict.word, comparison.verdict.sentence)
+            for comparison in findings.comparisons
+        ]
+    return [
+        Statement(
+            entry.name + several, *alone(entry.name, [run.on(findings.split) for run in entry.runs], findings.blind)
+        )
+        for _, entry in findings.entries
+    ]
+
+
+def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement]) -> str:
+    """The first paragraph: the answers counted, on what they rest, and what they do not say."""
+    texts = "; ".join(
+        f"{findings.first.labels.sum()} members and {(~findings.first.labels).sum()} non-members of {findings.split}, "
+        f"{_count(len(findings.attacks), 'attack')}"
+        for findings in splits
+    )
+    said = _counted([(answer.about, answer.word) for answer in answers])
+    if not (group.teacher and group.arms):
+        models = "this model was" if len(group.entries) == 1 else "these models were"
+        proof = "An attack that finds nothing is no proof of privacy."
+        return f"Can it be told which texts {models} trained on? {said}. Measured on {texts}. {proof}"
+    controlled = _counted([(against.arm, against.word) for findings in splits for against in findings.controlled])
+    against_controls = f" Interventions against their controls: {controlled}." if controlled else ""
+    return (
+        "Does a student give away less than its teacher about the texts they were trained on? Of "
+        f"{_count(len(answers), 'comparison')} with {group.teacher.name}: {said}. Measured on {texts}, with 95 % "
+        f"intervals. {_reach(group)}{against_controls} A weaker model leaks less: read each answer beside the model's "
+        "perplexity."
+    )
+
+
+def _reach(group: Group) -> str:
+    """What the numbers of seeds allow to say."""
+    seeds = {len(entry.runs) for entry in group.arms}
+    if seeds == {1}:
+        return "Each is one seed: whether others trained in the same way are safer is undecided."
+    single = [entry.name for entry in group.arms if len(entry.runs) == 1]
+    of_one = f"; one seed ({', '.join(single)}) says nothing of others." if single else "."
+    return f"Seeds of each: {', '.join(map(str, sorted(seeds)))}{of_one}"
+
+
+def _counted(answers: Sequence[tuple[str, str]]) -> str:
+    """``2 safer (a, b), 1 undecided (c)`` from pairs of name and word, the names only where they are few."""
+    parts = []
+    for word in ("safer", "not safer", "leaks", "no leak found", "undecided"):
+        names = [about for about, answer in answers if answer == word]
+        listed = f" ({', '.join(names)})" if len(names) <= 8 else ""
+        parts += [f"{len(names)} {word}{listed}"] if names else []
+    return ", ".join(parts)
+
+
+def warnings(group: Group, splits: Sequence[Findings]) -> tuple[str, ...]:
+    """What a reader must know before any figure."""
+    said = [f"Not in this report: {failure}" for failure in group.failed]
+    for findings in splits:
+        said += _blind_wins(findings)
+        if not findings.same_texts:
+            said.append(
+                f"The models were attacked on different texts of {findings.split}: their figures do not compare. "
+                "Evaluate all with the same --limit and --metadata."
+            )
+        said += noted(findings.comparisons)
+        if not findings.comparisons:
+            said += option_notes(findings.runs, findings.split)
+    left_out = dict.fromkeys(split for run in group.runs for split in run.splits if split not in group.splits)
+    said += [f"{split} is left out: no model, or not all seeds of one, have figures on it" for split in left_out]
+    said += [*version_notes(group.runs), *skip_notes(group.runs)]
+    return tuple(warning if warning.endswith(".") else f"{warning}." for warning in dict.fromkeys(said))
+
+
+def _blind_wins(findings: Findings) -> list[str]:
+    areas = [
+        area(results)
+        for attack in findings.attacks
+        for _, entry in findings.entries
+        if (results := entry.results(findings.split, attack))
+    ]
+    beaten = sum(findings.blind_wins(value) for value in areas)
+    if not beaten:
+        return []
+    by_chance = ", here by chance: coins chose them" if findings.first.metadata["independent_coins"] else ""
+    return [
+        f"The blind baseline wins on {findings.split}: a classifier that sees only words, and no model, reaches "
+        f"AUROC {shown(interval(findings.blind))}, at least as good as {beaten} of {len(areas)} results (marked ⚠). "
+        f"They measure how the two sets of texts differ{by_chance}."
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,188 @@
+"""What a run of the harness says of one model, as far as it concerns us: types only, `reader` fills them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.metrics.scored import BoolArray, FloatArray
+from midistill_tasks.metrics.thresholds import accuracies, crossfit_accuracies, crossfit_decisions
+
+FIGURES = ("auroc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc")
+"""What `AttackResult.measured` holds, in the order of the tables."""
+
+
+class Utility(NamedTuple):
+    """A figure of a task that is not a membership-inference attack."""
+
+    task: str
+    metric: str
+    value: float
+    stderr: float
+    higher_is_better: bool
+
+    @property
+    def estimate(self) -> Estimate:
+        """The value with its standard error."""
+        return Estimate(self.value, self.stderr)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack on one model (or on an ensemble) over one split.
+
+    Attributes:
+        name: of the task, ``mia_<attack>_<split>``.
+        version: of the task, as the harness writes it.
+        path: the file of samples.
+        items: the texts by rising id; two results on the same texts have them in the same order.
+        texts: by id, in the order of the file; empty where the run kept them out (``log_text`` false).
+        figures: as they stand in the harness's table; `measured` has those that every attack has.
+        metadata: what the run says under ``metadata.midistill``.
+        given: decisions of an ensemble's vote in the order of `items`; None where thresholds are cross-fitted.
+    """
+
+    name: str
+    attack: str
+    split: str
+    version: str
+    path: Path
+    items: tuple[Scored, ...]
+    texts: Mapping[str, str]
+    figures: Mapping[str, Estimate]
+    metadata: Mapping[str, Any]
+    given: tuple[bool, ...] | None = None
+
+    @cached_property
+    def by_id(self) -> dict[str, Scored]:
+        """The texts by their id."""
+        return {item.id: item for item in self.items}
+
+    @cached_property
+    def labels(self) -> BoolArray:
+        """True = member, [n]."""
+        return np.array([item.label == 1 for item in self.items], dtype=np.bool_)
+
+    @cached_property
+    def scores(self) -> FloatArray:
+        """Higher = more likely a member, NaN = not scored, [n]."""
+        return np.array([item.score for item in self.items], dtype=np.float64)
+
+    @cached_property
+    def clusters(self) -> list[str]:
+        """The document of each text, [n]."""
+        return [item.cluster for item in self.items]
+
+    @cached_property
+    def decisions(self) -> BoolArray:
+        """Which texts are called members, [n]: by a threshold chosen without the text, or by an ensemble's vote.
+
+        A text without a score is not called a member.
+
+        Raises:
+            InputError: where there are too few scored texts of a class to choose a threshold on.
+        """
+        if self.given is not None:
+            return np.array(self.given, dtype=np.bool_)
+        try:
+            return crossfit_decisions(self.items)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
+
+    @cached_property
+    def measured(self) -> dict[str, Estimate]:
+        """The `FIGURES` with their standard errors, from the samples; NaN where the sample is too small for one.
+
+        Raises:
+            InputError: as `decisions`.
+        """
+        measured: dict[str, Estimate] = {}
+        for name in FIGURES[:3]:
+            metric = METRICS[name]
+            stderr = as_number(metric.stderr(self.items)) if metric.stderr else math.nan
+            measured[name] = Estimate(metric.value(self.items), stderr)
+        voted = self.given is not None
+        judged = accuracies(self.items, self.decisions) if voted else crossfit_accuracies(self.items)
+        return measured | {
+            "balanced_acc": judged.balanced,
+            "member_acc": judged.member,
+            "nonmember_acc": judged.nonmember,
+        }
+
+    @property
+    def blind(self) -> Estimate:
+        """The blind baseline's AUROC on this split; NaN where the run has none."""
+        return self.figures.get("blind_auroc", Estimate(math.nan, math.nan))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation of one model.
+
+    Attributes:
+        model: its name, as given to the harness.
+        path: the results file.
+        date: of the run, as in the file's name; sorts by time.
+        tasks: the attacks that gave enough scores to be judged, by task name; empty where none did.
+        skipped: task name → why it has no figures: no text has a score, or too few have.
+        utility: the other tasks' figures, by ``task/metric``.
+        versions: of the packages.
+        config: how the harness was called: model, model_args, batch size, device, seeds, number of parameters.
+    """
+
+    model: str
+    path: Path
+    date: str
+    tasks: Mapping[str, AttackResult]
+    skipped: Mapping[str, str]
+    utility: Mapping[str, Utility]
+    versions: Mapping[str, str]
+    config: Mapping[str, Any]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that its attacks ran on, in the order of its tasks."""
+        return list(dict.fromkeys(result.split for result in self.tasks.values()))
+
+    @property
+    def why_unusable(self) -> str:
+        """What to say of a run without `tasks`."""
+        name, reason = next(iter(self.skipped.items()))
+        return f"no MIA task has enough scores to be judged; {name}: {reason}"
+
+    def on(self, split: str) -> dict[str, AttackResult]:
+        """Its results on a split, by attack."""
+        return {result.attack: result for result in self.tasks.values() if result.split == split}
+
+
+def as_number(value: Any) -> float:
+    """A figure of the harness's table; NaN for its words, such as "N/A"."""
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+@dataclass(frozen=True)
+class TextFigures:
+    """What a teacher and its student make of one text: sums over its tokens; a hit is a token that is the teacher's
+    arg-max."""
+
+    id: str
+    cluster: str
+    label: int
+    loss: float
+    """Mean −log p of the teacher, in nats."""
+    tokens: int
+    hits: int
+    teacher_p: float
+    """Sum over the hits of the teacher's probability of the token."""
+    student_p: float
+    student_entropy: float
+    """Sum over the hits of the entropy of the student's distribution, in nats."""

@@ -1,0 +1,89 @@
+"""A table of figures, for people (Markdown) and for programs (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from midistill_tasks.metrics.estimate import Estimate, Interval
+
+Cell = str | int | float | Estimate | Interval
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose cells are of one type a column.
+
+    Attributes:
+        name: of its CSV file.
+        title: one line above it.
+        columns: their names.
+        rows: a cell a column; an Estimate is a value with its standard error, an Interval a value with its limits.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def markdown(self) -> str:
+        """Title and table; "–" stands for NaN."""
+        cells = [list(map(_in_a_cell, line)) for line in (self.columns, *(map(shown, row) for row in self.rows))]
+        widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]  # even columns, for terminals
+        lines = [cells[0], ["-" * width for width in widths], *cells[1:]]
+        padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+        body = "\n".join(f"| {' | '.join(line)} |" for line in padded)
+        return f"**{self.title}**\n\n{body}\n"
+
+    def csv(self) -> str:
+        """One line a row; an Estimate takes the columns x, x_stderr, an Interval x, x_lower, x_upper; NaN is empty."""
+        kinds = self.rows[0] if self.rows else ()
+        names = (
+            [_names(name, cell) for name, cell in zip(self.columns, kinds, strict=True)] if kinds else [self.columns]
+        )
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(chain.from_iterable(names))
+        writer.writerows([_plain(value) for cell in row for value in _parts(cell)] for row in self.rows)
+        return out.getvalue()
+
+
+def _in_a_cell(text: str) -> str:
+    """Nothing in a text can end its cell, or be taken for HTML."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+
+
+def shown(cell: Cell) -> str:
+    """A figure with its error or limits, as people read it; "–" for NaN."""
+    if isinstance(cell, Interval) and not math.isnan(cell.lower):
+        return f"{_digits(cell.value)} [{_digits(cell.lower)}, {_digits(cell.upper)}]"
+    if isinstance(cell, Estimate) and not math.isnan(cell.stderr):
+        return f"{_digits(cell.value)} ± {_digits(cell.stderr)}"
+    value = cell[0] if isinstance(cell, (Estimate, Interval)) else cell
+    return _digits(value) if isinstance(value, float) else str(value)
+
+
+def _digits(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"
+
+
+def _parts(cell: Cell) -> tuple[str | int | float, ...]:
+    return tuple(cell) if isinstance(cell, (Estimate, Interval)) else (cell,)
+
+
+def _plain(value: str | int | float) -> str | int | float:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):  # which spreadsheets run
+        return f"'{value}"
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _names(name: str, cell: Cell) -> list[str]:
+    ends = {Estimate: ("", "_stderr"), Interval: ("", "_lower", "_upper")}.get(type(cell), ("",))
+    return [name + end for end in ends]
