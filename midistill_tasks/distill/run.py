@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 from midistill_tasks.distill.callback import LeakageCallback, Sample
 from midistill_tasks.distill.card import write_card
 from midistill_tasks.distill.data import (
-    Encoded,
     Texts,
     encode,
     fingerprint,
@@ -25,6 +24,7 @@ from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import check_output, disk_errors_explained, open_run
+from midistill_tasks.distill.student import make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
     TeacherCache,
@@ -40,8 +40,6 @@ from midistill_tasks.models.loading import (
     check_vocabulary,
     load_teacher,
     load_tokenizer,
-    make_student,
-    student_tokenizer,
 )
 from midistill_tasks.models.saving import save
 from midistill_tasks.processes import from_first, processes
@@ -80,7 +78,9 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
     if processes().is_main_process:
         check_output(recipe, resume)
     materials = gather(recipe)
-    student = make_student(recipe, materials.teacher, materials.tokenizer)
+    student = make_student(
+        recipe.student, recipe.interventions.chosen, recipe.seed, materials.teacher, materials.tokenizer
+    )
     if recipe.teacher.cache or recipe.loss.alpha == 0:
         materials.teacher = None
     checkpoint = _checkpoint(recipe, resume)
@@ -104,14 +104,15 @@ def gather(recipe: Recipe) -> Materials:
     name = recipe.teacher.model
     if recipe.teacher.fine_tune:  # on all members: `n` draws for the student and the measurements
         everyone = load_texts(recipe.data.model_copy(update={"n": None}))
-        name = str(fine_tuned_teacher(recipe, everyone))
+        name = str(fine_tuned_teacher(recipe.teacher, recipe.teacher.fine_tune, recipe.data, everyone))
     tokenizer = _tokenizer(recipe, name)
     pool, kept = _pool(recipe, texts)
-    theirs = student_tokenizer(recipe.student)
-    if theirs is not None:
-        check_same_tokenizer(tokenizer, theirs, pool)
+    of_student = student_tokenizer(recipe.student)
+    if of_student is not None:
+        check_same_tokenizer(tokenizer, of_student, pool)
     encoded = encode(pool, tokenizer, recipe.data.max_length)
-    teacher = load_teacher(recipe.teacher.model_copy(update={"model": name})) if name else None
+    settings = recipe.teacher.model_dump(include={"dtype", "revision", "quantize"})
+    teacher = load_teacher(name, **settings) if name else None
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
@@ -120,7 +121,12 @@ def gather(recipe: Recipe) -> Materials:
         "tokenizer": hash_tokenizer(tokenizer),
         "teacher": hash_weights(teacher) if teacher is not None else "",
     }
-    cache = _cache(recipe, teacher, encoded, hashes, len(tokenizer)) if recipe.teacher.cache else None
+    cache = None
+    if recipe.teacher.cache:
+        k, vocab = min(recipe.teacher.cache.k, len(tokenizer)), len(tokenizer)
+        key = Key(**hashes, vocab=vocab, temperature=recipe.loss.temperature, k=k, max_length=recipe.data.max_length)
+        cache = _cache(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
+        hashes["teacher"] = cache.key.teacher
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
         raise InputError("interventions: every member that is left has a single token: nothing to train on")
@@ -146,7 +152,7 @@ def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int]]:
     if recipe.data.distil_on:
         others = read_texts(recipe.data.distil_on, recipe.data.column)
         return others, set(range(len(others)))
-    return texts.members, set(kept_members(texts.members, recipe.interventions, recipe.seed))
+    return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed))
 
 
 def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
@@ -158,25 +164,14 @@ def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _cache(recipe: Recipe, teacher: Any, encoded: Encoded, hashes: dict[str, str], vocab: int) -> TeacherCache:
+def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
     """The teacher's cache over all texts, those included that an intervention drops: the arms of a study share it."""
-    settings = recipe.teacher.cache
-    assert settings is not None  # noqa: S101
-    root = Path(settings.folder)
-    key = Key(
-        **hashes,
-        vocab=vocab,
-        temperature=recipe.loss.temperature,
-        k=min(settings.k, vocab),
-        max_length=recipe.data.max_length,
-    )
     if teacher is None:
         key = find_cache(root, key)
-        hashes["teacher"] = key.teacher
     else:
-        write_cache(root, key, teacher, encoded.ids, processes().process_index, processes().num_processes)
+        write_cache(root, key, teacher, rows, processes().process_index, processes().num_processes)
         processes().wait_for_everyone()
-    return TeacherCache(root / key.name, [len(ids) for ids in encoded.ids], key)
+    return TeacherCache(root / key.name, [len(ids) for ids in rows], key)
 
 
 def _sample(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:

@@ -1,4 +1,4 @@
-"""Token statistics of a model in memory, without the harness around it."""
+"""Batches of token ids, and what a model in memory makes of them, without the harness around it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 import torch
 
-from midistill_tasks.distill.data import pad
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_logits
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """``input_ids`` and ``attention_mask``, [B, L], padded on the right."""
+    length = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows]),
+    }
 
 
 def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batch_size: int = 8) -> list[Statistics]:
