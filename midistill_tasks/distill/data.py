@@ -48,7 +48,7 @@ def load_texts(data: Data) -> Texts:
     if data.split not in SPLITS:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
-    own = {name: getattr(data, name, field.get_default()) for name, (_, field) in split.fields.items()}
+    own = data.options_of(split)
     found = documents(split, TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=own))
     members = found.members if data.n is not None else list(found.all_members)
     left_out = {name: found.counts[name] for name in ("empty", "duplicates", "both_sides")}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
-from pydantic.fields import FieldInfo
 
 from midistill_tasks.errors import nearest
 from midistill_tasks.methods import DIVERGENCES
-from midistill_tasks.options import Strict, annotated, defaults, options_of
-
-logger = logging.getLogger(__name__)
+from midistill_tasks.options import Strict, options_of
+from midistill_tasks.recipes.keys import declared_keys, options_in
 
 
 class _Section(Strict):
@@ -23,8 +20,7 @@ class _Section(Strict):
     @property
     def options(self) -> dict[str, Any]:
         """Those of the divergence, by name."""
-        options = defaults(options_of(DIVERGENCES[self.divergence]))
-        return {key: getattr(self, key) if self.divergence in _SHARED.get(key, ()) else options[key] for key in options}
+        return options_in(self, self.divergence, options_of(DIVERGENCES[self.divergence]), _OWNERS)
 
     @field_validator("divergence")
     @classmethod
@@ -40,29 +36,7 @@ class _Section(Strict):
         return self
 
 
-_SHARED: dict[str, list[str]] = {}
-"""Key → the divergences whose option it is; those that declare it alike share it."""
-
-
-def _keys() -> dict[str, tuple[Any, Any]]:
-    declared: dict[str, tuple[Any, FieldInfo]] = {}
-    for name, function in DIVERGENCES.items():
-        for key, (kind, info) in options_of(function).items():
-            same = declared.setdefault(key, (kind, info))
-            if key in _RESERVED or (kind, info.default, info.metadata) != (same[0], same[1].default, same[1].metadata):
-                logger.warning("loss.%s is not that of the divergence '%s', which keeps its default", key, name)
-            else:
-                _SHARED.setdefault(key, []).append(name)
-    return {key: _key(*declared[key], names) for key, names in _SHARED.items()}
-
-
-def _key(kind: Any, info: FieldInfo, names: list[str]) -> tuple[Any, Any]:
-    text = f"{', '.join(names)}: {info.description}"
-    return annotated(kind, info), Field(info.get_default(call_default_factory=True), description=text)
-
-
-_RESERVED = ("alpha", "temperature", "divergence", "compat")
-_DOC = "(1 − alpha)·CE + alpha·T²·D(teacher, student), shifted, masked, mean per token."
+_KEYS, _OWNERS = declared_keys(_Section, {name: options_of(function) for name, function in DIVERGENCES.items()})
 
 if TYPE_CHECKING:
 
@@ -75,8 +49,8 @@ else:
     Loss = create_model(
         "Loss",
         __base__=_Section,
-        __doc__=_DOC,
-        **_keys(),
+        __doc__="(1 − alpha)·CE + alpha·T²·D(teacher, student), shifted, masked, mean per token.",
+        **_KEYS,
         compat=(
             Literal["paper"] | None,
             Field(None, description="paper: the published code's unshifted CE and KL summed over time, for the record"),

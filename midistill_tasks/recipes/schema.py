@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from midistill_tasks.options import Strict
+from midistill_tasks.recipes.data import Data as Data
 from midistill_tasks.recipes.interventions import Interventions as Interventions
 from midistill_tasks.recipes.loss import Loss as Loss
 
@@ -86,34 +87,6 @@ class Student(Strict):
             raise ValueError("'config' needs its 'model_type', such as gpt_neox")
         if self.lora and self.reinitialise:
             raise ValueError("LoRA on random weights learns little: add 'reinitialise: false' or remove 'lora'")
-        return self
-
-
-class Data(Strict):
-    """The texts: members, which teacher and student see, and non-members, which only the measurements see."""
-
-    split: str = Field("files", description="a split of `midistill tasks`, or files = `members` and `nonmembers`")
-    members: str | None = Field(None, description="files: JSONL, CSV, Parquet or txt")
-    nonmembers: str | None = Field(None, description="files: the same; without it nothing is measured in training")
-    column: str = Field("text", description="files: the column that holds the text")
-    dataset_path: str | None = Field(None, description="a local copy of the split's data")
-    n: int | None = Field(
-        None,
-        ge=2,
-        description="texts per class for the student and the measurements, drawn as the tasks do; all by default",
-    )
-    seed: int = Field(0, ge=0, description="of that draw; keep it the same for every arm of a comparison")
-    distil_on: str | None = Field(
-        None, description="a file of other texts to distil on, so that the student never sees a member itself"
-    )
-    max_length: int = Field(128, ge=2, description="tokens kept of a text; the rest is cut off, and counted")
-
-    @model_validator(mode="after")
-    def _possible(self) -> Data:
-        if self.split == "files" and not self.members:
-            raise ValueError("split 'files' needs 'members', the file of the texts to train on")
-        if self.split != "files" and (self.members or self.nonmembers):
-            raise ValueError(f"'members' and 'nonmembers' belong to 'split: files', not to '{self.split}'")
         return self
 
 
