@@ -40,20 +40,20 @@ def load_texts(data: Data) -> Texts:
         InputError: for a split, file or column that does not exist, or if no member is left.
     """
     if data.split == "files" and data.nonmembers is None:
-        texts = read_texts(data.members or "", data.column)
-        kept = list(dict.fromkeys(text for text in texts if text.strip()))
+        members = read_texts(data.members or "", data.column)
+        kept = list(dict.fromkeys(text for text in members if text.strip()))
         if not kept:
             raise InputError(f"{data.members} holds no text: give a file with at least one member")
-        return Texts(kept, [], {"left_out": len(texts) - len(kept)})
+        return Texts(kept, [], {"left_out": len(members) - len(kept)})
     if data.split not in SPLITS:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
-    own = data.options_of(split)
-    found = documents(split, TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=own))
-    members = found.members if data.n is not None else list(found.all_members)
-    left_out = {name: found.counts[name] for name in ("empty", "duplicates", "both_sides")}
-    counts = {"members": len(members), "nonmembers": len(found.nonmembers), **left_out}
-    return Texts(members, found.nonmembers, counts)
+    options = TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=data.options_of(split))
+    texts = documents(split, options)
+    members = texts.members if data.n is not None else list(texts.all_members)
+    left_out = {name: texts.counts[name] for name in ("empty", "duplicates", "both_sides")}
+    counts = {"members": len(members), "nonmembers": len(texts.nonmembers), **left_out}
+    return Texts(members, texts.nonmembers, counts)
 
 
 def read_texts(path: str, column: str) -> list[str]:

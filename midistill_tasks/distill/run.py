@@ -206,8 +206,8 @@ def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
 
 def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
     """Opens the output folder in the main process; all processes go on from the same checkpoint."""
-    found = from_first(open_run(recipe, resume) if processes().is_main_process else None)
-    return str(found) if found else None
+    checkpoint = from_first(open_run(recipe, resume) if processes().is_main_process else None)
+    return str(checkpoint) if checkpoint else None
 
 
 def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:

@@ -162,17 +162,16 @@ def find_cache(root: Path, key: Key) -> Key:
     Raises:
         InputError: if there is none, or several teachers' stand there.
     """
-    found = []
+    keys = []
     for path in sorted(root.glob("*/key.json")):
         other = Key(**json.loads(path.read_text(encoding="utf-8")))
         if asdict(other) | {"teacher": ""} == asdict(key) | {"teacher": ""}:
-            found.append(other)
-    if len(found) != 1:
+            keys.append(other)
+    if len(keys) != 1:
         raise InputError(
-            f"teacher.cache: {root} holds {len(found)} caches of these texts, tokenizer, T and k:"
-            " give teacher.model too"
+            f"teacher.cache: {root} holds {len(keys)} caches of these texts, tokenizer, T and k: give teacher.model too"
         )
-    return found[0]
+    return keys[0]
 
 
 def _figures(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key, batch_size: int) -> dict[str, Tensor]:

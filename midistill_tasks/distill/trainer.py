@@ -76,23 +76,23 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         loss: Tensor
         if self.short_way:
             # The loss is made inside the model's own forward, so that DDP and FSDP see nothing unusual.
-            found: list[DistillationLoss] = []
+            made: list[DistillationLoss] = []
 
             def at_head(hidden: Tensor, head: nn.Linear) -> Tensor:
-                found.append(loss_of(Head(hidden, head.weight, head.bias)))
-                return found[0].loss
+                made.append(loss_of(Head(hidden, head.weight, head.bias)))
+                return made[0].loss
 
             with head_returns(self.accelerator.unwrap_model(model), at_head):
                 loss = model(**tokens, use_cache=False).logits
         else:
-            found = [loss_of(Logits(model(**tokens, use_cache=False).logits))]
-            loss = found[0].loss
+            made = [loss_of(Logits(model(**tokens, use_cache=False).logits))]
+            loss = made[0].loss
         # DDP averages over processes what was already divided by the tokens of all of them.
         scale: int = self.accelerator.num_processes
         self.guard.see(float(loss.detach()) * scale)
         if not self.terms:
             self.terms_since = self.state.global_step
-        self.terms.append(torch.stack([found[0].ce.detach(), found[0].divergence.detach()]) * scale)
+        self.terms.append(torch.stack([made[0].ce.detach(), made[0].divergence.detach()]) * scale)
         return loss * scale
 
     def _teacher(self, tokens: dict[str, Tensor], inputs: dict[str, Any]) -> Source | None:

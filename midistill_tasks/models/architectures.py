@@ -42,13 +42,13 @@ class MidistillConfig(PreTrainedConfig):  # type: ignore[misc]
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """A config of the base's subclass; InputError where the key ``midistill`` is missing or wrong."""
-        ours = config_dict.get("midistill")
-        if not isinstance(ours, dict) or not isinstance(ours.get("base"), str):
+        key = config_dict.get("midistill")
+        if not isinstance(key, dict) or not isinstance(key.get("base"), str):
             raise InputError(
                 "config.json: a model of type midistill needs the key 'midistill' with the 'base' architecture; "
                 "save the student again with midistill"
             )
-        return config_class(ours["base"]).from_dict(config_dict, **kwargs)
+        return config_class(key["base"]).from_dict(config_dict, **kwargs)
 
 
 @functools.cache

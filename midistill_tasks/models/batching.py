@@ -26,7 +26,7 @@ def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batc
         rows: token ids of each text, at least two each.
         batch_size: texts a forward; they are taken by length.
     """
-    found: dict[int, Statistics] = {}
+    statistics: dict[int, Statistics] = {}
     order = sorted(range(len(rows)), key=lambda position: -len(rows[position]))
     device = next(model.parameters()).device
     training = model.training
@@ -39,6 +39,6 @@ def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batc
             for position, ids, whole in zip(batch, inputs["input_ids"], logits, strict=True):
                 last = len(rows[position]) - 1
                 figures = from_logits(whole[:last].float(), ids[1 : last + 1])
-                found[position] = Statistics(*(values.cpu() for values in figures))
+                statistics[position] = Statistics(*(values.cpu() for values in figures))
     model.train(training)
-    return [found[position] for position in range(len(rows))]
+    return [statistics[position] for position in range(len(rows))]

@@ -51,7 +51,7 @@ class _Section(Strict):
         if getattr(self, "foldable", False) and not set(foldable) & set(names):
             all_of_them = " and ".join(f"'{name}'" for name in foldable)
             raise ValueError(f"'foldable' chooses a variant of {all_of_them}: add one of them")
-        self.chosen  # noqa: B018 (an intervention may refuse values that are right one by one)
+        _ = self.chosen  # an intervention may refuse values that are right one by one
         return self
 
 

@@ -79,8 +79,8 @@ class Student(Strict):
     def _possible(self) -> Student:
         given = [name for name in ("config", "checkpoint", "every_nth_layer") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none"
-            raise ValueError(f"give exactly one of 'config', 'checkpoint', 'every_nth_layer' (found {found})")
+            names = " and ".join(given) if given else "none"
+            raise ValueError(f"give exactly one of 'config', 'checkpoint', 'every_nth_layer' (found {names})")
         if self.config is not None and not self.reinitialise:
             raise ValueError("a 'config' has no weights to keep: remove 'reinitialise: false' or use 'checkpoint'")
         if isinstance(self.config, dict) and "model_type" not in self.config:

@@ -3,13 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field, create_model
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.options import Strict, option
 from midistill_tasks.recipes.file import describe_recipe, dump_recipe, load_recipe, shipped_recipes
 from midistill_tasks.recipes.interventions import needs_selection
-from midistill_tasks.recipes.keys import declared_keys, options_in
 from midistill_tasks.splits import SPLITS
 
 GOOD = """\
@@ -137,26 +134,6 @@ def test_an_option_of_a_split_is_a_key_of_data_and_belongs_to_that_split(write):
     assert files.options_of(SPLITS["files"]) == {"members": "members.jsonl", "nonmembers": None, "column": "text"}
     with pytest.raises(InputError, match=r"data: 'ngram' belongs to mimir_arxiv, .*, not to 'files'"):
         load_recipe(write(GOOD), ["data.ngram=ngram_7_0.2"])
-
-
-class _Section(Strict):
-    weight: float = Field(1.0, gt=0)
-
-
-def test_keys_are_shared_where_they_are_declared_alike(caplog):
-    half = (float, option(0.5, "half of it", gt=0))
-    options = {
-        "a_x": {"share": half, "weight": (float, option(1.0, "as in the section", gt=0))},
-        "a_y": {"share": half},
-        "b": {"share": (float, option(0.7, "another default", gt=0)), "rest": (int, option(3, "of b"))},
-    }
-    keys, owners = declared_keys(_Section, options)
-    assert owners == {"share": ["a_x", "a_y"], "weight": ["a_x"], "rest": ["b"]}
-    assert {key: field.description for key, (_, field) in keys.items()} == {"share": "a: half of it", "rest": "b: of b"}
-    assert "the key 'share' is not that of 'b', which keeps its default" in caplog.text
-    section = create_model("Made", __base__=_Section, **keys)(share=0.1, weight=2)
-    given = {name: options_in(section, name, fields, owners) for name, fields in options.items()}
-    assert given == {"a_x": {"share": 0.1, "weight": 2.0}, "a_y": {"share": 0.1}, "b": {"share": 0.7, "rest": 3}}
 
 
 def test_old_ways_of_writing_interventions_stay(write):
