@@ -43,7 +43,7 @@ from midistill_tasks.models.loading import (
 )
 from midistill_tasks.models.saving import save
 from midistill_tasks.processes import from_first, processes
-from midistill_tasks.recipes.schema import Recipe
+from midistill_tasks.recipes.schema import Cache, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ class Materials:
 
     teacher: Any
     tokenizer: PreTrainedTokenizerBase
-    texts: Texts
     dataset: TextDataset
     sample: Sample | None
     hashes: dict[str, str]
@@ -101,10 +100,7 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
 def gather(recipe: Recipe) -> Materials:
     """Texts, teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     texts = load_texts(recipe.data)
-    name = recipe.teacher.model
-    if recipe.teacher.fine_tune:  # on all members: `n` draws for the student and the measurements
-        everyone = load_texts(recipe.data.model_copy(update={"n": None}))
-        name = str(fine_tuned_teacher(recipe.teacher, recipe.teacher.fine_tune, recipe.data, everyone))
+    name = _teacher_name(recipe)
     tokenizer = _tokenizer(recipe, name)
     pool, kept = _pool(recipe, texts)
     of_student = student_tokenizer(recipe.student)
@@ -123,28 +119,31 @@ def gather(recipe: Recipe) -> Materials:
     }
     cache = None
     if recipe.teacher.cache:
-        k, vocab = min(recipe.teacher.cache.k, len(tokenizer)), len(tokenizer)
-        key = Key(**hashes, vocab=vocab, temperature=recipe.loss.temperature, k=k, max_length=recipe.data.max_length)
+        key = _key(recipe, recipe.teacher.cache, hashes, len(tokenizer))
         cache = _cache(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
         hashes["teacher"] = cache.key.teacher
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
         raise InputError("interventions: every member that is left has a single token: nothing to train on")
+    left_out = {"trained_on": len(positions), "too_short": len(pool) - len(encoded), "cut": encoded.cut}
     return Materials(
         teacher=teacher,
         tokenizer=tokenizer,
-        texts=texts,
         dataset=TextDataset([encoded.ids[n] for n in positions], cache, positions),
         sample=sample,
         hashes=hashes,
-        counts={
-            **texts.counts,
-            "trained_on": len(positions),
-            "too_short": len(pool) - len(encoded),
-            "cut": encoded.cut,
-        },
+        counts={**texts.counts, **left_out},
         teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
     )
+
+
+def _teacher_name(recipe: Recipe) -> str | None:
+    """Hub id or folder of the teacher; it is trained here where the recipe says so and nobody has."""
+    teacher = recipe.teacher
+    if teacher.fine_tune is None:
+        return teacher.model
+    everyone = load_texts(recipe.data.model_copy(update={"n": None}))  # `n` is for the student and the measurements
+    return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone))
 
 
 def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int]]:
@@ -162,6 +161,11 @@ def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
     if tokenizer is None:
         raise InputError("student: without teacher.model the tokenizer must come with it: give student.checkpoint")
     return tokenizer
+
+
+def _key(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
+    k, temperature = min(cache.k, vocab), recipe.loss.temperature
+    return Key(**hashes, vocab=vocab, temperature=temperature, k=k, max_length=recipe.data.max_length)
 
 
 def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
