@@ -2,7 +2,8 @@
 
 The names in `__all__` are the public API; every other module and name is private and may change with any release. So
 are, for files that users made, the doors `midistill_tasks.task` and `midistill_tasks.heldout` (task YAML),
-`midistill_tasks.distill.architectures` (students in pickles) and `midistill_tasks.audit`.
+`midistill_tasks.distill.architectures` and `midistill_tasks.distill.surgery` (students in pickles) and
+`midistill_tasks.audit`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from midistill_tasks.attacks import Attack as Attack
     from midistill_tasks.attacks import attack as attack
     from midistill_tasks.errors import InputError as InputError
+    from midistill_tasks.methods import Intervention as Intervention
+    from midistill_tasks.methods import divergence as divergence
+    from midistill_tasks.methods import intervention as intervention
     from midistill_tasks.options import option as option
     from midistill_tasks.report.findings import Findings as Findings
     from midistill_tasks.report.page import Section as Section
@@ -38,6 +42,9 @@ _HOMES = {
     "Attack": "midistill_tasks.attacks",
     "attack": "midistill_tasks.attacks",
     "InputError": "midistill_tasks.errors",
+    "Intervention": "midistill_tasks.methods",
+    "divergence": "midistill_tasks.methods",
+    "intervention": "midistill_tasks.methods",
     "option": "midistill_tasks.options",
     "Findings": "midistill_tasks.report.findings",
     "Section": "midistill_tasks.report.page",

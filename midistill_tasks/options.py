@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -62,6 +62,11 @@ def _type(function: Callable[..., Any], annotation: Any) -> Any:
 def defaults(fields: Fields) -> dict[str, Any]:
     """Name → default."""
     return {name: field.get_default(call_default_factory=True) for name, (_, field) in fields.items()}
+
+
+def annotated(kind: Any, field: FieldInfo) -> Any:
+    """The type with the field's constraints, for a field with another default or description."""
+    return Annotated[(kind, *field.metadata)] if field.metadata else kind
 
 
 def model_of(name: str, fields: Mapping[str, tuple[Any, FieldInfo]], doc: str = "") -> type[Strict]:

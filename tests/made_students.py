@@ -140,6 +140,13 @@ def shake(model: Any) -> None:
             parameter.add_(torch.randn_like(parameter) * 0.2)
 
 
+def changes(**keys: Any) -> Any:
+    """Interventions, written as in a recipe or a student's ``config.json``."""
+    from midistill_tasks.methods import read_interventions
+
+    return read_interventions(keys)
+
+
 @pytest.fixture(scope="session")
 def stock() -> Any:
     """``stock.model(model_type, seed=0, **more)``, ``stock.shake(model)``."""

@@ -53,14 +53,13 @@ def run(args: argparse.Namespace) -> int:
 def _control(study: Study, folder: Path, results: Path) -> None:
     """A model like the teacher that saw neither members nor non-members; and what the attacks find in it."""
     from midistill_tasks.distill.data import Texts
-    from midistill_tasks.distill.fine_tune import fine_tuned_teacher
     from midistill_tasks.splits.bios import biographies
     from midistill_tasks.study.evaluate import Harness
-    from midistill_tasks.study.steps import teacher_recipe
+    from midistill_tasks.study.steps import make_teacher
 
     others = biographies(seed=OTHER_PEOPLE)
     half = len(others) // 2
-    fine_tuned_teacher(teacher_recipe(study, str(folder)), Texts(list(others[:half]), list(others[half:])))
+    make_teacher(study, str(folder), Texts(list(others[:half]), list(others[half:])))
     if not results.exists():
         evaluate = study.evaluate.model_copy(update={"reference": None})  # it is the reference of the others
         Harness(study.model_copy(update={"evaluate": evaluate})).evaluate(str(folder), results)

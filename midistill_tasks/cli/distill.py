@@ -6,7 +6,6 @@ import argparse
 
 from midistill_tasks.recipes.file import describe_recipe
 
-HELP = "train a student by a recipe"
 EXAMPLES = """\
 examples:
   midistill distill bios                                    the embedded default: no network, a minute or two

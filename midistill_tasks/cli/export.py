@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "write a student as its stock architecture, which loads without midistill, where its surgery folds into one"
 EPILOG = """\
-It folds where the student was trained with `interventions.foldable: true` (a bottleneck without its GELU, norms without
-bias); it is refused, with the reason, everywhere else.
+What is written loads without midistill. It is what a student folds into that was trained with `interventions.foldable:
+true` (a bottleneck without its GELU, norms without bias); it is refused, with the reason, everywhere else.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description, parser.epilog = HELP, EPILOG
+    parser.epilog = EPILOG
     parser.add_argument("student", help="folder that `midistill distill` wrote")
     parser.add_argument("--plain", action="store_true", required=True, help="as its stock architecture")
     parser.add_argument("--output", required=True, help="folder to write")

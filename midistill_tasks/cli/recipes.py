@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "list the shipped recipes, show one, or explain every key"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
-    parser.description = "Lists the shipped recipes and explains every key; with a name, prints that recipe."
     parser.add_argument("name", nargs="?", help="print this recipe, to save and edit")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints."""
+    """Prints the list and every key, or one recipe."""
     from midistill_tasks.recipes.file import describe_recipe, find_recipe, shipped_recipes
 
     if args.name:

@@ -28,9 +28,9 @@ class Sample:
         """Perplexity on the non-members (held out: nobody trained on them), AUROC and cross-fitted member accuracy of
         the loss attack on all."""
         statistics = token_statistics(model, self._rows)
-        means = [float(one.logprob.mean()) for one in statistics]
+        means = [float(text.logprob.mean()) for text in statistics]
         scored = [Scored(label, mean, name, name) for (name, label), mean in zip(self._names, means, strict=True)]
-        held_out = [one.logprob for one, (_, label) in zip(statistics, self._names, strict=True) if label == 0]
+        held_out = [text.logprob for text, (_, label) in zip(statistics, self._names, strict=True) if label == 0]
         tokens = sum(map(len, held_out))
         loss = -sum(float(logprob.sum()) for logprob in held_out) / tokens
         return {

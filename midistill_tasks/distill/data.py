@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from midistill_tasks.distill.selection import read_selection
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.recipes.schema import Data, Interventions
+from midistill_tasks.methods import Intervention
+from midistill_tasks.recipes.schema import Data
 from midistill_tasks.splits import SPLITS, readers
 from midistill_tasks.splits.documents import documents
 from midistill_tasks.splits.options import TextOptions
@@ -42,20 +40,20 @@ def load_texts(data: Data) -> Texts:
         InputError: for a split, file or column that does not exist, or if no member is left.
     """
     if data.split == "files" and data.nonmembers is None:
-        texts = read_texts(data.members or "", data.column)
-        kept = list(dict.fromkeys(text for text in texts if text.strip()))
+        members = read_texts(data.members or "", data.column)
+        kept = list(dict.fromkeys(text for text in members if text.strip()))
         if not kept:
             raise InputError(f"{data.members} holds no text: give a file with at least one member")
-        return Texts(kept, [], {"left_out": len(texts) - len(kept)})
+        return Texts(kept, [], {"left_out": len(members) - len(kept)})
     if data.split not in SPLITS:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
-    own = {name: getattr(data, name, field.get_default()) for name, (_, field) in split.fields.items()}
-    found = documents(split, TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=own))
-    members = found.members if data.n is not None else list(found.all_members)
-    left_out = {name: found.counts[name] for name in ("empty", "duplicates", "both_sides")}
-    counts = {"members": len(members), "nonmembers": len(found.nonmembers), **left_out}
-    return Texts(members, found.nonmembers, counts)
+    options = TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=data.options_of(split))
+    texts = documents(split, options)
+    members = texts.members if data.n is not None else list(texts.all_members)
+    left_out = {name: texts.counts[name] for name in ("empty", "duplicates", "both_sides")}
+    counts = {"members": len(members), "nonmembers": len(texts.nonmembers), **left_out}
+    return Texts(members, texts.nonmembers, counts)
 
 
 def read_texts(path: str, column: str) -> list[str]:
@@ -68,39 +66,17 @@ def text_id(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def kept_members(members: Sequence[str], interventions: Interventions, seed: int) -> list[int]:
-    """Positions of the members that the interventions leave to train on, ascending.
+def kept_members(members: Sequence[str], interventions: Sequence[Intervention], seed: int) -> list[int]:
+    """Positions of the members that all interventions leave to train on, ascending.
 
     Raises:
-        InputError: if the selection does not decide on exactly these members, or nothing is left.
+        InputError: one of them cannot say, or nothing is left.
     """
-    everyone = list(range(len(members)))
-    if not (interventions.non_vulnerable or interventions.random_drop or interventions.vulnerable_plus is not None):
-        return everyone
-    folder = Path(interventions.selection or "")
-    vulnerable, others = read_selection(folder)
-    ids = [text_id(text) for text in members]
-    undecided = len(set(ids) - vulnerable - others)
-    strangers = len((vulnerable | others) - set(ids))
-    if undecided or strangers:
-        remedy = "run lm_eval and `midistill select` on these texts"
-        if not strangers:
-            remedy = f"set data.n: {len(vulnerable | others)} and data.seed to that of the harness run"
-        raise InputError(
-            f"interventions.selection: {folder} decides on {len(vulnerable | others)} members, of which {strangers} are"
-            f" not in the data, and {undecided} of the data's {len(ids)} are not in it: {remedy}"
-        )
-    hit = [position for position in everyone if ids[position] in vulnerable]
-    missed = [position for position in everyone if ids[position] not in vulnerable]
-    draw = random.Random(seed)
-    if interventions.non_vulnerable:
-        kept = missed
-    elif interventions.random_drop:
-        kept = draw.sample(everyone, len(missed))
-    else:
-        kept = hit + draw.sample(missed, round((interventions.vulnerable_plus or 0) * len(missed)))
+    kept = set(range(len(members)))
+    for intervention in interventions:
+        kept &= set(intervention.keep(members, seed))
     if not kept:
-        raise InputError(f"interventions: no member is left to train on ({len(hit)} of {len(ids)} are vulnerable)")
+        raise InputError(f"interventions: none of the {len(members)} members is left to train on")
     return sorted(kept)
 
 
@@ -131,15 +107,6 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length:
         positions=positions,
         cut=sum(len(encoded[position]) > max_length for position in positions),
     )
-
-
-def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
-    """``input_ids`` and ``attention_mask``, [B, L], padded on the right."""
-    length = max(map(len, rows))
-    return {
-        "input_ids": torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows]),
-        "attention_mask": torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows]),
-    }
 
 
 def fingerprint(value: Any) -> str:

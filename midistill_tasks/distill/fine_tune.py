@@ -15,31 +15,35 @@ from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
 from midistill_tasks.processes import from_first, processes, use_cpu
-from midistill_tasks.recipes.schema import FineTune, Recipe
+from midistill_tasks.recipes.schema import Data, FineTune, Teacher
 
 MADE = "midistill_teacher.json"
 VOCABULARY = 1024
 """Tokens of a tokenizer made for a teacher from nothing, unless its config says otherwise."""
 
 
-def fine_tuned_teacher(recipe: Recipe, texts: Texts) -> Path:
+def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts) -> Path:
     """The folder of the teacher fine-tuned on the members: found again where it was made the same way, else made.
+
+    Args:
+        teacher: what to train.
+        fine_tune: how, and the folder.
+        data: read here: ``max_length``, and ``seed`` for the weights and the order of the texts.
+        texts: all members, and the non-members for a tokenizer that has to be made.
 
     Raises:
         InputError: if the folder holds another teacher, or something else.
     """
-    fine_tune = recipe.teacher.fine_tune
-    assert fine_tune is not None  # noqa: S101
     folder = Path(fine_tune.folder)
     made = {
-        "teacher": recipe.teacher.model_dump(mode="json", include={"model", "config", "revision"}),
+        "teacher": teacher.model_dump(mode="json", include={"model", "config", "revision"}),
         "fine_tune": fine_tune.model_dump(mode="json", exclude={"folder"}),
         "members": fingerprint(texts.members),
-        "max_length": recipe.data.max_length,
+        "max_length": data.max_length,
     }
     if not from_first(processes().is_main_process and _is_there(folder, made)):
-        model, tokenizer = _untrained(recipe, texts)
-        _train(model, encode(texts.members, tokenizer, recipe.data.max_length), recipe)
+        model, tokenizer = _untrained(teacher, data.seed, texts)
+        _train(model, encode(texts.members, tokenizer, data.max_length), fine_tune, data.seed)
         if processes().is_main_process:
             _save(model, tokenizer, folder, made)
         processes().wait_for_everyone()
@@ -61,8 +65,7 @@ def _is_there(folder: Path, made: dict[str, Any]) -> bool:
     return True
 
 
-def _untrained(recipe: Recipe, texts: Texts) -> tuple[Any, PreTrainedTokenizerBase]:
-    teacher = recipe.teacher
+def _untrained(teacher: Teacher, seed: int, texts: Texts) -> tuple[Any, PreTrainedTokenizerBase]:
     if teacher.config is None:
         tokenizer = load_tokenizer(teacher.model or "", "teacher.model", teacher.revision)
         kwargs = {"dtype": torch.float32, "revision": teacher.revision}
@@ -71,7 +74,7 @@ def _untrained(recipe: Recipe, texts: Texts) -> tuple[Any, PreTrainedTokenizerBa
         # On both sides alike: a tokenizer that knows the members' words better would give them away.
         tokenizer = train_tokenizer(texts.members + texts.nonmembers, int(teacher.config.get("vocab_size", VOCABULARY)))
         config = config_from_dict(teacher.config, len(tokenizer), "teacher.config")
-        torch.manual_seed(recipe.data.seed)
+        torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     check_vocabulary(model.config, tokenizer, "teacher")
     return model, tokenizer
@@ -97,21 +100,19 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBas
     return made
 
 
-def _train(model: Any, texts: Encoded, recipe: Recipe) -> None:
-    fine_tune = recipe.teacher.fine_tune
-    assert fine_tune is not None  # noqa: S101
+def _train(model: Any, texts: Encoded, fine_tune: FineTune, seed: int) -> None:
     with TemporaryDirectory() as scratch:  # the Trainer wants one, though it saves nothing
-        arguments = _arguments(recipe, fine_tune, scratch)
+        arguments = _arguments(fine_tune, seed, scratch)
         Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator()).train()
 
 
-def _arguments(recipe: Recipe, fine_tune: FineTune, folder: str) -> TrainingArguments:
+def _arguments(fine_tune: FineTune, seed: int, folder: str) -> TrainingArguments:
     return TrainingArguments(
         output_dir=folder,
         num_train_epochs=fine_tune.epochs,
         learning_rate=fine_tune.learning_rate,
         per_device_train_batch_size=fine_tune.batch_size,
-        seed=recipe.data.seed,
+        seed=seed,
         save_strategy="no",
         report_to="none",
         logging_steps=50,

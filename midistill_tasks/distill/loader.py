@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback
 
-from midistill_tasks.distill.data import IGNORED, pad
+from midistill_tasks.distill.data import IGNORED
 from midistill_tasks.distill.teacher_cache import Entry, TeacherCache
+from midistill_tasks.models.batching import pad
 
 BLANK = -1
 """Position of a text that teaches nothing; it fills up the last batch of an epoch."""

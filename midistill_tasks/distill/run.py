@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 from midistill_tasks.distill.callback import LeakageCallback, Sample
 from midistill_tasks.distill.card import write_card
 from midistill_tasks.distill.data import (
-    Encoded,
     Texts,
     encode,
     fingerprint,
@@ -25,6 +24,7 @@ from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import check_output, disk_errors_explained, open_run
+from midistill_tasks.distill.student import make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
     TeacherCache,
@@ -40,12 +40,10 @@ from midistill_tasks.models.loading import (
     check_vocabulary,
     load_teacher,
     load_tokenizer,
-    make_student,
-    student_tokenizer,
 )
 from midistill_tasks.models.saving import save
 from midistill_tasks.processes import from_first, processes
-from midistill_tasks.recipes.schema import Recipe
+from midistill_tasks.recipes.schema import Cache, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +54,6 @@ class Materials:
 
     teacher: Any
     tokenizer: PreTrainedTokenizerBase
-    texts: Texts
     dataset: TextDataset
     sample: Sample | None
     hashes: dict[str, str]
@@ -80,7 +77,9 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
     if processes().is_main_process:
         check_output(recipe, resume)
     materials = gather(recipe)
-    student = make_student(recipe, materials.teacher, materials.tokenizer)
+    student = make_student(
+        recipe.student, recipe.interventions.chosen, recipe.seed, materials.teacher, materials.tokenizer
+    )
     if recipe.teacher.cache or recipe.loss.alpha == 0:
         materials.teacher = None
     checkpoint = _checkpoint(recipe, resume)
@@ -101,17 +100,15 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
 def gather(recipe: Recipe) -> Materials:
     """Texts, teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     texts = load_texts(recipe.data)
-    name = recipe.teacher.model
-    if recipe.teacher.fine_tune:  # on all members: `n` draws for the student and the measurements
-        everyone = load_texts(recipe.data.model_copy(update={"n": None}))
-        name = str(fine_tuned_teacher(recipe, everyone))
+    name = _teacher_name(recipe)
     tokenizer = _tokenizer(recipe, name)
     pool, kept = _pool(recipe, texts)
-    theirs = student_tokenizer(recipe.student)
-    if theirs is not None:
-        check_same_tokenizer(tokenizer, theirs, pool)
+    of_student = student_tokenizer(recipe.student)
+    if of_student is not None:
+        check_same_tokenizer(tokenizer, of_student, pool)
     encoded = encode(pool, tokenizer, recipe.data.max_length)
-    teacher = load_teacher(recipe.teacher.model_copy(update={"model": name})) if name else None
+    settings = recipe.teacher.model_dump(include={"dtype", "revision", "quantize"})
+    teacher = load_teacher(name, **settings) if name else None
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
@@ -120,25 +117,33 @@ def gather(recipe: Recipe) -> Materials:
         "tokenizer": hash_tokenizer(tokenizer),
         "teacher": hash_weights(teacher) if teacher is not None else "",
     }
-    cache = _cache(recipe, teacher, encoded, hashes, len(tokenizer)) if recipe.teacher.cache else None
+    cache = None
+    if recipe.teacher.cache:
+        key = _key(recipe, recipe.teacher.cache, hashes, len(tokenizer))
+        cache = _cache(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
+        hashes["teacher"] = cache.key.teacher
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
         raise InputError("interventions: every member that is left has a single token: nothing to train on")
+    left_out = {"trained_on": len(positions), "too_short": len(pool) - len(encoded), "cut": encoded.cut}
     return Materials(
         teacher=teacher,
         tokenizer=tokenizer,
-        texts=texts,
         dataset=TextDataset([encoded.ids[n] for n in positions], cache, positions),
         sample=sample,
         hashes=hashes,
-        counts={
-            **texts.counts,
-            "trained_on": len(positions),
-            "too_short": len(pool) - len(encoded),
-            "cut": encoded.cut,
-        },
+        counts={**texts.counts, **left_out},
         teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
     )
+
+
+def _teacher_name(recipe: Recipe) -> str | None:
+    """Hub id or folder of the teacher; it is trained here where the recipe says so and nobody has."""
+    teacher = recipe.teacher
+    if teacher.fine_tune is None:
+        return teacher.model
+    everyone = load_texts(recipe.data.model_copy(update={"n": None}))  # `n` is for the student and the measurements
+    return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone))
 
 
 def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int]]:
@@ -146,7 +151,7 @@ def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int]]:
     if recipe.data.distil_on:
         others = read_texts(recipe.data.distil_on, recipe.data.column)
         return others, set(range(len(others)))
-    return texts.members, set(kept_members(texts.members, recipe.interventions, recipe.seed))
+    return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed))
 
 
 def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
@@ -158,25 +163,19 @@ def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _cache(recipe: Recipe, teacher: Any, encoded: Encoded, hashes: dict[str, str], vocab: int) -> TeacherCache:
+def _key(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
+    k, temperature = min(cache.k, vocab), recipe.loss.temperature
+    return Key(**hashes, vocab=vocab, temperature=temperature, k=k, max_length=recipe.data.max_length)
+
+
+def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
     """The teacher's cache over all texts, those included that an intervention drops: the arms of a study share it."""
-    settings = recipe.teacher.cache
-    assert settings is not None  # noqa: S101
-    root = Path(settings.folder)
-    key = Key(
-        **hashes,
-        vocab=vocab,
-        temperature=recipe.loss.temperature,
-        k=min(settings.k, vocab),
-        max_length=recipe.data.max_length,
-    )
     if teacher is None:
         key = find_cache(root, key)
-        hashes["teacher"] = key.teacher
     else:
-        write_cache(root, key, teacher, encoded.ids, processes().process_index, processes().num_processes)
+        write_cache(root, key, teacher, rows, processes().process_index, processes().num_processes)
         processes().wait_for_everyone()
-    return TeacherCache(root / key.name, [len(ids) for ids in encoded.ids], key)
+    return TeacherCache(root / key.name, [len(ids) for ids in rows], key)
 
 
 def _sample(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:
@@ -211,8 +210,8 @@ def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
 
 def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
     """Opens the output folder in the main process; all processes go on from the same checkpoint."""
-    found = from_first(open_run(recipe, resume) if processes().is_main_process else None)
-    return str(found) if found else None
+    checkpoint = from_first(open_run(recipe, resume) if processes().is_main_process else None)
+    return str(checkpoint) if checkpoint else None
 
 
 def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
-from midistill_tasks.recipes.file import dump_recipe
+from midistill_tasks.recipes.file import dump_recipe, read_stored
 from midistill_tasks.recipes.schema import Recipe
 
 RECIPE = "recipe.yaml"
@@ -53,13 +52,12 @@ def check_output(recipe: Recipe, resume: bool) -> None:
 
 
 def _check_same_run(recipe: Recipe, folder: Path, resume: bool) -> None:
-    earlier = flat(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
-    ours = flat(recipe.model_dump(mode="json"))
-    differing = [key for key in earlier.keys() | ours.keys() if earlier.get(key) != ours.get(key)]
+    stored, given = flat(read_stored(folder / RECIPE, Recipe)), flat(recipe.model_dump(mode="json"))
+    differing = [key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key)]
     if differing:
         key = min(differing)
         raise InputError(
-            f"output: {folder} already holds another run ('{key}' is {earlier.get(key)!r} there, {ours.get(key)!r} in"
+            f"output: {folder} already holds another run ('{key}' is {stored.get(key)!r} there, {given.get(key)!r} in"
             " this recipe): give another output"
         )
     if (folder / RECORD).is_file():

@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from midistill_tasks.distill.data import fingerprint, pad
+from midistill_tasks.distill.data import fingerprint
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.models.batching import pad
 
 SHARD_BYTES = 64 * 2**20
 BYTES_PER_LOGIT = 8
@@ -81,6 +82,7 @@ class TeacherCache:
     """Reads one complete cache; item i is the `Entry` of text i."""
 
     def __init__(self, folder: Path, lengths: Sequence[int], key: Key) -> None:
+        self.key = key
         self._ends = list(accumulate(length - 1 for length in lengths))
         self._per_shard = texts_per_shard(key)
         self._shards = [_shard_path(folder, number) for number in range(_shard_count(len(lengths), key))]
@@ -160,17 +162,16 @@ def find_cache(root: Path, key: Key) -> Key:
     Raises:
         InputError: if there is none, or several teachers' stand there.
     """
-    found = []
+    keys = []
     for path in sorted(root.glob("*/key.json")):
         other = Key(**json.loads(path.read_text(encoding="utf-8")))
         if asdict(other) | {"teacher": ""} == asdict(key) | {"teacher": ""}:
-            found.append(other)
-    if len(found) != 1:
+            keys.append(other)
+    if len(keys) != 1:
         raise InputError(
-            f"teacher.cache: {root} holds {len(found)} caches of these texts, tokenizer, T and k:"
-            " give teacher.model too"
+            f"teacher.cache: {root} holds {len(keys)} caches of these texts, tokenizer, T and k: give teacher.model too"
         )
-    return found[0]
+    return keys[0]
 
 
 def _figures(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key, batch_size: int) -> dict[str, Tensor]:

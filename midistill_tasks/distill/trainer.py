@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
+from midistill_tasks.distill.guard import BlowUpGuard
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
-from midistill_tasks.distill.loss.divergences import make_divergence
-from midistill_tasks.distill.loss.engine import DistillationLoss, Head, Logits, Source, TopK, distillation_loss
+from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
+from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
-from midistill_tasks.errors import InputError
+from midistill_tasks.methods import DIVERGENCES
 from midistill_tasks.processes import use_cpu
-from midistill_tasks.recipes.schema import Loss, Recipe
-
-DIVERGED_FACTOR = 10
-DIVERGED_STEPS = 10
-"""A run is given up when its loss stays this many times above that of a student that knows nothing, for so long."""
+from midistill_tasks.recipes.schema import Recipe
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]
@@ -31,7 +28,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     Args:
         student: a causal LM in float32, perhaps a PEFT model.
         teacher: a frozen causal LM on the same tokens and device; None with a cache, or with alpha 0.
-        recipe: read here: ``loss``, ``train``, ``seed``, ``output``.
+        recipe: read here: ``loss``, ``train``, ``seed``, ``output``; ``interventions`` for their advice.
         texts: what to train on.
         n_tokens: tokens of the tokenizer; the divergence runs over them only, not over padding of the vocabulary.
     """
@@ -42,10 +39,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = True
         self.teacher, self.recipe, self.n_tokens = teacher, recipe, n_tokens
         loss = recipe.loss
-        self.divergence = make_divergence(loss.divergence, loss.beta, loss.skew)
+        self.divergence = partial(DIVERGENCES[loss.divergence], **loss.options)
         self.short_way = head_is_last(student.train())
         self.teacher_short_way = teacher is not None and head_is_last(teacher)
-        self.guard = DivergenceGuard(loss, student.config.vocab_size, recipe.interventions.nonorm)
+        self.guard = BlowUpGuard(loss, student.config.vocab_size, recipe.interventions.chosen)
         self.terms: list[Tensor] = []
         self.terms_since = 0
         self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)
@@ -79,23 +76,23 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         loss: Tensor
         if self.short_way:
             # The loss is made inside the model's own forward, so that DDP and FSDP see nothing unusual.
-            found: list[DistillationLoss] = []
+            made: list[DistillationLoss] = []
 
             def at_head(hidden: Tensor, head: nn.Linear) -> Tensor:
-                found.append(loss_of(Head(hidden, head.weight, head.bias)))
-                return found[0].loss
+                made.append(loss_of(Head(hidden, head.weight, head.bias)))
+                return made[0].loss
 
             with head_returns(self.accelerator.unwrap_model(model), at_head):
                 loss = model(**tokens, use_cache=False).logits
         else:
-            found = [loss_of(Logits(model(**tokens, use_cache=False).logits))]
-            loss = found[0].loss
+            made = [loss_of(Logits(model(**tokens, use_cache=False).logits))]
+            loss = made[0].loss
         # DDP averages over processes what was already divided by the tokens of all of them.
         scale: int = self.accelerator.num_processes
         self.guard.see(float(loss.detach()) * scale)
         if not self.terms:
             self.terms_since = self.state.global_step
-        self.terms.append(torch.stack([found[0].ce.detach(), found[0].divergence.detach()]) * scale)
+        self.terms.append(torch.stack([made[0].ce.detach(), made[0].divergence.detach()]) * scale)
         return loss * scale
 
     def _teacher(self, tokens: dict[str, Tensor], inputs: dict[str, Any]) -> Source | None:
@@ -142,7 +139,7 @@ def arguments(recipe: Recipe) -> TrainingArguments:
         report_to=train.loggers or "none",
         remove_unused_columns=False,
         label_names=["labels"],
-        logging_nan_inf_filter=False,  # DivergenceGuard stops instead
+        logging_nan_inf_filter=False,  # BlowUpGuard stops instead
         ddp_find_unused_parameters=False,
         use_cpu=use_cpu(),
         dataloader_pin_memory=not use_cpu(),
@@ -173,43 +170,3 @@ def head_is_last(model: Any) -> bool:
     with torch.no_grad(), head_returns(model, lambda hidden, head: probe):
         logits = model(input_ids=ids, use_cache=False).logits
     return logits.shape == probe.shape and torch.equal(logits.float(), probe)
-
-
-class DivergenceGuard(TrainerCallback):  # type: ignore[misc]
-    """Stops a run before a non-finite gradient reaches the weights, or when its loss has left all bounds.
-
-    The bound is `DIVERGED_FACTOR` times the loss of a student that gives all tokens one probability (its CE is ln V).
-    """
-
-    def __init__(self, loss: Loss, vocab_size: int, nonorm: bool) -> None:
-        uniform = (1 - loss.alpha + loss.alpha * loss.temperature**2) * math.log(vocab_size)
-        # compat sums over time, so its loss is larger by the length of the texts: only the gradient is watched then.
-        self.bound = math.inf if loss.compat else DIVERGED_FACTOR * uniform
-        self.nonorm, self.above, self.last = nonorm, 0, math.nan
-
-    def see(self, loss: float) -> None:
-        """Takes note of the loss of one batch."""
-        self.last = loss
-        self.above = self.above + 1 if loss > self.bound else 0
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called when the gradients are there and the weights still as they were.
-
-        Raises:
-            InputError: the run has diverged; what to change.
-        """
-        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
-        finite = bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())
-        if finite and math.isfinite(self.last) and self.above < DIVERGED_STEPS:
-            return
-        if state.global_step == 0 and not math.isfinite(self.last):
-            remedy = "look at its weights"
-            if self.nonorm:
-                remedy = "NoNorm on copied weights lets them grow from layer to layer: set student.reinitialise: true"
-            raise InputError(f"the student's outputs are not finite before its first step: {remedy}")
-        why = "NoNorm has no scale control: " if self.nonorm else ""
-        raise InputError(
-            f"the run diverged at step {state.global_step + 1} (loss {self.last:.4g}, learning rate"
-            f" {args.learning_rate:g}): {why}try train.learning_rate={args.learning_rate / 10:g}, more"
-            " train.warmup_steps or a smaller train.clip in a new output; the weights of earlier checkpoints are finite"
-        )

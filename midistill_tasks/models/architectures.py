@@ -10,18 +10,18 @@ unpickled.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.models.surgery import NoLayerNorm, Surgery, is_norm, operate
+from midistill_tasks.methods import BESIDE, INTERVENTIONS, Intervention, read_interventions
+from midistill_tasks.models.surgery import is_norm
 
 MODEL_TYPE = "midistill"
 _PREFIX = "Midistill"
@@ -42,13 +42,13 @@ class MidistillConfig(PreTrainedConfig):  # type: ignore[misc]
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """A config of the base's subclass; InputError where the key ``midistill`` is missing or wrong."""
-        ours = config_dict.get("midistill")
-        if not isinstance(ours, dict) or not isinstance(ours.get("base"), str):
+        key = config_dict.get("midistill")
+        if not isinstance(key, dict) or not isinstance(key.get("base"), str):
             raise InputError(
                 "config.json: a model of type midistill needs the key 'midistill' with the 'base' architecture; "
                 "save the student again with midistill"
             )
-        return config_class(ours["base"]).from_dict(config_dict, **kwargs)
+        return config_class(key["base"]).from_dict(config_dict, **kwargs)
 
 
 @functools.cache
@@ -72,64 +72,66 @@ def _model_class(base: str, config: Any) -> Any:
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         parent.__init__(self, config, *args, **kwargs)
-        operate(self, config, surgery_of(config))
+        for intervention in interventions_of(config):
+            intervention.apply(self, config)
         self.post_init()  # again: it initialises only what is new
 
     @functools.wraps(parent.forward)  # the Trainer and `generate` read the signature
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        surgery = surgery_of(self.config)
         # In training they would be learnt away (temperature) or make the loss infinite (a red-listed label).
-        if self.training or not surgery.changes_logits:
+        changes = [] if self.training else [i for i in interventions_of(self.config) if i.changes_logits]
+        if not changes:
             return parent.forward(self, *args, **kwargs)
-        return _forward_with_changed_logits(self, parent, surgery, args, kwargs)
+        return _forward_with_changed_logits(self, parent, changes, args, kwargs)
 
     members = {"__module__": __name__, "config_class": config, "__init__": __init__, "forward": forward}
     return type(_PREFIX + parent.__name__, (parent,), members)
 
 
-def _forward_with_changed_logits(model: Any, parent: Any, surgery: Surgery, args: Any, kwargs: dict[str, Any]) -> Any:
+def _forward_with_changed_logits(
+    model: Any, parent: Any, changes: Sequence[Intervention], args: Any, kwargs: dict[str, Any]
+) -> Any:
     labels = kwargs.pop("labels", None)
     as_tuple = kwargs.pop("return_dict", None) is False
     output = parent.forward(model, *args, return_dict=True, **kwargs)
-    output.logits = change_logits(output.logits, surgery)
+    for change in changes:
+        output.logits = change.logits(output.logits)
     if labels is not None:
         loss = model.loss_function(output.logits, labels, model.config.vocab_size, **kwargs)
         output = type(output)(**{**output, "loss": loss})
     return output.to_tuple() if as_tuple else output
 
 
-def change_logits(logits: Tensor, surgery: Surgery) -> Tensor:
-    """[..., V] → [..., V]: divided by the temperature; −inf for the red-listed tokens."""
-    red = torch.tensor(surgery.red_list, dtype=torch.long, device=logits.device)
-    return (logits / surgery.temperature).index_fill(-1, red, float("-inf"))
+def interventions_of(config: Any) -> list[Intervention]:
+    """Those that a config names; none for a stock architecture.
 
-
-def surgery_of(config: Any) -> Surgery:
-    """What a config says was done; the empty Surgery for a stock architecture."""
-    ours = getattr(config, "midistill", None) or {}
+    Raises:
+        InputError: the config's key ``midistill`` names one that nobody brings, or gives it a wrong value.
+    """
+    given = {key: value for key, value in (getattr(config, "midistill", None) or {}).items() if key != "base"}
+    remedy = "correct it, or upgrade midistill (or install the package) that saved the student"
+    unknown = [key for key in given if key not in BESIDE and key not in INTERVENTIONS]
+    if unknown:
+        hint = nearest(unknown[0], [*INTERVENTIONS, *BESIDE])
+        raise InputError(f"config.json: midistill.{unknown[0]}: there is no such intervention{hint}; {remedy}")
     try:
-        return Surgery(**{key: value for key, value in ours.items() if key != "base"})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"config.json: midistill.{key}: {first['msg']}{nearest(key, Surgery.model_fields)}; "
-            "correct it, or upgrade midistill if a newer one saved the student"
-        ) from error
+        return read_interventions(given)
+    except InputError as error:
+        raise InputError(f"config.json: midistill.{error}; {remedy}") from error
 
 
-def student_config(config: Any, surgery: Surgery) -> Any:
-    """The config of a student: ``config`` (a stock causal LM's) with ``surgery``; unchanged where that is empty."""
+def student_config(config: Any, interventions: Sequence[Intervention]) -> Any:
+    """The config of a student: ``config`` (a stock causal LM's) with what the model carries; unchanged without."""
     if getattr(config, "midistill", None):
         raise InputError("student: its config is already a midistill student's; start from a stock architecture")
-    wrong = [i for i in surgery.red_list if not 0 <= i < config.vocab_size]
-    if wrong:
-        raise InputError(f"red_list: {wrong[0]} is no token id; give ids from 0 to {config.vocab_size - 1}")
-    if not surgery.changes_anything:
+    carried = [intervention for intervention in interventions if intervention.changes_model]
+    if not carried:
         return config
     register()
     values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
-    values["midistill"] = {"base": config.model_type, **surgery.model_dump(mode="json", exclude_defaults=True)}
+    values["midistill"] = {"base": config.model_type}
+    for intervention in carried:
+        values["midistill"] |= intervention.keys()
     return MidistillConfig.from_dict(values)
 
 
@@ -139,15 +141,15 @@ def base_config(config: Any) -> Any:
     return CONFIG_MAPPING[values.pop("midistill")["base"]].from_dict(values)
 
 
-def convert(model: PreTrainedModel, surgery: Surgery) -> PreTrainedModel:
-    """A student that keeps the weights of ``model`` (a stock causal LM); bottlenecks start from random weights."""
-    config = student_config(model.config, surgery)
+def convert(model: PreTrainedModel, interventions: Sequence[Intervention]) -> PreTrainedModel:
+    """A student that keeps the weights of ``model`` (a stock causal LM); new modules start from random weights."""
+    config = student_config(model.config, interventions)
     student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
     student.load_state_dict(model.state_dict(), strict=False)
-    gains = {name: module for name, module in model.named_modules() if is_norm(module) and _adds_one(module)}
+    norms = {name: module for name, module in model.named_modules() if is_norm(module) and _adds_one(module)}
     with torch.no_grad():
         for name, module in student.named_modules():
-            if isinstance(module, NoLayerNorm) and name in gains:
+            if name in norms and type(module) is not type(norms[name]):  # in its place, and with a plain gain
                 module.weight.add_(1)
     return student
 

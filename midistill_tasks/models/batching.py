@@ -1,4 +1,4 @@
-"""Token statistics of a model in memory, without the harness around it."""
+"""Batches of token ids, and what a model in memory makes of them, without the harness around it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 import torch
 
-from midistill_tasks.distill.data import pad
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_logits
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """``input_ids`` and ``attention_mask``, [B, L], padded on the right."""
+    length = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows]),
+    }
 
 
 def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batch_size: int = 8) -> list[Statistics]:
@@ -18,7 +26,7 @@ def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batc
         rows: token ids of each text, at least two each.
         batch_size: texts a forward; they are taken by length.
     """
-    found: dict[int, Statistics] = {}
+    statistics: dict[int, Statistics] = {}
     order = sorted(range(len(rows)), key=lambda position: -len(rows[position]))
     device = next(model.parameters()).device
     training = model.training
@@ -31,6 +39,6 @@ def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batc
             for position, ids, whole in zip(batch, inputs["input_ids"], logits, strict=True):
                 last = len(rows[position]) - 1
                 figures = from_logits(whole[:last].float(), ids[1 : last + 1])
-                found[position] = Statistics(*(values.cpu() for values in figures))
+                statistics[position] = Statistics(*(values.cpu() for values in figures))
     model.train(training)
-    return [found[position] for position in range(len(rows))]
+    return [statistics[position] for position in range(len(rows))]

@@ -68,6 +68,18 @@ def dump_recipe(recipe: BaseModel) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def read_stored(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """What `dump_recipe` wrote, perhaps long ago: keys that the recipe has got since then stand at their defaults.
+
+    What is no recipe any more (a package is gone that an option came from) stays as it is.
+    """
+    stored: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return model.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return stored
+
+
 def describe_recipe(model: type[BaseModel] = Recipe) -> str:
     """Every section, key, default and meaning, for people."""
     parts = []

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PAPER_BOTTLENECK = 192
-"""B of the paper for Pythia-160m."""
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from midistill_tasks.options import Strict
+from midistill_tasks.recipes.data import Data as Data
+from midistill_tasks.recipes.interventions import Interventions as Interventions
+from midistill_tasks.recipes.loss import Loss as Loss
 
 
-class FineTune(Section):
+class FineTune(Strict):
     """Trains the teacher on all members first, once for all students that share the folder."""
 
     folder: str = Field(description="where the fine-tuned teacher is kept, and found again by the next student")
@@ -25,14 +21,14 @@ class FineTune(Section):
     batch_size: int = Field(8, ge=1, description="texts a step")
 
 
-class Cache(Section):
+class Cache(Strict):
     """Keeps the teacher's top-k logits on disk, for any number of students."""
 
     folder: str = Field(description="where the caches are kept, one sub-folder a teacher, data set and temperature")
     k: int = Field(128, ge=1, description="logits kept a token; at T 2 the tail is large: 128 of 49k miss 60 % of D")
 
 
-class Teacher(Section):
+class Teacher(Strict):
     """The model to distil from."""
 
     model: str | None = Field(None, description="any causal LM: a hub id or a folder; absent = the cache alone is used")
@@ -60,7 +56,7 @@ class Teacher(Section):
         return self
 
 
-class Lora(Section):
+class Lora(Strict):
     """Trains low-rank adapters only; the saved student has them merged in."""
 
     rank: int = Field(8, ge=1, description="of each adapter")
@@ -68,7 +64,7 @@ class Lora(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="before each adapter")
 
 
-class Student(Section):
+class Student(Strict):
     """The model to train: one of `config`, `checkpoint`, `every_nth_layer`."""
 
     config: str | dict[str, Any] | None = Field(
@@ -83,8 +79,8 @@ class Student(Section):
     def _possible(self) -> Student:
         given = [name for name in ("config", "checkpoint", "every_nth_layer") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none"
-            raise ValueError(f"give exactly one of 'config', 'checkpoint', 'every_nth_layer' (found {found})")
+            names = " and ".join(given) if given else "none"
+            raise ValueError(f"give exactly one of 'config', 'checkpoint', 'every_nth_layer' (found {names})")
         if self.config is not None and not self.reinitialise:
             raise ValueError("a 'config' has no weights to keep: remove 'reinitialise: false' or use 'checkpoint'")
         if isinstance(self.config, dict) and "model_type" not in self.config:
@@ -94,102 +90,7 @@ class Student(Section):
         return self
 
 
-class Data(Section):
-    """The texts: members, which teacher and student see, and non-members, which only the measurements see."""
-
-    split: str = Field("files", description="a split of `midistill tasks`, or files = `members` and `nonmembers`")
-    members: str | None = Field(None, description="files: JSONL, CSV, Parquet or txt")
-    nonmembers: str | None = Field(None, description="files: the same; without it nothing is measured in training")
-    column: str = Field("text", description="files: the column that holds the text")
-    dataset_path: str | None = Field(None, description="a local copy of the split's data")
-    n: int | None = Field(
-        None,
-        ge=2,
-        description="texts per class for the student and the measurements, drawn as the tasks do; all by default",
-    )
-    seed: int = Field(0, ge=0, description="of that draw; keep it the same for every arm of a comparison")
-    distil_on: str | None = Field(
-        None, description="a file of other texts to distil on, so that the student never sees a member itself"
-    )
-    max_length: int = Field(128, ge=2, description="tokens kept of a text; the rest is cut off, and counted")
-
-    @model_validator(mode="after")
-    def _possible(self) -> Data:
-        if self.split == "files" and not self.members:
-            raise ValueError("split 'files' needs 'members', the file of the texts to train on")
-        if self.split != "files" and (self.members or self.nonmembers):
-            raise ValueError(f"'members' and 'nonmembers' belong to 'split: files', not to '{self.split}'")
-        return self
-
-
-class Loss(Section):
-    """(1 − alpha)·CE + alpha·T²·D(teacher, student), shifted, masked, mean per token."""
-
-    alpha: float = Field(0.5, ge=0, le=1, description="weight of the divergence")
-    temperature: float = Field(2.0, gt=0, description="T of both distributions in D")
-    divergence: Literal["forward_kl", "reverse_kl", "jsd", "skew_kl"] = Field("forward_kl", description="D")
-    beta: float = Field(0.5, gt=0, lt=1, description="jsd: the teacher's share of the mixture")
-    skew: float = Field(0.1, gt=0, lt=1, description="skew_kl: the teacher's share of the mixture")
-    compat: Literal["paper"] | None = Field(
-        None, description="paper: the published code's unshifted CE and KL summed over time, for the record"
-    )
-
-    @model_validator(mode="after")
-    def _possible(self) -> Loss:
-        if self.compat and self.divergence != "forward_kl":
-            raise ValueError("'compat: paper' is forward KL: remove 'divergence'")
-        return self
-
-
-class Interventions(Section):
-    """What the paper changes so that the student leaks less, and the controls."""
-
-    selection: str | None = Field(None, description="the folder that `midistill select` wrote")
-    non_vulnerable: bool = Field(False, description="train on the selection's non-vulnerable members only")
-    vulnerable_plus: float | None = Field(
-        None, ge=0, le=1, description="train on the vulnerable members and this share of the others (0.05 = 5 per cent)"
-    )
-    random_drop: bool = Field(False, description="control: drop as many members at random as there are vulnerable ones")
-    bottleneck: int | None = Field(None, ge=1, description="B: each first FFN projection H→I becomes H→B→GELU→I")
-    same_params: int | None = Field(
-        None, ge=1, description="control: a plain student with as many parameters as one with this bottleneck"
-    )
-    nonorm: bool = Field(False, description="each LayerNorm and RMSNorm becomes γ⊙x+β")
-    all: bool = Field(False, description=f"non_vulnerable, nonorm and bottleneck ({PAPER_BOTTLENECK} unless given)")
-    foldable: bool = Field(
-        False, description="the variants of bottleneck and nonorm that `midistill export --plain` can fold away"
-    )
-    red_list: list[str | int] | None = Field(
-        None, min_length=1, description="tokens (or their ids) that the student gives no probability, in its forward"
-    )
-    temperature: float | None = Field(None, gt=0, description="divides the student's logits in its forward")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_all(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("all") is True:
-            for name in ("non_vulnerable", "nonorm"):
-                if given.get(name) is False:
-                    raise ValueError(f"'all: true' and '{name}: false' contradict each other")
-            return {"bottleneck": PAPER_BOTTLENECK, **given, "non_vulnerable": True, "nonorm": True}
-        return given
-
-    @model_validator(mode="after")
-    def _possible(self) -> Interventions:
-        chosen = [name for name in ("non_vulnerable", "random_drop") if getattr(self, name)]
-        chosen += ["vulnerable_plus"] if self.vulnerable_plus is not None else []
-        if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(chosen)} both choose the texts: keep one")
-        if chosen and not self.selection:
-            raise ValueError(f"'{chosen[0]}' needs 'selection', the folder that `midistill select` wrote")
-        if self.bottleneck and self.same_params:
-            raise ValueError("'same_params' is the control of 'bottleneck': keep one")
-        if self.foldable and not (self.bottleneck or self.nonorm):
-            raise ValueError("'foldable' chooses a variant of 'bottleneck' and 'nonorm': add one of them")
-        return self
-
-
-class Train(Section):
+class Train(Strict):
     """The optimisation; the defaults are the paper's."""
 
     epochs: int = Field(30, ge=1, description="passes over the texts")
@@ -207,7 +108,7 @@ class Train(Section):
     loggers: list[str] = Field(default_factory=list, description="of transformers: tensorboard, wandb, …")
 
 
-class Recipe(Section):
+class Recipe(Strict):
     """A whole run."""
 
     output: str = Field(description="folder of the student; it must not hold another run")

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from transformers import AutoConfig
 
@@ -16,6 +15,7 @@ from midistill_tasks.distill.run_folder import flat
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.architectures import register
 from midistill_tasks.models.loading import from_pretrained
+from midistill_tasks.recipes.file import read_stored
 from midistill_tasks.study.evaluate import Harness
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.steps import TEACHER, Step, student_recipe
@@ -37,7 +37,7 @@ def check_output(study: Study) -> None:
     """
     path = Path(study.output) / STUDY
     if path.is_file():
-        earlier, ours = _fixed(yaml.safe_load(path.read_text(encoding="utf-8"))), _fixed(study.model_dump(mode="json"))
+        earlier, ours = _fixed(read_stored(path, Study)), _fixed(study.model_dump(mode="json"))
         differing = [key for key in {**earlier, **ours} if earlier.get(key) != ours.get(key)]
         if differing:
             key = differing[0]

@@ -9,13 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import nearest
-from midistill_tasks.recipes.schema import Data, Interventions, Loss, Section, Student, Teacher, Train
+from midistill_tasks.options import Strict
+from midistill_tasks.recipes.interventions import needs_selection
+from midistill_tasks.recipes.schema import Data, Interventions, Loss, Student, Teacher, Train
 
-CHOOSING = ("non_vulnerable", "vulnerable_plus", "random_drop", "all")
-"""Interventions that need the teacher's vulnerable members."""
 
-
-class Documents(Section):
+class Documents(Strict):
     """Texts made here: the beginning of each document of a file, members by a fair coin of its own."""
 
     path: str = Field(description="JSONL, CSV, Parquet or txt, one document a row")
@@ -31,7 +30,7 @@ class Documents(Section):
     )
 
 
-class Select(Section):
+class Select(Strict):
     """Which members count as vulnerable, for the interventions that choose texts (see `midistill select`)."""
 
     attacks: list[str] = Field(["loss"], min_length=1, description="on the teacher")
@@ -43,7 +42,7 @@ class Select(Section):
         return _known_attacks(names)
 
 
-class Evaluate(Section):
+class Evaluate(Strict):
     """One run of the harness a model: attacks, held-out perplexity and other tasks."""
 
     attacks: list[str] | None = Field(None, description="all by default; ref only where there is a reference")
@@ -72,7 +71,7 @@ class Evaluate(Section):
         return self.attacks or [name for name in ATTACKS if name != "ref" or self.reference]
 
 
-class Study(Section):
+class Study(Strict):
     """A whole study."""
 
     output: str = Field(description="folder of the study; run it again to go on")
@@ -127,7 +126,7 @@ class Study(Section):
 
 
 def _with_selection(arm: Any, folder: str) -> Any:
-    needed = isinstance(arm, dict) and any(arm.get(name) not in (None, False) for name in CHOOSING)
+    needed = isinstance(arm, dict) and needs_selection(arm)
     return {"selection": folder, **arm} if needed else {} if arm is None else arm
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from midistill_tasks.distill.data import load_texts, text_id
+from midistill_tasks.distill.data import Texts, load_texts, text_id
 from midistill_tasks.distill.fine_tune import MADE, fine_tuned_teacher
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.run_folder import RECIPE, RECORD
 from midistill_tasks.distill.selection import choose_attacks, select, write_selection
 from midistill_tasks.processes import processes, use_cpu
-from midistill_tasks.recipes.schema import Recipe, Student
+from midistill_tasks.recipes.schema import Recipe
 from midistill_tasks.results.reader import read_attacks
 from midistill_tasks.study.evaluate import Harness
 from midistill_tasks.study.recipe import Study
@@ -76,16 +76,11 @@ def results_folder(study: Study, part: str) -> Path:
     return Path(study.output) / "results" / part
 
 
-def teacher_recipe(study: Study, folder: str) -> Recipe:
-    """What `fine_tuned_teacher` is given to write a teacher into the folder."""
+def make_teacher(study: Study, folder: str, texts: Texts) -> None:
+    """Trains the study's teacher on these texts into the folder, unless it is there."""
     assert study.teacher.fine_tune is not None  # noqa: S101 (asked for where it is)
     fine_tune = study.teacher.fine_tune.model_copy(update={"folder": folder})
-    return Recipe(
-        output=study.output,
-        teacher=study.teacher.model_copy(update={"fine_tune": fine_tune}),
-        student=study.student or Student(every_nth_layer=1),
-        data=study_data(study),
-    )
+    fine_tuned_teacher(study.teacher, fine_tune, study_data(study), texts)
 
 
 def student_recipe(study: Study, arm: str, seed: int) -> Recipe:
@@ -135,7 +130,7 @@ def _first(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def _fine_tune(study: Study) -> None:
-    fine_tuned_teacher(teacher_recipe(study, teacher_model(study)), teachers_texts(study))
+    make_teacher(study, teacher_model(study), teachers_texts(study))
 
 
 def _select(study: Study) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from midistill_tasks.distill.data import encode, pad
-from midistill_tasks.distill.loss.engine import Logits, TopK, distillation_loss
+from midistill_tasks.distill.data import encode
+from midistill_tasks.distill.loss.engine import distillation_loss
+from midistill_tasks.distill.loss.sources import Logits, TopK
 from midistill_tasks.distill.teacher_cache import bytes_needed
+from midistill_tasks.models.batching import pad
 from midistill_tasks.splits.bios import biographies
 
 TEXTS, LENGTH, KS = 8, 128, (8, 32, 128, 1024)

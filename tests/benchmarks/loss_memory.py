@@ -9,7 +9,8 @@ from common import in_fresh_process
 from torch import Tensor
 from torch.nn import functional as F
 
-from midistill_tasks.distill.loss.engine import Head, distillation_loss
+from midistill_tasks.distill.loss.engine import distillation_loss
+from midistill_tasks.distill.loss.sources import Head
 
 
 def memory_ratios(vocab: int, width: int, texts: int, length: int) -> list[float] | str:

@@ -28,7 +28,7 @@ KEY = Key(teacher="t", tokenizer="k", texts="x", vocab=62, temperature=2.0, k=5,
 
 @pytest.fixture
 def teacher(recipe_of):
-    return load_teacher(recipe_of().teacher)
+    return load_teacher(recipe_of().teacher.model)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from made_students import changes
 from transformers import AutoModelForCausalLM
 
 from midistill_tasks.errors import InputError
@@ -14,7 +15,6 @@ from midistill_tasks.models import saving
 from midistill_tasks.models.architectures import convert
 from midistill_tasks.models.export import export_plain
 from midistill_tasks.models.saving import probe
-from midistill_tasks.models.surgery import Surgery
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def student_of(stock: Any, architecture: str, dtype: torch.dtype = torch.float32, **surgery: Any) -> Any:
-    student = convert(stock.model(architecture).to(dtype), Surgery(**surgery))
+    student = convert(stock.model(architecture).to(dtype), changes(**surgery))
     stock.shake(student)
     return student
 
@@ -51,7 +51,7 @@ def test_rms_norm_folds_in_bfloat16_without_any_error(stock: Any, tiny: Any, tmp
 
 def test_norms_of_queries_and_keys_fold_with_the_others(stock: Any, tiny: Any, tmp_path: Path) -> None:
     model = stock.model("qwen3", intermediate_size=32, num_key_value_heads=1, head_dim=8)
-    student = convert(model, Surgery(nonorm=True, foldable=True))
+    student = convert(model, changes(nonorm=True, foldable=True))
     stock.shake(student)
     export_plain(student, tiny.tokenizer(), tmp_path)
     torch.testing.assert_close(

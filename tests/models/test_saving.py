@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from made_students import changes
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.models import saving
 from midistill_tasks.models.architectures import convert
 from midistill_tasks.models.saving import ReloadError, probe, save
-from midistill_tasks.models.surgery import Surgery
 
 
 @pytest.fixture
 def student(stock: Any) -> Any:
-    student = convert(stock.model("gpt_neox"), Surgery(nonorm=True, bottleneck=3, temperature=2.0))
+    student = convert(stock.model("gpt_neox"), changes(nonorm=True, bottleneck=3, temperature=2.0))
     stock.shake(student)
     return student.train()
 

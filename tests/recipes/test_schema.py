@@ -6,6 +6,8 @@ import pytest
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.file import describe_recipe, dump_recipe, load_recipe, shipped_recipes
+from midistill_tasks.recipes.interventions import needs_selection
+from midistill_tasks.splits import SPLITS
 
 GOOD = """\
 output: out
@@ -122,3 +124,41 @@ def test_the_description_names_every_key():
     text = describe_recipe()
     for key in ("teacher:", "fine_tune:", "every_nth_layer:", "rank:", "bottleneck:", "audit_every:"):
         assert key in text
+
+
+def test_an_option_of_a_split_is_a_key_of_data_and_belongs_to_that_split(write):
+    hub = GOOD.replace("  members: members.jsonl", "  split: mimir_github")
+    data = load_recipe(write(hub), ["data.ngram=ngram_7_0.2"]).data
+    assert data.options_of(SPLITS["mimir_github"]) == {"ngram": "ngram_7_0.2"}
+    files = load_recipe(write(GOOD)).data
+    assert files.options_of(SPLITS["files"]) == {"members": "members.jsonl", "nonmembers": None, "column": "text"}
+    with pytest.raises(InputError, match=r"data: 'ngram' belongs to mimir_arxiv, .*, not to 'files'"):
+        load_recipe(write(GOOD), ["data.ngram=ngram_7_0.2"])
+
+
+def test_old_ways_of_writing_interventions_stay(write):
+    given = "{bottleneck: {width: 8}, vulnerable_plus: 0.0, selection: s, temperature: 2, red_list: {tokens: [a]}}"
+    interventions = load_recipe(write(GOOD), [f"interventions={given}"]).interventions
+    assert (interventions.bottleneck, interventions.vulnerable_plus, interventions.red_list) == (8, 0.0, ["a"])
+    assert [chosen.key for chosen in interventions.chosen] == [
+        "bottleneck",
+        "red_list",
+        "temperature",
+        "vulnerable_plus",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ({"non_vulnerable": True}, True),
+        ({"non_vulnerable": False, "nonorm": True}, False),
+        ({"vulnerable_plus": 0.0}, True),
+        ({"random_drop": True}, True),
+        ({"all": True}, True),
+        ({"all": False, "bottleneck": 8}, False),
+        ({"bottelneck": 8}, False),
+    ],
+)
+def test_whether_an_arm_needs_a_selection_can_be_asked(given, needed):
+    assert needs_selection(given) is needed

@@ -2,143 +2,29 @@
 
 Two [B,T,V] tensors, or one, are never made: for each chunk of tokens the logits of student and teacher, the loss and
 its gradient with respect to hidden states and head are worked out by hand, and the chunk is forgotten. Where the
-teacher's distribution comes from is one of ``Head``, ``Logits``, ``TopK``; D is one of ``divergences``.
+teacher's distribution comes from is one of `sources`; D is one of `divergences`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from midistill_tasks.distill.loss.divergences import Divergence, forward_kl
+from midistill_tasks.distill.loss.divergences import forward_kl
+from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK, log_sum_exp
 from midistill_tasks.errors import InputError
+from midistill_tasks.methods import Divergence
 
 CHUNK_ELEMENTS = 2**24
 """Logits per chunk: so many that adding to the head's gradient costs little beside the product that is added."""
 
 BLOCK_ELEMENTS = 2**21
 """Logits per block on a CPU: what stays in its cache while a dozen operations pass over it."""
-
-_LOWEST = -1e30
-"""Stands for a logit of −inf, since 0·(−inf) is NaN; its exponential is 0 all the same."""
-
-
-class Source(Protocol):
-    """Where a next-token distribution comes from."""
-
-    @property
-    def source(self) -> Tensor:
-        """[B,T,·]: one row a token."""
-
-    @property
-    def vocab(self) -> int:
-        """V, the tokens that the distribution runs over."""
-
-    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
-        """What ``compare`` needs of the n flat positions ``rows``, each of n rows; ``out`` [n, v] is memory to use."""
-
-    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
-        """As a teacher: D [n] against the student's q [n, v], and its gradient [n, v]; may overwrite all of them."""
-
-
-class Head(NamedTuple):
-    """Logits as hidden states times head: ``source`` [B,T,H], ``weight`` [V,H], ``bias`` [V] or None."""
-
-    source: Tensor
-    weight: Tensor
-    bias: Tensor | None = None
-
-    @property
-    def vocab(self) -> int:
-        """V, the rows of the head."""
-        return self.weight.shape[0]
-
-    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
-        """Fills ``out`` [n, v] with logits / T of the first v tokens."""
-        hidden = self.source.flatten(0, 1)[rows]
-        weight = self.weight[: out.shape[1]].t()
-        bias, beta = (hidden.new_zeros(1), 0.0) if self.bias is None else (self.bias[: out.shape[1]], 1 / temperature)
-        if out.dtype == hidden.dtype:
-            torch.addmm(bias, hidden, weight, beta=beta, alpha=1 / temperature, out=out)
-        else:
-            out.copy_(torch.addmm(bias, hidden, weight, beta=beta, alpha=1 / temperature))
-        return (out,)
-
-    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
-        """D over the whole vocabulary."""
-        return _compare_whole(part[0], q, log_q, d)
-
-
-class Logits(NamedTuple):
-    """Given logits ``source`` [B,T,V], of models that change them after the head (soft-capping, scaling, red list)."""
-
-    source: Tensor
-
-    @property
-    def vocab(self) -> int:
-        """V."""
-        return self.source.shape[-1]
-
-    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
-        """Fills ``out`` [n, v] with logits / T of the first v tokens."""
-        out.copy_(self.source.flatten(0, 1)[rows, : out.shape[1]]).div_(temperature).clamp_(min=_LOWEST)
-        return (out,)
-
-    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
-        """D over the whole vocabulary."""
-        return _compare_whole(part[0], q, log_q, d)
-
-
-def _compare_whole(scaled: Tensor, q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
-    p = torch.softmax(scaled, -1)
-    return d(p, scaled.sub_(_lse(scaled, p)), q, log_q)
-
-
-def _lse(x: Tensor, softmax: Tensor) -> Tensor:
-    """log-sum-exp of the rows [n, 1], from their largest probability: two cheap passes."""
-    return x.amax(-1, keepdim=True) - softmax.amax(-1, keepdim=True).log_()
-
-
-class TopK(NamedTuple):
-    """A teacher's cached top-k: logits ``source`` and ``ids`` [B,T,k]; ``lse`` [B,T], log-sum-exp of all V logits / T.
-
-    T is the recipe's. What the k tokens leave of the probability is one bucket, compared with what the student gives
-    to all other tokens; at k = V this is the full loss. The bucket counts as no less than the rounding error of
-    1 − Σp, so that reverse KL stays finite.
-    """
-
-    source: Tensor
-    ids: Tensor
-    lse: Tensor
-    vocab: int
-
-    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
-        """log p of the k tokens at T, and their ids: both [n, k]."""
-        logits, lse = (x.flatten(0, 1)[rows].to(out.dtype) for x in (self.source, self.lse[..., None]))
-        return (logits / temperature).sub_(lse).clamp_(min=_LOWEST), self.ids.flatten(0, 1)[rows].long()
-
-    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
-        """D over k + 1 buckets; the last one's gradient is shared among its tokens in proportion to q."""
-        log_p, ids = part
-        p, top_q, top_log_q = log_p.exp(), q.gather(1, ids), log_q.gather(1, ids)
-        if ids.shape[1] == self.vocab:
-            value, gradient = d(p, log_p, top_q, top_log_q)
-            return value, q.scatter_(1, ids, gradient)
-        info = torch.finfo(p.dtype)
-        rest_p = (1 - p.sum(1, keepdim=True)).clamp_(min=info.eps)
-        rest_q = q.scatter_(1, ids, 0).sum(1, keepdim=True).clamp_(min=info.tiny)
-        value, gradient = d(
-            torch.cat([p, rest_p], 1),
-            torch.cat([log_p, rest_p.log()], 1),
-            torch.cat([top_q, rest_q], 1),
-            torch.cat([top_log_q, rest_q.log()], 1),
-        )
-        return value, q.mul_(gradient[:, -1:] / rest_q).scatter_(1, ids, gradient[:, :-1].contiguous())
 
 
 class DistillationLoss(NamedTuple):
@@ -171,7 +57,7 @@ def distillation_loss(
         labels: [B,T] token ids, −100 where nothing is to be learnt; the logits at t meet the label at t+1.
         alpha: α in [0, 1].
         temperature: T > 0.
-        divergence: D, made by ``divergences.make_divergence``.
+        divergence: D, of `divergences`, its options bound.
         n_tokens: what the sums are divided by; by default the labels that count here. With batches accumulated or
             spread over processes: their total.
         compat: "paper" reproduces the published code of arXiv 2505.11837: CE against the label at t itself, which
@@ -282,10 +168,10 @@ def _block(job: _Job, a: Tensor, part: tuple[Tensor, ...], positions: slice, com
     ce_weight, d_weight = (w[positions].to(a.dtype) for w in (job.ce_weight, job.d_weight))
     d_rows, d_gradient = a.new_zeros(len(a)), None
     q = torch.softmax(a[:, :common], -1)
-    a.sub_(_lse(a[:, :common], q))
+    a.sub_(log_sum_exp(a[:, :common], q))
     scaled = a * job.temperature
     r = torch.softmax(scaled, -1)
-    ce_rows = (_lse(scaled, r) - scaled.gather(1, targets))[:, 0]
+    ce_rows = (log_sum_exp(scaled, r) - scaled.gather(1, targets))[:, 0]
     if job.teacher is not None:
         d_rows, d_gradient = job.teacher.compare(part, q, a[:, :common], job.divergence)
     ce, d = ce_weight @ ce_rows, d_weight @ d_rows

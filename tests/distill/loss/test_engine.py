@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
 from midistill_tasks.distill.loss import engine as losses
-from midistill_tasks.distill.loss.divergences import make_divergence
-from midistill_tasks.distill.loss.engine import Head, Logits, TopK, distillation_loss
+from midistill_tasks.distill.loss.engine import distillation_loss
+from midistill_tasks.distill.loss.sources import Head, Logits, TopK
 from midistill_tasks.errors import InputError
+from midistill_tasks.methods import DIVERGENCES
 
 B, T, HIDDEN, TEACHER_HIDDEN, VOCAB = 3, 6, 5, 4, 11
 NAMES = ("forward_kl", "reverse_kl", "jsd", "skew_kl")
@@ -44,7 +46,8 @@ def plain_loss(
 
 
 def chunked(name: str, student: Any, teacher: Any, labels: Tensor, **kwargs: Any) -> Tensor:
-    divergence = make_divergence(name, beta=0.3, skew=0.1)
+    options = {"jsd": {"beta": 0.3}, "skew_kl": {"skew": 0.1}}.get(name, {})
+    divergence = partial(DIVERGENCES[name], **options)
     return distillation_loss(
         student, teacher, labels, alpha=0.4, divergence=divergence, **{"temperature": 2.0, **kwargs}
     ).loss

@@ -1,0 +1,90 @@
+"""Which members the student is trained on, by what an attack on the teacher found.
+
+Source: Cui, Zhang, Pei, "On Membership Inference Attacks in Knowledge Distillation" (arXiv 2505.11837).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.methods import Choosing, intervention
+
+
+class _Divided(Choosing):
+    def keep(self, members: Sequence[str], seed: int) -> list[int]:
+        """What `choose` takes.
+
+        Raises:
+            InputError: if the selection does not decide on exactly these members, or nothing is left.
+        """
+        vulnerable, others = divided(members, self.selection)
+        kept = sorted(self.choose(vulnerable, others, random.Random(seed)))
+        if not kept:
+            raise InputError(
+                f"interventions: no member is left to train on ({len(vulnerable)} of {len(members)} are vulnerable)"
+            )
+        return kept
+
+    def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
+        """The positions to keep, of the vulnerable members and the others."""
+        raise NotImplementedError
+
+
+@intervention("non_vulnerable", "train on the selection's non-vulnerable members only", control="random_drop")
+class NonVulnerable(_Divided):
+    """Drops what the attack called a member."""
+
+    def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
+        """The others."""
+        return others
+
+
+@intervention("vulnerable_plus", "train on the vulnerable members and this share of the others (0.05 = 5 per cent)")
+class VulnerablePlus(_Divided):
+    """Keeps what the attack called a member, and a share of the rest."""
+
+    share: float = Field(ge=0, le=1)
+
+    def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
+        """The vulnerable ones and so many of the others."""
+        return vulnerable + draw.sample(others, round(self.share * len(others)))
+
+
+@intervention("random_drop", "control: drop as many members at random as there are vulnerable ones")
+class RandomDrop(_Divided):
+    """As many texts as `NonVulnerable` leaves, whoever they are."""
+
+    def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
+        """As many as there are others."""
+        return draw.sample(sorted(vulnerable + others), len(others))
+
+
+def divided(members: Sequence[str], selection: str) -> tuple[list[int], list[int]]:
+    """Positions of the vulnerable members and of the others.
+
+    Raises:
+        InputError: if the selection does not decide on exactly these members.
+    """
+    from midistill_tasks.distill.data import text_id
+    from midistill_tasks.distill.selection import read_selection
+
+    folder = Path(selection)
+    vulnerable, others = read_selection(folder)
+    ids = [text_id(text) for text in members]
+    undecided = len(set(ids) - vulnerable - others)
+    strangers = len((vulnerable | others) - set(ids))
+    if undecided or strangers:
+        remedy = "run lm_eval and `midistill select` on these texts"
+        if not strangers:
+            remedy = f"set data.n: {len(vulnerable | others)} and data.seed to that of the harness run"
+        raise InputError(
+            f"interventions.selection: {folder} decides on {len(vulnerable | others)} members, of which {strangers} are"
+            f" not in the data, and {undecided} of the data's {len(ids)} are not in it: {remedy}"
+        )
+    hit = [position for position, name in enumerate(ids) if name in vulnerable]
+    return hit, [position for position, name in enumerate(ids) if name not in vulnerable]

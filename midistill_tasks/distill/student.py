@@ -1,0 +1,127 @@
+"""The student that a recipe asks for: its stock config, its weights, and the interventions that change its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.methods import Intervention
+from midistill_tasks.models.architectures import convert, student_config
+from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
+from midistill_tasks.models.surgery import blocks_of
+from midistill_tasks.recipes.schema import Lora, Student
+
+Filled = Callable[[Any], PreTrainedModel]
+"""A stock config → a causal LM of it in float32, with the weights that the student begins with."""
+
+
+def student_tokenizer(student: Student) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that comes with the student; None where it is made from a bare config."""
+    name = student.checkpoint or (student.config if isinstance(student.config, str) else None)
+    if name is None or (Path(name).is_dir() and not (Path(name) / "tokenizer_config.json").is_file()):
+        return None
+    return load_tokenizer(name, "student.checkpoint" if student.checkpoint else "student.config")
+
+
+def make_student(
+    student: Student,
+    interventions: Sequence[Intervention],
+    seed: int,
+    teacher: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Any:
+    """The student with its interventions, in float32 and ready to train; its random weights follow `seed`.
+
+    Raises:
+        InputError: a model cannot be loaded or has too few tokens, or an intervention does not fit it.
+    """
+    torch.manual_seed(seed)
+    interventions = [intervention.with_tokens(tokenizer) for intervention in interventions]
+    config, filled = _stock(student, teacher, len(tokenizer))
+    check_vocabulary(config, tokenizer, "student")
+    for intervention in interventions:
+        resized = intervention.resize(config)
+        if resized is not config and not student.reinitialise:
+            raise InputError(
+                f"interventions.{intervention.key} changes the width of the student's layers, so none can be copied"
+                " into them: set student.reinitialise: true, or leave out this control"
+            )
+        config = resized
+    if student.reinitialise:
+        model = AutoModelForCausalLM.from_config(student_config(config, interventions), dtype=torch.float32)
+    else:
+        model = convert(filled(config), interventions)
+    return _with_lora(model, student.lora) if student.lora else model
+
+
+def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -> tuple[Any, Filled]:
+    """The config that the student begins with, and what fills a model of it."""
+    step = student.every_nth_layer
+    if step is not None:
+        if teacher is None:
+            raise InputError("student.every_nth_layer takes layers from the teacher: give teacher.model")
+        return _thinned_config(teacher.config, step), lambda config: _thinned(teacher, config, step)
+    if isinstance(student.config, dict):
+        return config_from_dict(student.config, vocab_size, "student.config"), _from_config
+    if student.config:
+        return from_pretrained(AutoConfig, student.config, "student.config"), _from_config
+    name, key = student.checkpoint, "student.checkpoint"
+    return (
+        from_pretrained(AutoConfig, name, key),
+        lambda config: cast(
+            PreTrainedModel,
+            from_pretrained(AutoModelForCausalLM, name, key, dtype=torch.float32, config=config),
+        ),
+    )
+
+
+def _from_config(config: Any) -> PreTrainedModel:
+    return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config, dtype=torch.float32))
+
+
+def _thinned_config(config: Any, step: int) -> Any:
+    layers = config.num_hidden_layers
+    kept = range(0, layers, step)
+    values = config.to_dict()
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) == layers:  # one entry a layer, such as layer_types
+            values[name] = [value[number] for number in kept]
+    thinned = type(config).from_dict(values)
+    thinned.num_hidden_layers = len(kept)
+    return thinned
+
+
+def _thinned(teacher: PreTrainedModel, config: Any, step: int) -> PreTrainedModel:
+    """Layer j of the student gets layer step·j of the teacher; all else is copied as it is."""
+    student = _from_config(config)
+    blocks, _ = blocks_of(teacher, teacher.config)
+    weights = {}
+    for name, tensor in teacher.state_dict().items():
+        if name.startswith(blocks + "."):
+            number, rest = name[len(blocks) + 1 :].split(".", 1)
+            if int(number) % step:
+                continue
+            name = f"{blocks}.{int(number) // step}.{rest}"
+        weights[name] = tensor.float()
+    student.load_state_dict(weights)
+    return student
+
+
+def _with_lora(model: PreTrainedModel, lora: Lora) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise InputError("student.lora needs the package peft: python -m pip install peft") from None
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)

@@ -1,0 +1,60 @@
+"""The recipe's section of the texts: a key for each option that a split declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, create_model, model_validator
+
+from midistill_tasks.options import Strict
+from midistill_tasks.recipes.keys import declared_keys, options_in
+from midistill_tasks.splits import SPLITS, Split
+
+
+class _Section(Strict):
+    split: str = Field("files", description="a split of `midistill tasks`, or files = `members` and `nonmembers`")
+    members: str | None = Field(None, description="files: JSONL, CSV, Parquet or txt")
+    nonmembers: str | None = Field(None, description="files: the same; without it nothing is measured in training")
+    column: str = Field("text", description="files: the column that holds the text")
+    dataset_path: str | None = Field(None, description="a local copy of the split's data")
+    n: int | None = Field(
+        None,
+        ge=2,
+        description="texts per class for the student and the measurements, drawn as the tasks do; all by default",
+    )
+    seed: int = Field(0, ge=0, description="of that draw; keep it the same for every arm of a comparison")
+    distil_on: str | None = Field(
+        None, description="a file of other texts to distil on, so that the student never sees a member itself"
+    )
+    max_length: int = Field(128, ge=2, description="tokens kept of a text; the rest is cut off, and counted")
+
+    @model_validator(mode="after")
+    def _possible(self) -> _Section:
+        if self.split == "files" and not self.members:
+            raise ValueError("split 'files' needs 'members', the file of the texts to train on")
+        if self.split != "files" and (self.members or self.nonmembers):
+            raise ValueError(f"'members' and 'nonmembers' belong to 'split: files', not to '{self.split}'")
+        for key, names in _OWNERS.items():
+            if key in _KEYS and self.split not in names and getattr(self, key) != _KEYS[key][1].get_default():
+                raise ValueError(f"'{key}' belongs to {', '.join(names)}, not to '{self.split}'")
+        return self
+
+    def options_of(self, split: Split) -> dict[str, Any]:
+        """The options that this split declares."""
+        return options_in(self, split.name, split.fields, _OWNERS)
+
+
+_KEYS, _OWNERS = declared_keys(_Section, {name: split.fields for name, split in SPLITS.items()})
+
+if TYPE_CHECKING:
+
+    class Data(_Section):
+        """The section, with the options of the splits."""
+
+else:
+    Data = create_model(
+        "Data",
+        __base__=_Section,
+        __doc__="The texts: members, which teacher and student see, and non-members, which only the measurements see.",
+        **_KEYS,
+    )

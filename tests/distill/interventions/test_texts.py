@@ -1,0 +1,68 @@
+"""Which members are left to train on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midistill_tasks.distill.data import kept_members, text_id
+from midistill_tasks.errors import InputError
+from midistill_tasks.recipes.interventions import Interventions
+
+MEMBERS = [f"member number {number}" for number in range(20)]
+
+
+def kept(members: list[str], seed: int = 0, **interventions: Any) -> list[int]:
+    return kept_members(members, Interventions(**interventions).chosen, seed)
+
+
+@pytest.fixture
+def selection(tmp_path: Path) -> str:
+    """A selection by which the first 8 of MEMBERS are vulnerable."""
+    (tmp_path / "selection.json").write_text("{}")
+    for name, texts in (("vulnerable", MEMBERS[:8]), ("non_vulnerable", MEMBERS[8:])):
+        lines = (json.dumps({"id": text_id(text), "text": text}) + "\n" for text in texts)
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    return str(tmp_path)
+
+
+def test_non_vulnerable_keeps_the_others(selection):
+    assert kept(MEMBERS, selection=selection, non_vulnerable=True) == list(range(8, 20))
+
+
+def test_random_drop_drops_as_many_but_others(selection):
+    given = {"selection": selection, "random_drop": True}
+    positions = kept(MEMBERS, **given)
+    assert len(positions) == len(set(positions)) == 12
+    assert positions == kept(MEMBERS, **given) != kept(MEMBERS, seed=1, **given)
+    assert set(positions) & set(range(8))
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.0, 8), (0.05, 9), (0.5, 14), (1.0, 20)])
+def test_vulnerable_plus_adds_a_share_of_the_others(selection, share, size):
+    positions = kept(MEMBERS, selection=selection, vulnerable_plus=share)
+    assert len(positions) == size
+    assert set(range(8)) <= set(positions)
+
+
+def test_a_selection_of_other_members_is_refused(selection):
+    with pytest.raises(InputError, match=r"8 are not in the data, and 1 of the data's 13.*run lm_eval"):
+        kept([*MEMBERS[8:], "another text"], selection=selection, random_drop=True)
+
+
+def test_a_selection_of_fewer_members_says_how_many_to_draw(selection):
+    with pytest.raises(InputError, match=r"1 of the data's 21 are not in it: set data\.n: 20 and"):
+        kept([*MEMBERS, "another text"], selection=selection, random_drop=True)
+
+
+def test_without_one_of_them_everybody_stays():
+    assert kept(MEMBERS, nonorm=True, temperature=2.0) == list(range(20))
+
+
+def test_nobody_left_is_an_error(selection):
+    (Path(selection) / "non_vulnerable.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"no member is left to train on \(8 of 8 are vulnerable\)"):
+        kept(MEMBERS[:8], selection=selection, non_vulnerable=True)
