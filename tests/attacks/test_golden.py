@@ -42,24 +42,30 @@ def test_stories260k(shared, stories260k, scoring):
 
 
 @pytest.mark.slow
-def test_smollm2(shared, stories260k, smollm2, scoring):
+def test_smollm2(shared, stories260k, smollm2_folder, scoring):
     texts, shots, expected = golden(shared, "smollm2_wikimia_64.json", rows=8)
     reference = json.dumps({"pretrained": str(stories260k), "dtype": "float32"})
 
-    check(scoring.attack(scoring.load(**smollm2, batch_size=4), texts, shots, reference), expected)
+    check(scoring.attack(scoring.load(smollm2_folder, batch_size=4), texts, shots, reference), expected)
 
 
 @pytest.mark.slow
-def test_smollm2_through_the_command_line(shared, stories260k, smollm2, tmp_path):
+def test_smollm2_through_the_command_line(shared, stories260k, smollm2_folder, tmp_path):
     """A stock `lm_eval`, to its table and its files."""
     mia = {
         "n": 2,
         "dataset_path": str(shared / "data" / "wikimia" / "wikimia_64.jsonl"),
         "reference": {"pretrained": str(stories260k), "dtype": "float32"},
     }
-    model_args = ",".join(f"{key}={value}" for key, value in smollm2.items())
     command = [sys.executable, "-m", "lm_eval", "--tasks", "mia_wikimia_64", "--model", "hf", "--device", "cpu"]
-    command += ["--model_args", model_args, "--metadata", json.dumps({"mia": mia}), "--batch_size", "4"]
+    command += [
+        "--model_args",
+        f"pretrained={smollm2_folder},dtype=float32",
+        "--metadata",
+        json.dumps({"mia": mia}),
+        "--batch_size",
+        "4",
+    ]
     command += ["--output_path", str(tmp_path), "--log_samples"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 

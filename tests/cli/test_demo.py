@@ -15,8 +15,9 @@ from midistill_tasks.study.run import load_study
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the demo writes; its study has a smaller teacher, one epoch and one student."""
-    study = load_study(demo.STUDY, ["teacher.config.n_embd=16", "teacher.fine_tune.epochs=1", "train.epochs=1"])
+    """Where the demo writes; its study has fewer texts, a smaller teacher, one epoch and one student."""
+    sizes = ["data.n=150", "teacher.config.n_embd=16", "teacher.fine_tune.epochs=1", "train.epochs=1"]
+    study = load_study(demo.STUDY, sizes)
     recipe = study.model_dump(mode="json", exclude={"arms", "controls"}) | {"arms": {"vanilla": {}}}
     del recipe["teacher"]["fine_tune"]["folder"]
     path = tmp_path / "small.yaml"

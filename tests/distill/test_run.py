@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -160,14 +161,16 @@ def test_resuming_after_kill_9_gives_the_weights_of_an_uninterrupted_run_bit_for
     changes = {"train__epochs": 40, "train__save_every": 5, "student": {"config": _with_dropout()}}
     whole = recipe_of(output=str(tmp_path / "whole"), **changes)
     killed = recipe_of(output=str(tmp_path / "killed"), **changes)
-    process = subprocess.Popen(script(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = warm.start(script(killed), said=str(tmp_path / "said"))
     while not (Path(killed.output) / "checkpoints" / "checkpoint-20").exists():
-        assert process.poll() is None, process.stderr.read().decode()
+        assert process.is_alive(), (tmp_path / "said").read_text()
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (Path(killed.output) / "midistill.json").exists()
-    subprocess.run([*script(killed), "--resume"], check=True, capture_output=True)
+    resumed = warm.run([*script(killed), "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
     run_recipe(whole)
     one, other = (load_file(Path(recipe.output) / "model.safetensors") for recipe in (whole, killed))
     assert one.keys() == other.keys()

@@ -3,12 +3,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
+import warm
 
 from midistill_tasks.distill import teacher_cache
 from midistill_tasks.distill.data import encode
@@ -148,13 +148,14 @@ teacher_cache.write_cache(Path(sys.argv[2]), key, teacher, [[2, 3, 4 + n] for n 
 
 def test_kill_9_leaves_whole_shards_only_and_the_next_run_goes_on(tmp_path, teacher, teacher_folder, monkeypatch):
     command = [sys.executable, "-c", KILLED, str(teacher_folder), str(tmp_path / "killed")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = warm.start(command)
     folder = tmp_path / "killed" / KEY.name
     while len(list(folder.glob("*.safetensors"))) < 5:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert 5 <= len(list(folder.glob("*.safetensors"))) < 40
     monkeypatch.setattr(teacher_cache, "SHARD_BYTES", 1)
     rows = [[2, 3, 4 + number] for number in range(40)]

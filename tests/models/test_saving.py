@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.models import saving
 from midistill_tasks.models.architectures import convert
 from midistill_tasks.models.saving import ReloadError, probe, save
+
+
+@pytest.fixture(autouse=True)
+def _from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests' fresh processes have torch imported already; these start as they do for users."""
+    monkeypatch.setattr(saving, "subprocess", subprocess)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+import warm
 
 from midistill_tasks.scoring.backends.hf.causal import HFScorer, fingerprint
 from midistill_tasks.scoring.cache import StatsCache
@@ -280,7 +280,7 @@ conftest.ask(lm, [ViewRequest(text, TEXT) for text in {texts!r}])
 def test_a_killed_run_goes_on_where_it_was(tiny, texts, scoring, views, cached, scored, tmp_path, request, caplog):
     folder, cache = str(tiny("gpt2")), str(tmp_path / "cache_rank0.db")
     program = KILLED.format(tests=str(request.config.rootpath / "tests"), folder=folder, cache=cache, texts=texts[:20])
-    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    killed = warm.run([sys.executable, "-c", program])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     with caplog.at_level("INFO"):

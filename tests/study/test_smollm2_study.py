@@ -17,23 +17,6 @@ ARMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def smollm2_folder(smollm2, tmp_path_factory):
-    """SmolLM2 as an ordinary checkpoint: a model loaded from GGUF refuses `save_pretrained`."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("smollm2")
-    source = {"gguf_file": smollm2["gguf_file"]}
-    loaded = AutoModelForCausalLM.from_pretrained(smollm2["pretrained"], dtype="float32", **source)
-    config = loaded.config
-    del config.quantization_config
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(loaded.state_dict())
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(smollm2["pretrained"], **source).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_a_real_model_teaches_students_that_the_harness_loads_and_attacks_on_all_members(
     smollm2_folder, shared, tmp_path
@@ -46,7 +29,7 @@ def test_a_real_model_teaches_students_that_the_harness_loads_and_attacks_on_all
             "teacher": {"model": str(smollm2_folder), "fine_tune": {"epochs": 2, "learning_rate": 2e-5}},
             "student": {"every_nth_layer": 15},
             "documents": {"path": str(tmp_path / "brown.jsonl"), "tokens": 32},
-            "train": {"epochs": 1, "warmup_steps": 1, "audit_every": 1000, "learning_rate": 1e-3},
+            "train": {"epochs": 1, "warmup_steps": 1, "audit_every": 1000, "audit_texts": 2, "learning_rate": 1e-3},
             "arms": ARMS,
             "evaluate": {"attacks": ["loss", "ref"], "reference": str(smollm2_folder)},
         }

@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm
 import yaml
 
 from midistill_tasks.cli.main import main
@@ -204,18 +204,17 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_figures(tiny_study, tmp_p
     """Killed with -9 in the middle of a student's training and again when its evaluation begins."""
     train = {"epochs": 12, "warmup_steps": 1, "save_every": 5}
     whole, killed = (tiny_study(arms={"vanilla": {}}, controls={}, train=train) for _ in range(2))
-    recipes = []
-    for number, study in enumerate((whole, killed)):
-        recipes.append(tmp_path / f"{number}.yaml")
-        recipes[-1].write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    recipe = tmp_path / "killed.yaml"
+    recipe.write_text(yaml.safe_dump(killed.model_dump(mode="json")))
     command = [sys.executable, "-m", "midistill_tasks.cli", "study"]
-    subprocess.run([*command, str(recipes[0])], check=True, capture_output=True, timeout=600)
+    assert run_study(whole).failed == {}
     for sign in (
         "students/vanilla/0/checkpoints/checkpoint-10/midistill_whole.json",
         "students/vanilla/0/midistill.json",
     ):
-        _kill_when(os.path.join(killed.output, sign), [*command, str(recipes[1])])
-    subprocess.run([*command, str(recipes[1])], check=True, capture_output=True, timeout=600)
+        _kill_when(os.path.join(killed.output, sign), [*command, str(recipe)])
+    finished = warm.run([*command, str(recipe)])
+    assert finished.returncode == 0, finished.stderr
     figures = [
         [
             (item.id, item.score)
@@ -229,9 +228,10 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_figures(tiny_study, tmp_p
 
 
 def _kill_when(path: str, command: list[str]) -> None:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.start(command)
     while not os.path.exists(path):
-        assert process.poll() is None, f"{path} never came"
+        assert process.is_alive(), f"{path} never came"
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
