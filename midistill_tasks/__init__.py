@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from midistill_tasks.attacks import ATTACKS as ATTACKS
     from midistill_tasks.attacks import Attack as Attack
     from midistill_tasks.attacks import attack as attack
+    from midistill_tasks.compare.meter import metric_results as metric_results
     from midistill_tasks.errors import InputError as InputError
     from midistill_tasks.methods import Intervention as Intervention
     from midistill_tasks.methods import divergence as divergence
     from midistill_tasks.methods import intervention as intervention
     from midistill_tasks.options import option as option
+    from midistill_tasks.report.build import build as build_report  # noqa: F401
+    from midistill_tasks.report.build import write as write_report  # noqa: F401
     from midistill_tasks.report.findings import Findings as Findings
     from midistill_tasks.report.page import Section as Section
     from midistill_tasks.report.sections import section as section
+    from midistill_tasks.results.roles import read_group as read_group
     from midistill_tasks.results.table import Table as Table
     from midistill_tasks.scoring.protocol import Encoded as Encoded
     from midistill_tasks.scoring.protocol import HarnessScorer as HarnessScorer
@@ -41,14 +45,18 @@ _HOMES = {
     "ATTACKS": "midistill_tasks.attacks",
     "Attack": "midistill_tasks.attacks",
     "attack": "midistill_tasks.attacks",
+    "metric_results": "midistill_tasks.compare.meter",
     "InputError": "midistill_tasks.errors",
     "Intervention": "midistill_tasks.methods",
     "divergence": "midistill_tasks.methods",
     "intervention": "midistill_tasks.methods",
     "option": "midistill_tasks.options",
+    "build_report": "midistill_tasks.report.build:build",
+    "write_report": "midistill_tasks.report.build:write",
     "Findings": "midistill_tasks.report.findings",
     "Section": "midistill_tasks.report.page",
     "section": "midistill_tasks.report.sections",
+    "read_group": "midistill_tasks.results.roles",
     "Table": "midistill_tasks.results.table",
     "Encoded": "midistill_tasks.scoring.protocol",
     "HarnessScorer": "midistill_tasks.scoring.protocol",
@@ -61,7 +69,7 @@ _HOMES = {
     "TokenStats": "midistill_tasks.views",
     "View": "midistill_tasks.views",
 }
-"""Public name → the module that has it, imported when the name is asked for."""
+"""Public name → the module that has it (``module:name`` where it has another name there)."""
 
 __all__ = ["__version__", *_HOMES]
 
@@ -69,7 +77,8 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:
