@@ -15,7 +15,13 @@ class InputError(ValueError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for a near miss, otherwise an empty string: ends an error message."""
+    """Ends an error message: what may have been meant, or nothing where no known word is close.
+
+    >>> nearest("minkp", ["loss", "mink"])
+    " (did you mean 'mink'?)"
+    >>> nearest("perplexity", ["loss", "mink"])
+    ''
+    """
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
 

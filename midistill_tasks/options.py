@@ -34,6 +34,10 @@ def option(default: Any, help: str, **constraints: Any) -> Any:
 def options_of(function: Callable[..., Any]) -> Fields:
     """The options that a function declares.
 
+    >>> def surp(text, *, k: float = option(0.4, "share of the lowest tokens", gt=0, le=1)): ...
+    >>> [(name, kind.__name__, field.default) for name, (kind, field) in options_of(surp).items()]
+    [('k', 'float', 0.4)]
+
     Raises:
         TypeError: a keyword-only parameter has no `option` as its default.
     """

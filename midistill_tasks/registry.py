@@ -23,7 +23,15 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Name → item; built-ins first, in the order of their list, then those of other packages by name."""
+    """Name → item; built-ins first, in the order of their list, then those of other packages by name.
+
+    >>> colours: Registry[str] = Registry("colour", "midistill.no_such_group", {})
+    >>> colours.register("red", "#f00", "paint")
+    '#f00'
+    >>> colours.find("rad", "recipe.yaml: colour")
+    Traceback (most recent call last):
+    midistill_tasks.errors.InputError: recipe.yaml: colour: there is no colour 'rad' (did you mean 'red'?); colours: red
+    """
 
     def __init__(self, kind: str, group: str, builtin: Mapping[str, str]) -> None:
         """`kind` is the word for messages, `group` the entry point, `builtin` name → module that registers it."""

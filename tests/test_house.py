@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,9 @@ AFTER_SHOTS ATTACKS Attack Encoded Findings HarnessScorer InputError Interventio
 Table TokenStats View __version__ attack build_report divergence intervention metric_results option read_group scorer
 section write_report
 """
+
+
+DOCTESTS = ("errors", "options", "registry", "metrics.roc")
 
 
 def lines(path: Path) -> int:
@@ -77,3 +82,10 @@ def test_a_light_module_stays_light(module):
     code = f"import sys, {module}; print({{'torch', 'transformers', 'lm_eval', 'datasets'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", DOCTESTS)
+def test_what_a_docstring_shows_is_what_happens(name):
+    result = doctest.testmod(importlib.import_module(f"midistill_tasks.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -23,7 +23,11 @@ from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
 
 
 def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """P(member's score > non-member's) + ½ P(equal), by midranks in O(n log n). NaN without both classes."""
+    """P(member's score > non-member's) + ½ P(equal), by midranks in O(n log n). NaN without both classes.
+
+    >>> auroc([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1])  # of four pairs three are in order and one is a tie
+    0.875
+    """
     member, (values,), _ = _complete(labels, [scores], None)
     return _components(member, values)[0] if _has_both(member) else math.nan
 
