@@ -14,13 +14,13 @@ from midistill_tasks.registry import Registry
 @pytest.fixture
 def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
     """A registry of two built-ins, and a package beside it that brings a third, or fails."""
-    (tmp_path / "warm.py").write_text("import colours\ncolours.REGISTRY.register('red', 'R', __name__)\n")
-    (tmp_path / "cold.py").write_text("import colours\ncolours.REGISTRY.register('blue', 'B', __name__)\n")
+    (tmp_path / "made_red.py").write_text("import colours\ncolours.REGISTRY.register('red', 'R', __name__)\n")
+    (tmp_path / "made_blue.py").write_text("import colours\ncolours.REGISTRY.register('blue', 'B', __name__)\n")
     (tmp_path / "other.py").write_text("import colours\ncolours.REGISTRY.register('green', 'G', __name__)\n")
     (tmp_path / "broken.py").write_text("raise RuntimeError('oh')\n")
     (tmp_path / "colours.py").write_text(
         "from midistill_tasks.registry import Registry\n"
-        "REGISTRY = Registry('colour', 'made.colours', {'red': 'warm', 'blue': 'cold'})\n"
+        "REGISTRY = Registry('colour', 'made.colours', {'red': 'made_red', 'blue': 'made_blue'})\n"
     )
     info = tmp_path / "made-1.dist-info"
     info.mkdir()
@@ -30,20 +30,20 @@ def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
     import colours  # type: ignore[import-not-found]
 
     yield colours.REGISTRY
-    for name in ("warm", "cold", "other", "broken", "colours"):
+    for name in ("made_red", "made_blue", "other", "broken", "colours"):
         sys.modules.pop(name, None)
 
 
 def test_a_built_in_is_imported_when_it_is_asked_for_and_not_before(colours):
     assert colours["red"] == "R"
-    assert "warm" in sys.modules
-    assert "cold" not in sys.modules
+    assert "made_red" in sys.modules
+    assert "made_blue" not in sys.modules
 
 
 def test_names_are_the_built_ins_in_order_then_those_of_other_packages(colours, caplog):
     assert list(colours) == ["red", "blue", "green"]
     assert len(colours) == 3
-    assert "cold" not in sys.modules
+    assert "made_blue" not in sys.modules
     assert "broken = broken could not be loaded: RuntimeError('oh')" in caplog.text
 
 
@@ -62,5 +62,5 @@ def test_a_name_belongs_to_one_module(colours):
     for name in ("red", "green"):
         with pytest.raises(ValueError, match=f"mine: the colour '{name}' is one of "):
             colours.register(name, "mine", "mine")
-    colours.register("red", "R2", "warm")  # imported again
+    colours.register("red", "R2", "made_red")  # imported again
     assert colours["red"] == "R2"

@@ -152,6 +152,7 @@ def results() -> None:
     mia = {"n": 8, "reference": {"pretrained": "models/other", "dtype": "float32"}}
     for name in ("big", "small"):
         lm_eval(f"models/{name}", "mia_bios,heldout_bios", mia, "results")
+    run("-m", "midistill_tasks.cli", "report", "results", "--teacher", "big", "--output", "page")
 
 
 def user_yaml() -> None:
@@ -175,25 +176,22 @@ def study() -> None:
     """A finished study: a teacher, two students and the page."""
     shutil.copy(HERE / "study.yaml", "study.yaml")
     run("-m", "midistill_tasks.cli", "study", "study.yaml")
+    plan = [sys.executable, "-m", "midistill_tasks.cli", "study", "study.yaml", "--dry-run"]
+    Path("plan.txt").write_text(subprocess.run(plan, check=True, capture_output=True, text=True).stdout)
 
 
 # ---------------------------------------------------------------------- without the machine
 
 
 def tidy() -> None:
-    """Only what the tests read: no weights but the students', and no word of the machine."""
+    """Only what the tests read, and no word of the machine."""
     for path in Path().rglob("results_*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         content |= {name: "" for name in MACHINE if name in content}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    for folder in ("teacher", "models", "study/teacher"):
-        for path in Path(folder).glob("*"):
-            if path.suffix == ".safetensors" or folder != "study/teacher":
-                path.unlink()
-    for path in [*Path().rglob("checkpoints"), Path("teacher"), Path("models")]:
-        shutil.rmtree(path, ignore_errors=True)
-    for path in Path("study/students").rglob("*.safetensors"):
-        path.unlink()
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        path.write_text(re.sub(r'"/[^"]*site-packages/', '"site-packages/', text), encoding="utf-8")
+    for path in [*Path().rglob("checkpoints"), *Path().rglob("index.html"), Path("teacher"), Path("models")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 if __name__ == "__main__":
