@@ -109,6 +109,9 @@ _SIZES: dict[str, dict[str, Any]] = {
     "llama": {**_TRANSFORMER, "num_key_value_heads": 2},
     "mistral": {**_TRANSFORMER, "num_key_value_heads": 2},
     "cohere": {**_TRANSFORMER, "num_key_value_heads": 2},
+    "phi3": {**_TRANSFORMER, "num_key_value_heads": 2},
+    "phimoe": {**_TRANSFORMER, "num_key_value_heads": 2, "num_local_experts": 2},
+    "gemma3_text": {**_TRANSFORMER, "num_key_value_heads": 2, "head_dim": 12, "sliding_window": 32},
     "gemma2": {**_TRANSFORMER, "num_key_value_heads": 2, "head_dim": 12, "sliding_window": 32},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
 }

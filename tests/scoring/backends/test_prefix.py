@@ -9,7 +9,7 @@ import pytest
 from midistill_tasks.scoring.backends.hf import causal as huggingface
 from midistill_tasks.scoring.backends.hf.causal import HFScorer
 from midistill_tasks.scoring.backends.hf.prefix import NAME, shared_prefix
-from midistill_tasks.scoring.backends.hf.ways import _concatenated, _Expanded, _Shared
+from midistill_tasks.scoring.backends.hf.ways import _Expanded, _Shared, concatenated
 from midistill_tasks.scoring.protocol import Job
 
 
@@ -34,7 +34,7 @@ def by_concatenation(lm, texts, shots, first=1):
 
     prefix = tuple(lm.tok_encode("".join(shots)))
     with torch.inference_mode():
-        return [_concatenated(HFScorer(lm), [Job(tuple(lm.tok_encode(text)), prefix, first)]) for text in texts]
+        return [concatenated(HFScorer(lm), [Job(tuple(lm.tok_encode(text)), prefix, first)]) for text in texts]
 
 
 @pytest.mark.parametrize("first_token", ["skip", "always"])
@@ -46,8 +46,8 @@ def by_concatenation(lm, texts, shots, first=1):
         ("llama", {}, "_Shared"),  # grouped-query heads
         ("llama", {"num_key_value_heads": 4}, "_Shared"),
         ("llama", {"num_key_value_heads": 1}, "_Shared"),
-        ("gemma2", {}, "_concatenated"),  # soft-capped
-        ("mamba", {}, "_concatenated"),  # recurrent
+        ("gemma2", {}, "concatenated"),  # soft-capped
+        ("mamba", {}, "concatenated"),  # recurrent
     ],
 )
 def test_every_way_gives_the_same_figures(architecture, config, way, first_token, tiny, texts, scoring, views, chosen):
@@ -141,6 +141,6 @@ def test_a_failure_of_a_fast_way_is_not_the_end(kind, tiny, texts, scoring, view
     lm = scoring.load(tiny("gpt2"))
     answers = scoring.ask(lm, views.after(texts[2:6], texts[:2]))
 
-    assert chosen == ["_Expanded" if kind is _Shared else "_concatenated"]
+    assert chosen == ["_Expanded" if kind is _Shared else "concatenated"]
     for got, stats in zip(answers, by_concatenation(lm, texts[2:6], texts[:2]), strict=True):
         assert got.logprob == pytest.approx(stats.logprob.numpy(), rel=0, abs=1e-4)

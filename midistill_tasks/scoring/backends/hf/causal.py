@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_head
-from midistill_tasks.scoring.backends.hf.ways import Way, after_prefix, plain
+from midistill_tasks.scoring.backends.hf.rope import LengthDependentRope
+from midistill_tasks.scoring.backends.hf.ways import Way, after_prefix, concatenated, plain
 from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, Scorer, decoded_ends, scorer
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class HFScorer(HarnessScorer):
         peft = hasattr(lm.model, "get_base_model")
         self.model: PreTrainedModel = lm.model.get_base_model() if peft else lm.model
         self.head: nn.Module | None = getattr(self.model, "get_output_embeddings", lambda: None)()
+        self.rope = LengthDependentRope(self.model)
         self._short_way: bool | None = None
         self._batch_size: int | None = None
 
@@ -53,7 +55,8 @@ class HFScorer(HarnessScorer):
     def identity(self) -> str | None:
         """A hash over every weight; None where they are not in memory."""
         key = fingerprint(self.lm)
-        return None if key is None else key + self.variant
+        alone = ":alone" if self.rope.kinds else ""  # 0.1.0 kept figures that hung on the batch
+        return None if key is None else key + self.variant + alone
 
     def encode(self, text: str) -> Encoded:
         """Characters by the tokenizer's own offsets where it is a fast one."""
@@ -75,17 +78,33 @@ class HFScorer(HarnessScorer):
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Scores `jobs` longest first and hands each result to `done` as soon as its batch is through."""
-        groups: dict[tuple[tuple[int, ...], int], list[Job]] = defaultdict(list)
+        groups: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
         for job in sorted(jobs, key=lambda job: (len(job.prefix), -len(job.ids), job.ids)):
-            groups[job.prefix, job.first].append(job)
-        for group in groups.values():
-            self._score_group(group, done)
+            groups[job.prefix, job.first, self.rope.scaling(len(job.prefix) + len(job.ids))].append(job)
+        self._say_what_rope_costs(jobs)
+        try:
+            for group in groups.values():
+                self._score_group(group, done)
+        finally:
+            self.rope.forget()  # the harness's own tasks follow
+
+    def _say_what_rope_costs(self, jobs: Sequence[Job]) -> None:
+        scalings = Counter(self.rope.scaling(len(job.prefix) + len(job.ids)) for job in jobs)
+        if len(scalings) > 1:
+            warn_once(
+                f"{type(self.model).__name__} scales positions by the length of its input ({self.rope.kinds} rope): "
+                f"its {len(jobs)} texts are scored in {len(scalings)} groups of one scaling each, the smallest of "
+                f"{min(scalings.values())}, which takes longer than full batches would",
+            )
 
     def _score_group(self, jobs: list[Job], done: Callable[[Job, Result], None]) -> None:
         with torch.inference_mode(), self._autocast():
             way: Way | None = None if jobs[0].prefix else plain
             for batch in self._batches(jobs):
-                if way is None:
+                self.rope.forget()
+                if way is None and len(jobs) == 1:
+                    stats = concatenated(self, batch)  # reading the prefix once is no gain
+                elif way is None:
                     way, stats = after_prefix(self, batch)
                 else:
                     stats = way(self, batch)

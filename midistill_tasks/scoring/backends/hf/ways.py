@@ -41,7 +41,7 @@ def plain(scorer: HFScorer, jobs: list[Job]) -> Statistics:
     return from_logits(logits[row, column], targets.to(logits.device))
 
 
-def _concatenated(scorer: HFScorer, jobs: list[Job]) -> Statistics:
+def concatenated(scorer: HFScorer, jobs: list[Job]) -> Statistics:
     """Every row reads the whole prefix again: exact for any model, and the yardstick for the faster ways."""
     whole = [Job(job.prefix + job.ids) for job in jobs]
     start = [len(job.prefix) - (1 - job.first) for job in jobs]
@@ -114,7 +114,7 @@ def after_prefix(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
         read, truth = _read(scorer, longest)
     except Exception as error:  # recurrent models and foreign code keep their state in other ways
         logger.debug("no key-value cache to share: %r", error)
-        return _concatenated, _concatenated(scorer, jobs)
+        return concatenated, concatenated(scorer, jobs)
     for kind in (_Shared, _Expanded):
         way = kind(len(prefix), *read)
         try:
@@ -123,7 +123,7 @@ def after_prefix(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
                 return way, stats
         except Exception as error:  # private ops: any failure means the plainer way
             logger.debug("%s is not possible here: %r", kind.__name__, error)
-    return _concatenated, _concatenated(scorer, jobs)
+    return concatenated, concatenated(scorer, jobs)
 
 
 def _read(scorer: HFScorer, job: Job) -> tuple[tuple[Any, Tensor], Tensor]:
@@ -136,6 +136,8 @@ def _read(scorer: HFScorer, job: Job) -> tuple[tuple[Any, Tensor], Tensor]:
     states = output.last_hidden_state[0, length - 1 + job.first : -1]
     truth = scorer.statistics(states, whole[0, length + job.first :]).logprob
     cache = _cut(output.past_key_values, length)
+    if cache is None and scorer.rope.scaling(length) != scorer.rope.scaling(whole.shape[1]):
+        raise UnsupportedAttentionError("alone, the prefix is scaled otherwise than before a text")
     if cache is None:
         cache = scorer.hidden(whole[:, :length], use_cache=True).past_key_values
     return (cache, output.last_hidden_state[:, length - 1]), truth
