@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
+
+from midistill_tasks.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ def add_tasks(manager: ModuleType) -> None:
     itself (the proposed entry point ``lm_eval.tasks``) is left as it is. Where a tag of ours is also a user's, it holds
     the tasks of both.
     """
+    say_input_errors()
     original = manager.TaskManager.__init__
     parameters = inspect.signature(original)
 
@@ -84,6 +88,7 @@ def _extend(task_manager: Any, manager: ModuleType) -> None:
 
 def answer_requests() -> None:
     """Gives the harness's model classes the method that answers our request type; may be called again."""
+    say_input_errors()
     from lm_eval.api.model import LM
 
     from midistill_tasks.scoring.requests import REQUEST_TYPE
@@ -92,6 +97,25 @@ def answer_requests() -> None:
     setattr(LM, REQUEST_TYPE, token_stats)
     # What we say in a run belongs into the run's log, at its level and in its format.
     logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
+
+
+def say_input_errors() -> None:
+    """Where an `InputError` ends a program, its sentence is printed in place of a traceback; may be called again.
+
+    Whoever calls from Python gets the exception as ever; with ``--verbosity DEBUG`` the log has the traceback.
+    """
+    before = sys.excepthook
+    if getattr(before, "__module__", "") == __name__:
+        return
+
+    def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, InputError) and not hasattr(sys, "ps1"):
+            logger.debug("", exc_info=(kind, error, traceback))
+            print(f"midistill: {error}", file=sys.stderr)
+        else:
+            before(kind, error, traceback)
+
+    sys.excepthook = say
 
 
 def add_metrics(metrics: ModuleType) -> None:

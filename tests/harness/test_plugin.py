@@ -16,6 +16,7 @@ import pytest
 
 from midistill_tasks import harness
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.errors import InputError
 from midistill_tasks.harness import expand
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,28 @@ def test_the_stock_command_lists_our_tasks_beside_its_own(listed):
     assert listed.returncode == 0, listed.stderr
     for name in ("mia_bios", "mia_paper", "mia_mink_wikitext", "mia_minkpp", "hellaswag"):
         assert f"|{name} " in listed.stdout.replace("| ", "|"), name
+
+
+def test_bad_input_ends_the_stock_command_with_a_sentence_and_no_traceback(tmp_path):
+    (tmp_path / "members.jsonl").write_text('{"text": "Anna was born in Paris."}\n')
+    files = '{"mia": {"members": "members.jsonl", "nonmembers": "gone.jsonl"}}'
+    command = ["-m", "lm_eval", "run", "--model", "dummy", "--tasks", "mia_loss_files", "--metadata", files]
+    done = python(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("midistill: there is no file 'gone.jsonl'; check the path")
+
+
+def test_other_errors_keep_their_traceback_and_python_gets_the_exception(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    harness.discovery.say_input_errors()
+    harness.discovery.say_input_errors()
+    with pytest.raises(InputError) as caught:
+        raise InputError("the file is empty")
+    sys.excepthook(InputError, caught.value, caught.tb)
+    assert capsys.readouterr().err == "midistill: the file is empty\n"
+    sys.excepthook(ValueError, ValueError("no"), None)
+    assert capsys.readouterr().err == "ValueError: no\n"
 
 
 def test_switched_off_the_finder_is_not_installed_and_the_path_still_works():
