@@ -21,7 +21,7 @@ section write_report
 """
 
 
-DOCTESTS = ("errors", "options", "registry", "metrics.roc")
+DOCTESTS = ("errors", "options", "registry", "metrics.roc", "results.table")
 
 
 def lines(path: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,30 @@ def add_tasks(manager: ModuleType) -> None:
             )
 
     manager.TaskManager.__init__ = init
+    _leave_out_of_patterns(manager.TaskManager)
+
+
+def _leave_out_of_patterns(kind: Any) -> None:
+    """What a pattern such as ``mia_*_bios`` catches and this run cannot serve is left out; by its name it stops."""
+    original = getattr(kind, "match_tasks", None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def match_tasks(self: Any, task_list: list[str]) -> list[str]:
+        from midistill_tasks.harness.keys import lacking
+
+        caught: list[str] = original(self, task_list)
+        options = getattr(self, "metadata", None)
+        if options is None:  # a manager that lists and knows no run
+            return caught
+        lacks = {name: lacking(name, options) for name in set(caught) - set(task_list)}
+        for name, reason in sorted(lacks.items()):
+            if reason:
+                warn_once(f"{name} is left out of {', '.join(task_list)}: it {reason}")
+        return [name for name in caught if not lacks.get(name)]
+
+    kind.match_tasks = match_tasks
 
 
 def _extend(task_manager: Any, manager: ModuleType) -> None:

@@ -21,6 +21,18 @@ NO_REFERENCE = (
     "needs a reference model, which should be like the target but not trained on the members: "
     '--metadata \'{"mia": {"reference": "EleutherAI/pythia-70m"}}\''
 )
+NO_FILES = """needs your files: --metadata '{"mia": {"members": "in.jsonl", "nonmembers": "out.jsonl"}}'"""
+
+
+def lacking(name: str, metadata: Mapping[str, Any]) -> str | None:
+    """What a task, tag or group of this name cannot do without, as far as the name tells, and these options lack."""
+    options = metadata.get("mia") or {}
+    attacks = [attack for attack in ATTACKS if f"{name}_".startswith(f"mia_{attack}_")]
+    if any(ATTACKS[attack].needs_reference for attack in attacks) and "reference" not in options:
+        return NO_REFERENCE
+    if name.startswith(("mia_", "heldout_")) and name.endswith("_files") and "members" not in options:
+        return NO_FILES
+    return None
 
 
 @dataclass(frozen=True)

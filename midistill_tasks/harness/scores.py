@@ -12,6 +12,7 @@ from typing import NamedTuple
 from lm_eval.api.instance import Instance
 
 from midistill_tasks.attacks.base import common_part
+from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.views import TokenStats, Unscored
 
@@ -68,6 +69,12 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     if not silent:
         for reason, count in reasons.items():
             logger.warning("[%s] %d of %d texts are not scored: %s", keys.task, count, len(by_doc), reason)
+    cut = sum(text.truncated for text in scores.values())
+    if cut and not silent:
+        warn_once(
+            f"[{keys.split_name}] {cut} of {len(by_doc)} texts are longer than the model reads at once (max_length) "
+            "and are judged by their first tokens"
+        )
     if unequal and not silent:
         logger.warning(
             "[%s] %d of %d texts are judged by their beginning, as far as all views of the attack cover them: "

@@ -14,7 +14,7 @@ from midistill_tasks.report.lead import lead, statements, title, warnings
 from midistill_tasks.report.page import Page
 from midistill_tasks.report.sections import in_order
 from midistill_tasks.results.roles import Group
-from midistill_tasks.results.table import shown
+from midistill_tasks.results.table import markdown_safe, shown
 
 HTML = "index.html"
 MARKDOWN = "report.md"
@@ -64,14 +64,11 @@ def write(page: Page, folder: Path) -> Path:
     environment.filters["shown"] = shown
     html = environment.get_template("report.html.jinja").render(page=page, version=__version__)
     (folder / HTML).write_text(html, encoding="utf-8")
-    head = [f"# {page.title}", page.lead, *(f"- **{answer.about}**: {answer.sentence}" for answer in page.statements)]
-    head += [f"> {warning}" for warning in page.warnings]
+    statements = [f"- **{markdown_safe(each.about)}**: {markdown_safe(each.sentence)}" for each in page.statements]
+    head = [f"# {markdown_safe(page.title)}", markdown_safe(page.lead), *statements]
+    head += [f"> {markdown_safe(warning)}" for warning in page.warnings]
     body = "\n".join(table.markdown() for table in page.tables)
-    (folder / MARKDOWN).write_text("\n\n".join(map(_markdown_safe, head)) + "\n\n" + body, encoding="utf-8")
+    (folder / MARKDOWN).write_text("\n\n".join(head) + "\n\n" + body, encoding="utf-8")
     for table in page.tables:
         (folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
     return folder / HTML
-
-
-def _markdown_safe(line: str) -> str:
-    return line.replace("<", "&lt;")

@@ -15,7 +15,7 @@ from midistill_tasks.compare.pareto import Point, points, shared_perplexity
 from midistill_tasks.report import tables
 from midistill_tasks.results.matching import skip_notes, version_notes
 from midistill_tasks.results.run import Run
-from midistill_tasks.results.table import Table
+from midistill_tasks.results.table import Table, markdown_safe
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Assessment:
     @property
     def markdown(self) -> str:
         """Verdicts, tables and notes."""
-        verdicts = [f"{each.arm} on {each.split}: {each.verdict.sentence}\n" for each in self.comparisons]
-        notes = [f"- {note}" for note in self.notes]
+        sentences = [f"{each.arm} on {each.split}: {each.verdict.sentence}" for each in self.comparisons]
+        verdicts = [f"{markdown_safe(sentence)}\n" for sentence in sentences]
+        notes = [f"- {markdown_safe(note)}" for note in self.notes]
         return "\n".join([*verdicts, *(table.markdown() for table in self.tables), *notes]) + "\n"
 
 

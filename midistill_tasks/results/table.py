@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from dataclasses import dataclass
 from itertools import chain
 
 from midistill_tasks.metrics.estimate import Estimate, Interval
+
+_ENTITIES = {"\\": "&#92;", "<": "&lt;", "](": "]&#40;", "*": "&#42;", "`": "&#96;", "://": "&#58;//"}
+"""What begins something in Markdown → how it is written to mean itself (a cell defines no link: ``[a][b]`` is text)."""
 
 Cell = str | int | float | Estimate | Interval
 
@@ -36,7 +40,7 @@ class Table:
         lines = [cells[0], ["-" * width for width in widths], *cells[1:]]
         padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
         body = "\n".join(f"| {' | '.join(line)} |" for line in padded)
-        return f"**{self.title}**\n\n{body}\n"
+        return f"**{markdown_safe(self.title)}**\n\n{body}\n"
 
     def csv(self) -> str:
         """One line a row; an Estimate takes the columns x, x_stderr, an Interval x, x_lower, x_upper; NaN is empty."""
@@ -52,8 +56,19 @@ class Table:
 
 
 def _in_a_cell(text: str) -> str:
-    """Nothing in a text can end its cell, or be taken for HTML."""
-    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+    return markdown_safe(text).replace("|", "\\|")
+
+
+def markdown_safe(text: str) -> str:
+    """A line that is read as it stands: what a text or a name says becomes no link, image, HTML, code or emphasis.
+
+    >>> markdown_safe("![i](http://x/y.png) <b> *so* [0.1, 0.2]")
+    '![i]&#40;http&#58;//x/y.png) &lt;b> &#42;so&#42; [0.1, 0.2]'
+    """
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
+    for mark, entity in _ENTITIES.items():
+        line = line.replace(mark, entity)
+    return line
 
 
 def shown(cell: Cell) -> str:

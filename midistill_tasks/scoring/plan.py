@@ -83,7 +83,7 @@ def _prefix(scorer: Scorer, shots: tuple[str, ...]) -> tuple[int, ...] | Unscore
         f"recall: the first shot alone has {len(ids)} tokens, more than half of the model's {2 * room}; "
         "use a split with shorter texts or --model_args max_length=…"
     )
-    logger.error("MIA tasks report nothing: %s", reason)
+    logger.error("the tasks of %s", reason)
     return Unscored(str(reason), whole_task=True)
 
 

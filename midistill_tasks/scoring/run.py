@@ -18,7 +18,7 @@ from midistill_tasks.scoring.cache import StatsCache
 from midistill_tasks.scoring.plan import Answer, plan
 from midistill_tasks.scoring.protocol import Job, Result, Scorer, scorer_of
 from midistill_tasks.scoring.requests import ViewRequest
-from midistill_tasks.views import Unscored
+from midistill_tasks.views import TokenStats, Unscored
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
     for reference in sorted(by_model, key=lambda spec: spec or ""):  # the model under evaluation (None) first
         answers.update(_score_under(scorer, reference, by_model[reference]))
         if reference is not None:
+            _refuse_the_target(answers, reference, by_model[reference])
             gc.collect()  # a model may hold cycles, and the reference must be gone before the run goes on
     return [
         Unscored(reason, whole_task=True) if (reason := request.skip or lacking[request.attack]) else answers[request]
@@ -105,6 +106,26 @@ def _score_under(scorer: Scorer, reference: str | None, requests: list[ViewReque
             reason = f"the reference model {reference} cannot be loaded ({error})"
             return dict(zip(requests, _no_figures(requests, reason), strict=True))
         return _score(other, requests, "Scoring texts with the reference model")
+
+
+def _refuse_the_target(answers: dict[ViewRequest, Answer], reference: str, requests: list[ViewRequest]) -> None:
+    """Where the reference gives every text the target's own figures, its answers become the reason why not."""
+    of_target = {
+        (request.text, request.first_token): answer
+        for request, answer in answers.items()
+        if request.reference is None and request.view.name == "text" and isinstance(answer, TokenStats)
+    }
+    pairs = [
+        (answer, of_target.get((request.text, request.first_token)))
+        for request in requests
+        if isinstance(answer := answers[request], TokenStats)
+    ]
+    if pairs and all(target is not None and np.array_equal(answer.logprob, target.logprob) for answer, target in pairs):
+        reason = (
+            f"the reference model {reference} gives each text the same probabilities as the model under evaluation: "
+            "name another model, like it but not trained on the members"
+        )
+        answers.update(zip(requests, _no_figures(requests, reason), strict=True))
 
 
 def _no_figures(requests: Sequence[ViewRequest], reason: str) -> list[Answer]:

@@ -68,11 +68,14 @@ def test_a_text_of_one_token_is_not_scored_and_counted(run: Run, said, tmp_path,
     assert not math.isnan(result["results"][TASK]["auroc,none"])
 
 
-def test_a_text_longer_than_the_model_keeps_its_first_tokens_and_is_counted(run: Run, tmp_path, people):
+def test_a_text_longer_than_the_model_keeps_its_first_tokens_and_is_counted(run: Run, said, tmp_path, people):
     long = "one two three four five six seven eight nine ten " * 60
     rows = [{"text": text} for text in (long, long + "and more", *people[0][2:])]
     result = run(TASK, {"members": str(write_rows(tmp_path / "m.jsonl", rows))})
     assert record(result)["counts"]["truncated"] == 2
+    assert (
+        said(f"[files] 2 of {2 * N} texts are longer than the model reads at once (max_length) and are judged by") != []
+    )
     given = scores(result)
     assert given[long] == given[long + "and more"]
     assert (

@@ -37,10 +37,20 @@ def test_all_attacks_have_figures_on_a_table(run, people):
     assert len(lm.scored) == len(set(lm.scored)) == 2 * 48  # each text alone and after the shots, for all attacks
 
 
-def test_the_reference_is_another_model_of_the_same_kind(run, monkeypatch):
+def test_the_reference_is_another_model_of_the_same_kind(run, people, monkeypatch):
     monkeypatch.setattr("midistill_tasks.harness.requests.check_reference", lambda reference: None)
-    result = run("mia_ref_files", {"reference": "another"}, model=TableLM())
-    assert set(scores(result, "ref").values()) == {0.0}  # of the same table
+    result = run("mia_loss_files,mia_ref_files", {"reference": "another"}, model=TableLM(remembers=people[0]))
+    given = scores(result, "ref")
+    assert {score for text, score in given.items() if text not in people[0]} == {0.0}  # both models are one table
+    assert all(given[text] > 0 for text in people[0])
+
+
+def test_a_reference_with_the_target_s_figures_is_refused_and_the_other_attacks_have_theirs(run, said, monkeypatch):
+    monkeypatch.setattr("midistill_tasks.harness.requests.check_reference", lambda reference: None)
+    result = run("mia_loss_files,mia_ref_files", {"reference": "another"}, model=TableLM())
+    assert "auroc,none" not in result["results"].get("mia_ref_files", {})
+    assert "auroc,none" in result["results"]["mia_loss_files"]
+    assert len(said("MIA tasks report nothing: the reference model")) == 1
 
 
 def test_without_a_statistic_the_attack_that_needs_it_has_no_figure_and_the_others_have(run, said):

@@ -170,6 +170,8 @@ def manager_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     original = getattr(module.TaskManager.__init__, "__wrapped__", module.TaskManager.__init__)
     monkeypatch.setattr(module.TaskManager, "__init__", original)
+    match = getattr(module.TaskManager.match_tasks, "__wrapped__", module.TaskManager.match_tasks)
+    monkeypatch.setattr(module.TaskManager, "match_tasks", match)
     (tmp_path / "stock").mkdir()
     monkeypatch.setattr(module, "__file__", str(tmp_path / "stock" / "manager.py"))
     return module
@@ -183,6 +185,20 @@ def test_a_task_manager_with_the_harness_s_tasks_knows_ours(manager_module):
     assert "mia_loss_bios" in manager.all_subtasks
     assert "mia_loss" in manager.all_tags
     assert manager.match_tasks(["mia_*_bios"]) == sorted(f"mia_{attack}_bios" for attack in ATTACKS)
+
+
+def test_what_a_pattern_catches_and_the_run_cannot_serve_is_left_out_and_said(manager_module, caplog):
+    harness.add_tasks(manager_module)
+    manager = manager_module.TaskManager(metadata={"pretrained": "gpt2"})
+    names = manager.match_tasks(["mia_*_bios"])
+    assert names == sorted(f"mia_{attack}_bios" for attack in ATTACKS if attack != "ref")
+    assert "mia_ref_bios is left out of mia_*_bios: it needs a reference model" in caplog.text
+    every = manager.match_tasks(["mia_*"])
+    assert {"mia_loss_bios", "mia_bios", "mia_mink"} <= set(every)
+    assert not {"mia_ref", "mia_ref_wikitext", "mia_loss_files", "mia_files"} & set(every)
+    assert manager.match_tasks(["mia_ref_bios", "mia_loss_files"]) == ["mia_loss_files", "mia_ref_bios"]
+    given = manager_module.TaskManager(metadata={"mia": {"reference": "gpt2", "members": "a", "nonmembers": "b"}})
+    assert {"mia_ref", "mia_ref_bios", "mia_loss_files", "heldout_files"} <= set(given.match_tasks(["*"]))
 
 
 def test_a_task_that_stands_in_no_file_is_built_like_any_other(manager_module, files):

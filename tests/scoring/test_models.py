@@ -167,6 +167,17 @@ def test_a_reference_that_cannot_be_loaded_costs_only_its_views(tiny, texts, sco
     assert lost.reason in caplog.text
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_reference_that_is_the_target_compares_nothing(same, tiny, texts, scoring, views, caplog):
+    reference = json.dumps({"pretrained": str(tiny("gpt2", seed=0 if same else 1)), "dtype": "float32"})
+    asked = views.plain(texts[:4]) + views.under(texts[:4], reference)
+    answers = scoring.ask(scoring.load(tiny("gpt2")), asked)
+
+    assert all(isinstance(answer, TokenStats) for answer in answers[:4])
+    assert all(isinstance(answer, Unscored) == same for answer in answers[4:])
+    assert ("the same probabilities as the model under evaluation: name another model" in caplog.text) == same
+
+
 def test_a_reference_takes_model_args_of_its_own(tiny, texts, scoring, views):
     spec = {"pretrained": str(tiny("gpt2")), "dtype": "float32", "batch_size": 2, "max_length": 12}
     (short,) = scoring.ask(scoring.load(tiny("llama")), views.under(texts[:1], json.dumps(spec)))

@@ -1,0 +1,32 @@
+"""What a cell says is read as it stands."""
+
+from __future__ import annotations
+
+import pytest
+from markdown_it import MarkdownIt
+
+from midistill_tasks.results.table import Table
+
+ALIVE = [
+    "![i](http://example.org/pixel.png)",
+    "[click](javascript:alert(1))",
+    "<img src=x onerror=alert(1)>",
+    "<http://example.org>",
+    "https://example.org",
+    "`code` and **bold** and *so*",
+    r"\| | a cell more \\| and",
+    "&lt;b&gt; &#60;b&#62;",
+    "[a][b]\n\n[b]: http://example.org",
+    "two\nlines",
+]
+
+
+@pytest.mark.parametrize("text", ALIVE)
+def test_nothing_comes_alive_when_the_markdown_is_rendered(text):
+    table = Table(text, text, ("text", "other"), ((text, "next"),))
+    parser = MarkdownIt("commonmark", {"linkify": False}).enable("table")
+    cells = [token for token in parser.parse(table.markdown()) if token.type == "inline"]
+    assert len(cells) == 5  # the title, two columns, two cells
+    for token in (cells[0], cells[3]):
+        assert {child.type for child in token.children} <= {"text", "text_special", "strong_open", "strong_close"}
+        assert "".join(child.content for child in token.children) == " ".join(text.split())
