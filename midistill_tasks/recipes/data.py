@@ -9,12 +9,13 @@ from pydantic import Field, create_model, model_validator
 from midistill_tasks.options import Strict
 from midistill_tasks.recipes.keys import declared_keys, options_in
 from midistill_tasks.splits import SPLITS, Split
+from midistill_tasks.splits.sources import FORMS, Source
 
 
 class _Section(Strict):
     split: str = Field("files", description="a split of `midistill tasks`, or files = `members` and `nonmembers`")
-    members: str | None = Field(None, description="files: JSONL, CSV, Parquet or txt")
-    nonmembers: str | None = Field(None, description="files: the same; without it nothing is measured in training")
+    members: Source | None = Field(None, description=f"files: {FORMS}")
+    nonmembers: Source | None = Field(None, description="files: the same; without it nothing is measured in training")
     column: str = Field("text", description="files: the column that holds the text")
     dataset_path: str | None = Field(None, description="a local copy of the split's data")
     n: int | None = Field(
@@ -23,8 +24,8 @@ class _Section(Strict):
         description="texts per class for the student and the measurements, drawn as the tasks do; all by default",
     )
     seed: int = Field(0, ge=0, description="of that draw; keep it the same for every arm of a comparison")
-    distil_on: str | None = Field(
-        None, description="a file of other texts to distil on, so that the student never sees a member itself"
+    distil_on: Source | None = Field(
+        None, description="other texts to distil on (as members), so that the student never sees a member itself"
     )
     max_length: int = Field(128, ge=2, description="tokens kept of a text; the rest is cut off, and counted")
 

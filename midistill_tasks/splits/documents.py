@@ -123,6 +123,11 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
     members, nonmembers = sides[1], sides[0]
     if not members or not nonmembers:
         missing = "members (label 1)" if not members else "non-members (label 0)"
+        if both := counts["both_sides"] // 2:
+            raise InputError(
+                f"{name} has no {missing} left: {both} texts stand on both sides, which says nothing of either; give"
+                " two files that differ"
+            )
         raise InputError(f"{name} has no {missing} among its {len(rows)} rows; give texts of both kinds")
     if len(nonmembers) < options.shots + 2:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.options import option
-from midistill_tasks.splits import readers
+from midistill_tasks.splits import hub, readers
 from midistill_tasks.splits.base import Split
 from midistill_tasks.splits.options import TextOptions
 
@@ -56,23 +56,12 @@ def load(
 
 
 def _download(name: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
-
-    local_way = f'give a clone with --metadata \'{{"mia": {{"dataset_path": "FOLDER"}}}}\' (it holds {CACHE}/)'
-    try:
-        return Path(huggingface_hub.hf_hub_download(REPOSITORY, name, repo_type="dataset"))
-    except GatedRepoError:
-        raise InputError(
-            f"'{REPOSITORY}' is gated: accept its terms at https://huggingface.co/datasets/{REPOSITORY} and log in with"
-            f" `hf auth login` (or set HF_TOKEN); or {local_way}"
-        ) from None
-    except LocalEntryNotFoundError:
-        raise InputError(f"the hub cannot be reached and '{REPOSITORY}' is not in its cache; {local_way}") from None
-    except EntryNotFoundError:
-        raise InputError(f"'{REPOSITORY}' has no file '{name}'; try another 'ngram' ({', '.join(NGRAMS)})") from None
-    except OSError as error:
-        raise InputError(f"'{name}' of '{REPOSITORY}' could not be downloaded ({error}); {local_way}") from error
+    return hub.file_of_hub(
+        REPOSITORY,
+        name,
+        f'give a clone with --metadata \'{{"mia": {{"dataset_path": "FOLDER"}}}}\' (it holds {CACHE}/)',
+        missing=f"try another 'ngram' ({', '.join(NGRAMS)})",
+    )
 
 
 def _split(domain: str) -> Split:

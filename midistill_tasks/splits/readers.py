@@ -1,43 +1,67 @@
-"""Texts on this machine: files of four formats, folders, and what went wrong in them."""
+"""Texts on this machine: files, folders, and what went wrong in them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.splits import formats
 
 if TYPE_CHECKING:
     import datasets
 
-Table = dict[str, list[Any]]
-"""Column name → values, all columns of one length."""
+Table = formats.Table
 
 
 def read_file(path: Path) -> Table:
-    """Reads a ``.jsonl``, ``.csv``, ``.parquet`` or ``.txt`` file (UTF-8, with or without a byte-order mark).
+    """Reads a file of texts in UTF-8, with or without a byte-order mark, by its ending.
 
-    JSONL: one object a line, or a bare string, which counts as ``{"text": …}``; blank lines are skipped, a key that a
-    row lacks is None. CSV: the first row names the columns, all values are str. txt: one text a line, column ``text``.
+    ``.jsonl``, ``.ndjson`` and ``.json``: a list, or one value a line, of objects, or of strings, which count as
+    ``{"text": …}``. ``.csv`` and ``.tsv``: the first row names the columns, all values are str. ``.txt``: one text a
+    line, column ``text``. Each of these also as ``.gz`` or ``.zst``. ``.parquet`` and ``.arrow``.
 
     Raises:
-        InputError: no such file, another ending, bytes that are not UTF-8, broken JSON or CSV or Parquet.
+        InputError: no such file, another ending, bytes that are not UTF-8, a file that is broken or ambiguous.
     """
     if not path.is_file():
         raise InputError(f"there is no file '{path}'; check the path (relative ones start at {Path.cwd()})")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"'{path}' ends in '{path.suffix}'; files of texts end in {', '.join(_READERS)}")
-    return reader(path)
+    codec = formats.COMPRESSED.get(path.suffix.lower())
+    ending = Path(path.stem).suffix.lower() if codec else path.suffix.lower()
+    if ending not in _READERS or (codec and ending in _BINARY):
+        raise InputError(
+            f"'{path}' ends in '{ending if codec else ''}{path.suffix}'; files of texts end in {', '.join(_READERS)},"
+            f" and all but {' and '.join(_BINARY)} may be compressed (.gz, .zst)"
+        )
+    try:
+        return _READERS[ending](path, formats.decompress(path, codec) if codec else path.read_bytes())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({reason(error)}); check its permissions") from None
+
+
+_READERS: dict[str, Callable[[Path, bytes], Table]] = {
+    ".jsonl": formats.read_json,
+    ".csv": formats.read_csv,
+    ".parquet": formats.read_parquet,
+    ".txt": formats.read_txt,
+    ".ndjson": formats.read_json,
+    ".json": formats.read_json,
+    ".tsv": formats.read_tsv,
+    ".arrow": formats.read_arrow,
+}
+_BINARY = (".parquet", ".arrow")
+ENDINGS = (
+    *_READERS,
+    *(f"{ending}{codec}" for ending in _READERS if ending not in _BINARY for codec in (".gz", ".zst")),
+)
 
 
 def pick_column(table: Table, name: str, where: str) -> list[Any]:
     if name not in table:
         known = ", ".join(table) or "none: it is empty"
         raise InputError(f"{where} has no column '{name}'{nearest(name, table)}; its columns: {known}")
-    return table[name]
+    return list(table[name])
 
 
 def pick_texts(table: Table, column: str, where: str) -> list[str]:
@@ -87,81 +111,22 @@ def is_saved_table(folder: Path) -> bool:
 
 
 def pick_part(data: Any, part: str, where: str) -> datasets.Dataset:
-    """One part (train, test …) of a DatasetDict; a single Dataset is taken as it is."""
+    """One part (train, test …) of a DatasetDict; a single Dataset is taken as it is.
+
+    Raises:
+        InputError: there is no such part, or it is a CSV file whose first column `datasets` took for row numbers.
+    """
     import datasets
 
-    if isinstance(data, datasets.Dataset):
-        return data
-    if part not in data:
-        raise InputError(f"{where} has no part '{part}'{nearest(part, data)}; its parts: {', '.join(data)}")
-    return data[part]
-
-
-def _read_jsonl(path: Path) -> Table:
-    rows: list[dict[str, Any]] = []
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: broken JSON ({error}); correct or remove that line") from None
-        row = {"text": row} if isinstance(row, str) else row
-        if not isinstance(row, dict):
-            raise InputError(f'{path}, line {number}: expected an object such as {{"text": "…"}} or a string')
-        rows.append(row)
-    columns = dict.fromkeys(key for row in rows for key in row)
-    return {key: [row.get(key) for row in rows] for key in columns}
-
-
-def _read_csv(path: Path) -> Table:
-    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-
-    for _ in _lines(path):  # pandas does not say where a byte is not UTF-8
-        pass
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: broken CSV ({str(error).strip()}); quote texts that hold commas or quotes") from None
-    return {str(name): list(values) for name, values in frame.items()}
-
-
-def _read_parquet(path: Path) -> Table:
-    import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
-
-    try:
-        table: Table = pyarrow.parquet.read_table(path).to_pydict()
-    except pyarrow.lib.ArrowException as error:
-        raise InputError(f"{path}: broken Parquet ({error}); write the file again") from None
-    return table
-
-
-def _read_txt(path: Path) -> Table:
-    return {"text": [line for _, line in _lines(path)]}
-
-
-_READERS: dict[str, Callable[[Path], Table]] = {
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".txt": _read_txt,
-}
-ENDINGS = tuple(_READERS)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1. Only ``\\n`` ends one: texts may hold U+2028, form feeds and the like."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        bad = data.count(b"\n", 0, error.start) + 1
+    if not isinstance(data, datasets.Dataset):
+        if part not in data:
+            raise InputError(f"{where} has no part '{part}'{nearest(part, data)}; its parts: {', '.join(data)}")
+        data = data[part]
+    if data.info.builder_name == "csv" and "__index_level_0__" in data.column_names:  # pandas does so
         raise InputError(
-            f"{path}, line {bad}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; convert the file with:"
-            f" iconv -f ISO-8859-1 -t UTF-8 '{path}' > '{path.stem}-utf8{path.suffix}'"
-        ) from None
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
-        yield number, line.removesuffix("\r")
+            f"{where} is CSV whose rows have more fields than its header; put texts that hold a comma in quotes"
+        )
+    return data
 
 
 def _odd_value(table: Table) -> str:

@@ -16,6 +16,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.models.architectures import register
 from midistill_tasks.models.loading import from_pretrained
 from midistill_tasks.recipes.file import read_stored
+from midistill_tasks.splits.sources import local_files
 from midistill_tasks.study.evaluate import Harness
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.steps import TEACHER, Step, student_recipe
@@ -83,30 +84,35 @@ def check(study: Study, left: Sequence[Step], harness: Harness) -> None:
 
 def hashes(study: Study) -> Mapping[str, str]:
     """What `HASHES` holds."""
-    return {path: _sha256(path) for path in _files(study).values() if Path(path).is_file()}
+    return {file: _sha256(file) for _, file in _files(study) if Path(file).expanduser().is_file()}
 
 
 def _check_files(study: Study) -> None:
     known = Path(study.output) / HASHES
     began_with = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
-    for key, path in _files(study).items():
-        if not Path(path).exists():
-            raise InputError(f"{key}: there is no file '{path}'; relative paths start at {Path.cwd()}")
-        if path in began_with and began_with[path] != _sha256(path):
+    files = _files(study)
+    for key, file in files:
+        if not Path(file).expanduser().exists():
+            raise InputError(f"{key}: there is no file '{file}'; relative paths start at {Path.cwd()}")
+    now = hashes(study) if began_with and files else began_with
+    for file in sorted({*began_with, *now}):  # also those that a glob catches only now, or no more
+        if began_with.get(file) != now.get(file):
+            key = next((key for key, other in files if other == file), files[0][0])
             raise InputError(
-                f"{key}: {path} has changed since this study began, so its figures would not compare: restore the file "
+                f"{key}: {file} has changed since this study began, so its figures would not compare: restore the file "
                 "as it was, or give another output"
             )
 
 
-def _files(study: Study) -> dict[str, str]:
-    """Key of the recipe → file of texts (or a folder of a split's data) that is still to be read."""
+def _files(study: Study) -> list[tuple[str, str]]:
+    """Key of the recipe, and file of texts (or a folder of data) that is still to be read."""
     if study.documents:
         divided = (Path(study.output) / "data" / DIVIDED).is_file()
-        return {} if divided else {"documents.path": study.documents.path}
-    assert study.data is not None  # noqa: S101 (checked by Study)
-    keys = ("members", "nonmembers", "distil_on", "dataset_path")
-    return {f"data.{key}": path for key in keys if (path := getattr(study.data, key)) is not None}
+        sources = {} if divided else {"documents.path": study.documents.path}
+    else:
+        keys = ("members", "nonmembers", "distil_on", "dataset_path")
+        sources = {f"data.{key}": value for key in keys if (value := getattr(study.data, key)) is not None}
+    return [(key, file) for key, source in sources.items() for file in local_files(source)]
 
 
 def _models(study: Study, left: Sequence[Step]) -> dict[str, tuple[str, str | None]]:
@@ -128,4 +134,4 @@ def _models(study: Study, left: Sequence[Step]) -> dict[str, tuple[str, str | No
 
 
 def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()

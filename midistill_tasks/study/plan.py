@@ -13,6 +13,7 @@ import torch
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.distill.data import load_texts, read_texts
 from midistill_tasks.errors import InputError
+from midistill_tasks.splits.sources import places
 from midistill_tasks.study.check import check, check_output
 from midistill_tasks.study.evaluate import Harness
 from midistill_tasks.study.recipe import Study
@@ -100,7 +101,7 @@ def _sizes(study: Study) -> Sizes:
 def _counts(study: Study) -> tuple[int | None, int | None]:
     """Texts that are trained on and texts that are judged; None where they are not to be had without a download."""
     try:
-        if study.documents and Path(study.documents.path).is_file():
+        if study.documents and all(Path(file).expanduser().exists() for file in places(study.documents.path)):
             half = len(read_texts(study.documents.path, study.documents.column)) // 2
             return half, half if study.documents.null_control else 2 * half
         texts = load_texts(study_data(study))

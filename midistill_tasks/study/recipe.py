@@ -12,12 +12,13 @@ from midistill_tasks.errors import nearest
 from midistill_tasks.options import Strict
 from midistill_tasks.recipes.interventions import needs_selection
 from midistill_tasks.recipes.schema import Data, Interventions, Loss, Student, Teacher, Train
+from midistill_tasks.splits.sources import FORMS, Source
 
 
 class Documents(Strict):
     """Texts made here: the beginning of each document of a file, members by a fair coin of its own."""
 
-    path: str = Field(description="JSONL, CSV, Parquet or txt, one document a row")
+    path: Source = Field(description=f"one document a row: {FORMS}")
     column: str = Field("text", description="that holds the text")
     tokens: int = Field(
         128, ge=2, description="of the teacher's tokenizer, kept of a document, cut back to whole words"

@@ -132,7 +132,8 @@ def test_keys_of_other_tasks_are_let_through(key: str):
         ({"log_text": "hush"}, "log_text"),
         ({"reference": 3}, "reference"),
         ({"dataset_path": {"wikitext": 3}}, "dataset_path"),
-        ({"members": ["a.jsonl"]}, "members"),
+        ({"members": 5}, "members"),
+        ({"members": [5]}, "members"),
     ],
 )
 def test_a_value_of_the_wrong_kind_names_its_option_and_what_was_given(mia: dict[str, Any], place: str):

@@ -129,6 +129,8 @@ def test_a_missing_column_comes_with_the_nearest() -> None:
         (["a", "b"], [], r"no non-members \(label 0\)"),
         ([], ["a", "b"], r"no members \(label 1\)"),
         ([" "], ["a"], "no members"),
+        (["a", "b"], ["b", "a"], r"no members .*left: 2 texts stand on both sides.*files that differ"),
+        (["a", "b"], ["a"], r"no non-members .*left: 1 texts stand on both sides"),
     ],
 )
 def test_a_split_of_one_class_is_refused(members: list[str], nonmembers: list[str], what: str) -> None:

@@ -119,6 +119,20 @@ def test_a_file_that_changed_since_the_study_began_is_refused(finished, tmp_path
     assert run_study(grown).failed == {}
 
 
+def test_a_file_more_or_less_under_a_glob_is_a_change_too(files, tmp_path):
+    data = {"members": str(tmp_path / "mem*.jsonl"), "nonmembers": [str(tmp_path / "nonmembers.jsonl")]}
+    study = files(data=data)
+    assert run_study(study).failed == {}
+    grown = study.model_copy(update={"models": {**study.models, "another": study.teacher.model}})
+    (tmp_path / "members_2.jsonl").write_text('"one text more"')
+    with pytest.raises(InputError, match=r"data\.members: .*members_2\.jsonl has changed since this study began"):
+        plan(grown)
+    (tmp_path / "members_2.jsonl").unlink()
+    (tmp_path / "members.jsonl").rename(tmp_path / "members_3.jsonl")
+    with pytest.raises(InputError, match=r"members(_3)?\.jsonl has changed since this study began"):
+        plan(grown)
+
+
 def test_a_finished_study_writes_its_page_again_without_what_it_was_made_from(finished, tmp_path):
     study, grown = finished
     (tmp_path / "members.jsonl").unlink()
