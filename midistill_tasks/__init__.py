@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from midistill_tasks.scoring.protocol import Job as Job
     from midistill_tasks.scoring.protocol import Result as Result
     from midistill_tasks.scoring.protocol import scorer as scorer
+    from midistill_tasks.study.graph import Part as Part
+    from midistill_tasks.study.steps import StudyStep as StudyStep
+    from midistill_tasks.study.steps import step as step
     from midistill_tasks.views import AFTER_SHOTS as AFTER_SHOTS
     from midistill_tasks.views import REFERENCE as REFERENCE
     from midistill_tasks.views import TEXT as TEXT
@@ -63,6 +66,9 @@ _HOMES = {
     "Job": "midistill_tasks.scoring.protocol",
     "Result": "midistill_tasks.scoring.protocol",
     "scorer": "midistill_tasks.scoring.protocol",
+    "Part": "midistill_tasks.study.graph",
+    "StudyStep": "midistill_tasks.study.steps",
+    "step": "midistill_tasks.study.steps",
     "AFTER_SHOTS": "midistill_tasks.views",
     "REFERENCE": "midistill_tasks.views",
     "TEXT": "midistill_tasks.views",

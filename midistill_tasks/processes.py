@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -26,3 +27,10 @@ def from_first(value: T) -> T:
     values = [value]
     broadcast_object_list(values)
     return values[0]
+
+
+def first_alone(work: Callable[[], None]) -> None:
+    """The first process does the work while the others wait."""
+    if processes().is_main_process:
+        work()
+    processes().wait_for_everyone()

@@ -15,13 +15,13 @@ import midistill_tasks
 
 PACKAGE = Path(midistill_tasks.__file__).parent
 PUBLIC = """
-AFTER_SHOTS ATTACKS Attack Encoded Findings HarnessScorer InputError Intervention Job REFERENCE Result Section TEXT
-Table TokenStats View __version__ attack build_report divergence intervention metric_results option read_group scorer
-section write_report
+AFTER_SHOTS ATTACKS Attack Encoded Findings HarnessScorer InputError Intervention Job Part REFERENCE Result Section
+StudyStep TEXT Table TokenStats View __version__ attack build_report divergence intervention metric_results option
+read_group scorer section step write_report
 """
 
 
-DOCTESTS = ("errors", "options", "registry", "metrics.roc", "results.table")
+DOCTESTS = ("errors", "options", "registry", "metrics.roc", "results.table", "study.graph")
 
 
 def lines(path: Path) -> int:

@@ -55,7 +55,7 @@ def _control(study: Study, folder: Path, results: Path) -> None:
     from midistill_tasks.distill.data import Texts
     from midistill_tasks.splits.bios import biographies
     from midistill_tasks.study.evaluate import Harness
-    from midistill_tasks.study.steps import make_teacher
+    from midistill_tasks.study.steps.teacher import make_teacher
 
     others = biographies(seed=OTHER_PEOPLE)
     half = len(others) // 2

@@ -13,7 +13,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.methods import Intervention
 from midistill_tasks.recipes.schema import Data
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.splits.documents import documents
+from midistill_tasks.splits.documents import Documents, documents
 from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.sources import read_texts as read_texts
 
@@ -49,11 +49,15 @@ def load_texts(data: Data) -> Texts:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
     options = TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=data.options_of(split))
-    texts = documents(split, options)
-    members = texts.members if data.n is not None else list(texts.all_members)
-    left_out = {name: texts.counts[name] for name in ("empty", "duplicates", "both_sides")}
-    counts = {"members": len(members), "nonmembers": len(texts.nonmembers), **left_out}
-    return Texts(members, texts.nonmembers, counts)
+    return texts_of(documents(split, options), data)
+
+
+def texts_of(documents: Documents, data: Data) -> Texts:
+    """Members and non-members among a split's documents: all members, or with ``n`` those that are drawn."""
+    members = documents.members if data.n is not None else list(documents.all_members)
+    left_out = {name: documents.counts[name] for name in ("empty", "duplicates", "both_sides")}
+    counts = {"members": len(members), "nonmembers": len(documents.nonmembers), **left_out}
+    return Texts(members, documents.nonmembers, counts)
 
 
 def text_id(text: str) -> str:

@@ -61,12 +61,13 @@ class Materials:
     teacher_figures: dict[str, float] | None
 
 
-def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
+def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None) -> Record:
     """Trains, measures and saves the student; every process of a `torchrun` calls it.
 
     Args:
         recipe: what to do.
         resume: go on with a run that was interrupted.
+        texts: those of the recipe's data, where the caller has them.
 
     Returns:
         What was done and measured, as the output folder's ``midistill.json`` holds it.
@@ -76,7 +77,7 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
     """
     if processes().is_main_process:
         check_output(recipe, resume)
-    materials = gather(recipe)
+    materials = gather(recipe, texts or load_texts(recipe.data))
     student = make_student(
         recipe.student, recipe.interventions.chosen, recipe.seed, materials.teacher, materials.tokenizer
     )
@@ -97,9 +98,8 @@ def run_recipe(recipe: Recipe, resume: bool = False) -> Record:
     return record
 
 
-def gather(recipe: Recipe) -> Materials:
-    """Texts, teacher (or its cache) and tokenizer, with everything checked that needs no student."""
-    texts = load_texts(recipe.data)
+def gather(recipe: Recipe, texts: Texts) -> Materials:
+    """Teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     name = _teacher_name(recipe)
     tokenizer = _tokenizer(recipe, name)
     pool, kept = _pool(recipe, texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from midistill_tasks.models.architectures import register
 from midistill_tasks.models.loading import from_pretrained
 from midistill_tasks.recipes.file import read_stored
 from midistill_tasks.splits.sources import local_files
-from midistill_tasks.study.evaluate import Harness
+from midistill_tasks.study.folders import data_folder
+from midistill_tasks.study.graph import Part
+from midistill_tasks.study.options import resolved
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.steps import TEACHER, Step, student_recipe
 from midistill_tasks.study.texts import DIVIDED
+from midistill_tasks.study.work import Work
 
 STUDY = "study.yaml"
 """The recipe of the study that a folder holds."""
@@ -38,7 +41,7 @@ def check_output(study: Study) -> None:
     """
     path = Path(study.output) / STUDY
     if path.is_file():
-        earlier, ours = _fixed(read_stored(path, Study)), _fixed(study.model_dump(mode="json"))
+        earlier, ours = (_fixed(recipe) for recipe in (read_stored(path, Study), study.model_dump(mode="json")))
         differing = [key for key in {**earlier, **ours} if earlier.get(key) != ours.get(key)]
         if differing:
             key = differing[0]
@@ -53,33 +56,33 @@ def check_output(study: Study) -> None:
 
 def _fixed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key → value of what must not change: without what may grow and without the folder, which may be moved."""
-    keys = flat({key: value for key, value in recipe.items() if key not in ("output", *GROWS)})
+    fixed = {key: value for key, value in recipe.items() if key not in ("output", *GROWS)}
+    with suppress(ValidationError):  # written when a package was there that an option came from
+        fixed["evaluate"] = resolved(recipe["evaluate"])
+    keys = flat(fixed)
     folder = "teacher.fine_tune.folder"
     return keys | {folder: None} if keys.get(folder) == f"{recipe['output']}/teacher" else keys
 
 
-def check(study: Study, left: Sequence[Step], harness: Harness) -> None:
-    """Looks at what the steps that are `left` will need.
+def check(work: Work, left: Sequence[Part]) -> None:
+    """Looks at what the parts that are `left` will need.
 
     Raises:
         InputError: for a file of texts that is not there or is not the one that the study began with, a model whose
-            config cannot be loaded, an arm that is no recipe, or a task that the harness does not know.
+            config cannot be loaded, or what a step itself looks at (an arm that is no recipe, an unknown task).
     """
     if not left:
         return
-    _check_files(study)
+    _check_files(work.study)
     register()
-    for key, (name, revision) in _models(study, left).items():
+    models = {key: model for part in left for key, model in work.step(part).loads(work.study, part).items()}
+    for key, (name, revision) in models.items():
         if name.startswith((".", "/", "~")) and not Path(name).exists():
             raise InputError(f"{key}: there is no folder '{name}'; relative paths start at {Path.cwd()}")
         from_pretrained(AutoConfig, name, key, revision=revision)
-    for arm in study.arms:
-        try:
-            student_recipe(study, arm, study.seeds[0])
-        except ValidationError as error:
-            raise InputError(f"arms.{arm}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    if any(step.what == "evaluate" for step in left):
-        harness.check_tasks()
+    for name, step in work.steps.items():
+        if parts := [part for part in left if part.step == name]:
+            step.check(work, parts)
 
 
 def hashes(study: Study) -> Mapping[str, str]:
@@ -107,30 +110,12 @@ def _check_files(study: Study) -> None:
 def _files(study: Study) -> list[tuple[str, str]]:
     """Key of the recipe, and file of texts (or a folder of data) that is still to be read."""
     if study.documents:
-        divided = (Path(study.output) / "data" / DIVIDED).is_file()
+        divided = (data_folder(study) / DIVIDED).is_file()
         sources = {} if divided else {"documents.path": study.documents.path}
     else:
         keys = ("members", "nonmembers", "distil_on", "dataset_path")
         sources = {f"data.{key}": value for key in keys if (value := getattr(study.data, key)) is not None}
     return [(key, file) for key, source in sources.items() for file in local_files(source)]
-
-
-def _models(study: Study, left: Sequence[Step]) -> dict[str, tuple[str, str | None]]:
-    """Key of the recipe → hub id or folder, and revision, of those that the steps will load."""
-    parts = {step.part for step in left}
-    trained = any(step.what == "train" for step in left)
-    needed: dict[str, tuple[str | None, str | None]] = {
-        f"models.{name}": (model, None) for name, model in study.models.items() if f"{name}/0" in parts
-    }
-    if TEACHER in parts or (trained and not study.teacher.fine_tune):
-        needed["teacher.model"] = (study.teacher.model, study.teacher.revision)
-    if trained and study.student:
-        needed["student.checkpoint"] = (study.student.checkpoint, None)
-        config = study.student.config
-        needed["student.config"] = (config if isinstance(config, str) else None, None)
-    if "ref" in study.evaluate.chosen and any(step.what == "evaluate" for step in left):
-        needed["evaluate.reference"] = (study.evaluate.reference, None)
-    return {key: (name, revision) for key, (name, revision) in needed.items() if name is not None}
 
 
 def _sha256(path: str) -> str:

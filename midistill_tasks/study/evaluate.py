@@ -15,7 +15,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness import yaml_folder
 from midistill_tasks.processes import use_cpu
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.texts import study_data
+from midistill_tasks.study.texts import study_data, study_options
 
 
 @contextmanager
@@ -35,22 +35,13 @@ class Harness:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.data = study_data(study)
+        self.split = study_data(study).split
 
     @property
     def tasks(self) -> list[str]:
         """What every model is evaluated on."""
-        attacks = [f"mia_{attack}_{self.data.split}" for attack in self.study.evaluate.chosen]
-        return [*attacks, f"heldout_{self.data.split}", *self.study.evaluate.tasks]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the MIA tasks are told, as under ``--metadata '{"mia": …}'``."""
-        keys = ("n", "seed", "members", "nonmembers", "column", "dataset_path")
-        options = {key: getattr(self.data, key) for key in keys}
-        options |= {key: getattr(self.study.evaluate, key) for key in ("shots", "k", "reference")}
-        options["independent_coins"] = True if self.study.documents else None
-        return {key: value for key, value in options.items() if value is not None}
+        attacks = [f"mia_{attack}_{self.split}" for attack in self.study.evaluate.chosen]
+        return [*attacks, f"heldout_{self.split}", *self.study.evaluate.tasks]
 
     @cached_property
     def manager(self) -> Any:
@@ -60,7 +51,7 @@ class Harness:
         return TaskManager(
             include_defaults=bool(self.study.evaluate.tasks),
             include_path=str(yaml_folder()),
-            metadata={"mia": self.options},
+            metadata={"mia": study_options(self.study)},
         )
 
     def check_tasks(self) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
-from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import nearest
 from midistill_tasks.options import Strict
 from midistill_tasks.recipes.interventions import needs_selection
 from midistill_tasks.recipes.schema import Data, Interventions, Loss, Student, Teacher, Train
 from midistill_tasks.splits.sources import FORMS, Source
+from midistill_tasks.study.options import Evaluate, known_attacks
+from midistill_tasks.study.steps import BUILT_IN, STEPS
 
 
 class Documents(Strict):
@@ -40,41 +42,10 @@ class Select(Strict):
     @field_validator("attacks")
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
-        return _known_attacks(names)
+        return known_attacks(names)
 
 
-class Evaluate(Strict):
-    """One run of the harness a model: attacks, held-out perplexity and other tasks."""
-
-    attacks: list[str] | None = Field(None, description="all by default; ref only where there is a reference")
-    tasks: list[str] = Field(default_factory=list, description="further tasks of the harness, such as hellaswag")
-    reference: str | None = Field(None, description="the reference model of ref: hub id or folder")
-    shots: int = Field(2, ge=1, description="of recall")
-    k: float = Field(0.2, gt=0, le=1, description="of mink and minkpp")
-    batch_size: int | str = Field(16, description="a number or auto")
-    device: str | None = Field(None, description="such as cuda:0; the harness's choice by default")
-    dtype: str = Field("float32", description="of every model's weights; one for all, or figures would not compare")
-
-    @field_validator("attacks")
-    @classmethod
-    def _known(cls, names: list[str] | None) -> list[str] | None:
-        return None if names is None else _known_attacks(names)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Evaluate:
-        if self.attacks and "ref" in self.attacks and self.reference is None:
-            raise ValueError("the attack 'ref' needs 'reference', a model like the teacher that never saw the members")
-        return self
-
-    @property
-    def chosen(self) -> list[str]:
-        """The attacks that run."""
-        return self.attacks or [name for name in ATTACKS if name != "ref" or self.reference]
-
-
-class Study(Strict):
-    """A whole study."""
-
+class _Study(Strict):
     output: str = Field(description="folder of the study; run it again to go on")
     seeds: list[int] = Field([0], min_length=1, description="one student an arm and seed; one proves nothing")
     teacher: Teacher = Field(description="as in a recipe of `midistill distill`; fine_tune trains it on the members")
@@ -105,7 +76,7 @@ class Study(Strict):
         return filled
 
     @model_validator(mode="after")
-    def _possible(self) -> Study:
+    def _possible(self) -> _Study:
         if (self.data is None) == (self.documents is None):
             raise ValueError("give exactly one of 'data' and 'documents'")
         if self.data and self.data.split == "files" and not self.data.nonmembers:
@@ -131,7 +102,7 @@ def _with_selection(arm: Any, folder: str) -> Any:
     return {"selection": folder, **arm} if needed else {} if arm is None else arm
 
 
-def _check_names(study: Study) -> None:
+def _check_names(study: _Study) -> None:
     names = [*study.arms, *study.models]
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "teacher":
@@ -144,8 +115,17 @@ def _check_names(study: Study) -> None:
                 raise ValueError(f"controls: there is no arm '{name}'{nearest(name, names)}; arms: {', '.join(names)}")
 
 
-def _known_attacks(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in ATTACKS:
-            raise ValueError(f"there is no attack '{name}'{nearest(name, ATTACKS)}; attacks: {', '.join(ATTACKS)}")
-    return names
+def _sections() -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Of the steps that other packages bring."""
+    for name in STEPS:
+        if name not in BUILT_IN and name not in _Study.model_fields:
+            yield name, (STEPS[name] | None, Field(None, description=STEPS[name].what))
+
+
+if TYPE_CHECKING:
+
+    class Study(_Study):
+        """The study, with the sections of the steps."""
+
+else:
+    Study = create_model("Study", __base__=_Study, __doc__="A whole study.", **dict(_sections()))

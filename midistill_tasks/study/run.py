@@ -18,9 +18,10 @@ from midistill_tasks.report.build import build, write
 from midistill_tasks.report.page import Page
 from midistill_tasks.results.roles import MANIFEST, read_group
 from midistill_tasks.study.check import HASHES, STUDY, check, check_output, hashes
-from midistill_tasks.study.evaluate import Harness
+from midistill_tasks.study.folders import TEACHER, results_folder
+from midistill_tasks.study.graph import Part, all_needs
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.steps import TEACHER, Step, results_folder, steps
+from midistill_tasks.study.work import Work
 
 logger = logging.getLogger(__name__)
 
@@ -58,23 +59,27 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
             teacher is not there yet, or a teacher that fails. A student that fails stops nobody else.
     """
     check_output(study)
-    harness = Harness(study)
-    planned = steps(study, harness)
-    chosen = planned if only is None else _part(planned, only)
+    work = Work(study)
+    chosen = work.parts if only is None else _named(work, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
-    done = from_first([step.done for step in chosen])
-    check(study, [step for step, ready in zip(chosen, done, strict=True) if not ready], harness)
+    done = from_first([work.done(part) for part in chosen])
+    left = [part for part, ready in zip(chosen, done, strict=True) if not ready]
+    check(work, left)
     _begin(study)
-    if only is not None and all(done):
+    if only is not None and not left:
         logger.info("%s: done already", only)
-    failed: dict[str, str] = {}
-    for number, step in enumerate(chosen, 1):
-        if done[number - 1] or step.part in failed:
+    failed: dict[Part, str] = {}
+    for part in left:
+        if any(other in failed for other in all_needs(part, work.parts)):
             continue
-        logger.info("[%d/%d] %s: %s", number, len(chosen), step.part, step.what)
-        reason = _try(step)
+        logger.info("[%d/%d] %s: %s", chosen.index(part) + 1, len(chosen), part.name, work.step(part).what)
+        reason = _try(work, part)
         if reason:
-            failed[step.part] = reason
+            failed[part] = reason
+    return _report(study, {part.name: reason for part, reason in failed.items()}, only, show_texts)
+
+
+def _report(study: Study, failed: Mapping[str, str], only: str | None, show_texts: bool) -> Outcome:
     if only is not None or not processes().is_main_process:
         return Outcome(None, None, failed)
     root = Path(study.output)
@@ -95,29 +100,32 @@ def _begin(study: Study) -> None:
     processes().wait_for_everyone()
 
 
-def _part(planned: list[Step], only: str) -> list[Step]:
-    chosen = [step for step in planned if step.part == only]
+def _named(work: Work, only: str) -> list[Part]:
+    """The parts of this name; what they need of others must be there."""
+    chosen = [part for part in work.parts if part.name == only]
     if not chosen:
-        parts = list(dict.fromkeys(step.part for step in planned))
-        raise InputError(f"--only {only}: there is no such part{nearest(only, parts)}; parts: {', '.join(parts)}")
-    missing = [step for step in planned if step.part == TEACHER and not step.done]
-    if only != TEACHER and missing:
-        raise InputError(f"--only {only}: the teacher is not ready ({missing[0].what}): run --only {TEACHER} first")
+        names = list(dict.fromkeys(part.name for part in work.parts))
+        raise InputError(f"--only {only}: there is no such part{nearest(only, names)}; parts: {', '.join(names)}")
+    for part in chosen:
+        for other in all_needs(part, work.parts):
+            if other.name != only and not work.done(other):
+                what = work.step(other).what
+                raise InputError(f"--only {only}: {other.name} is not ready ({what}): run --only {other.name} first")
     return chosen
 
 
-def _try(step: Step) -> str:
-    """Does a step; why a student's failed, or "". Of several processes none can go on without the others."""
-    start = time.monotonic()
+def _try(work: Work, part: Part) -> str:
+    """Does a part; why a student's failed, or "". Of several processes none can go on without the others."""
+    start, what = time.monotonic(), work.step(part).what
     try:
-        step.work()
+        work.step(part).run(work, part)
     except Exception as error:
-        if step.part == TEACHER or processes().num_processes > 1:
+        if part.name == TEACHER or processes().num_processes > 1:
             raise
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        logger.warning("%s: %s failed: %s", step.part, step.what, reason, exc_info=not isinstance(error, InputError))
-        return f"{step.what}: {' '.join(reason.split())}"
-    logger.info("%s: %s took %.0f s", step.part, step.what, time.monotonic() - start)
+        logger.warning("%s: %s failed: %s", part.name, what, reason, exc_info=not isinstance(error, InputError))
+        return f"{what}: {' '.join(reason.split())}"
+    logger.info("%s: %s took %.0f s", part.name, what, time.monotonic() - start)
     return ""
 
 

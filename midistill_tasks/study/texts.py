@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
+from typing import Any
 
 from midistill_tasks.distill.data import Texts, load_texts, read_texts
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.models.loading import load_tokenizer
 from midistill_tasks.recipes.schema import Data
+from midistill_tasks.splits import SPLITS
+from midistill_tasks.study.folders import data_folder
 from midistill_tasks.study.recipe import Documents, Study
 
 DIVIDED = "divided.json"
@@ -19,16 +21,26 @@ DIVIDED = "divided.json"
 
 def study_data(study: Study) -> Data:
     """The data section of the students' recipes; of documents, the files that `divide` writes."""
-    if study.data is not None:
-        return study.data
-    assert study.documents is not None  # noqa: S101 (checked by Study)
-    folder = Path(study.output) / "data"
+    return _divided(study, study.documents) if study.documents else Data.model_validate(study.data)
+
+
+def _divided(study: Study, documents: Documents) -> Data:
+    folder = data_folder(study)
     return Data(
         members=str(folder / "members.jsonl"),
         nonmembers=str(folder / "nonmembers.jsonl"),
-        distil_on=str(folder / "train.jsonl") if study.documents.null_control else None,
-        max_length=study.documents.tokens,
+        distil_on=str(folder / "train.jsonl") if documents.null_control else None,
+        max_length=documents.tokens,
     )
+
+
+def study_options(study: Study) -> dict[str, Any]:
+    """What the MIA tasks are told, as under ``--metadata '{"mia": …}'``."""
+    data = study_data(study)
+    options = {"n": data.n, "seed": data.seed, "dataset_path": data.dataset_path}
+    options |= data.options_of(SPLITS[data.split]) | study.evaluate.options
+    options |= {"independent_coins": True} if study.documents else {}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def teachers_texts(study: Study) -> Texts:
@@ -40,14 +52,12 @@ def teachers_texts(study: Study) -> Texts:
     return Texts(read_texts(data.distil_on, data.column), texts.members + texts.nonmembers)
 
 
-def divide(study: Study) -> None:
+def divide(study: Study, documents: Documents) -> None:
     """Writes the documents' beginnings as members.jsonl, nonmembers.jsonl and, of a null control, train.jsonl.
 
     Raises:
         InputError: if the file cannot be read, or one of the sides stays empty.
     """
-    documents = study.documents
-    assert documents is not None  # noqa: S101 (called where there are documents)
     texts = list(dict.fromkeys(_beginnings(read_texts(documents.path, documents.column), study, documents)))
     coins = random.Random(f"members {documents.seed}")
     sides: dict[str, list[str]] = {"members": [], "nonmembers": [], **({"train": []} if documents.null_control else {})}
@@ -58,7 +68,7 @@ def divide(study: Study) -> None:
     empty = [name for name, side in sides.items() if not side]
     if empty:
         raise InputError(f"{documents.path}: its {len(texts)} documents leave no {empty[0]}: give more documents")
-    folder = Path(study.output) / "data"
+    folder = data_folder(study)
     folder.mkdir(parents=True, exist_ok=True)
     for name, side in sides.items():
         lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in side)

@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.study.check import HASHES, check
-from midistill_tasks.study.evaluate import Harness, _warnings_only
+from midistill_tasks.study.evaluate import _warnings_only
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import load_study, run_study
-from midistill_tasks.study.steps import steps
+from midistill_tasks.study.work import Work
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_a_task_that_the_harness_does_not_know_is_refused_before_anything_is_don
     with pytest.raises(InputError, match=r"knows no task 'hellaswagg' \(did you mean 'hellaswag'"):
         run_study(study)
     right = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswag", "leaderboard", "mia_bios"]})
-    harness = Harness(right)
-    check(right, steps(right, harness), harness)
+    work = Work(right)
+    check(work, work.parts)
 
 
 def test_an_arm_that_is_no_recipe_is_refused_before_the_teacher_is_trained(files, tmp_path):
@@ -146,7 +146,8 @@ def test_a_study_with_another_key_is_refused_by_its_plan_too_and_may_be_moved(fi
     other = study.model_copy(update={"evaluate": study.evaluate.model_copy(update={"k": 0.3})})
     for begin in (run_study, plan):
         with pytest.raises(
-            InputError, match=r"with another evaluate\.k \(0\.2 there, 0\.3 here\): give the same recipe"
+            InputError,
+            match=r"with another evaluate\.mink\.k \(0\.2 there, 0\.3 here and 1 more\)",
         ):
             begin(other)
     (tmp_path / "study").rename(tmp_path / "moved")

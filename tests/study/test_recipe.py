@@ -5,7 +5,7 @@ import pytest
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.file import dump_recipe, shipped_recipes
 from midistill_tasks.study.run import load_study
-from midistill_tasks.study.steps import student_recipe
+from midistill_tasks.study.steps.train import student_recipe
 
 GOOD = """\
 output: out
@@ -38,7 +38,7 @@ def write(tmp_path):
 def test_the_shipped_studies_are_valid(name):
     study = load_study(name, [])
     for arm in study.arms:
-        student_recipe(study, arm, study.seeds[0])
+        student_recipe(study, f"{arm}/{study.seeds[0]}")
 
 
 def test_a_resolved_study_reads_back_as_itself(write):
@@ -48,7 +48,7 @@ def test_a_resolved_study_reads_back_as_itself(write):
 
 
 def test_a_student_is_the_recipe_that_distill_would_take(write):
-    recipe = student_recipe(load_study(write(GOOD), []), "kept", 7)
+    recipe = student_recipe(load_study(write(GOOD), []), "kept/7")
     assert (recipe.output, recipe.seed) == ("out/students/kept/7", 7)
     assert recipe.interventions.selection == "out/selection"
     assert recipe.teacher.model == "some-teacher"

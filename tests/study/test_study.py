@@ -18,12 +18,11 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.results.roles import read_group
 from midistill_tasks.splits.bios import biographies
 from midistill_tasks.study import run as driver
-from midistill_tasks.study.evaluate import Harness
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import run_study
-from midistill_tasks.study.steps import steps
 from midistill_tasks.study.texts import divide, study_data, teachers_texts
+from midistill_tasks.study.work import Work
 
 TINY = {"model_type": "gpt2", "vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 256}
 
@@ -73,7 +72,7 @@ def test_a_finished_step_is_not_run_again(finished, monkeypatch):
     study, outcome = finished
     before = outcome.file.read_text()
     tried = []
-    monkeypatch.setattr(driver, "_try", lambda step: tried.append((step.part, step.what)) or "not tried")
+    monkeypatch.setattr(driver, "_try", lambda work, part: tried.append((part.name, part.step)) or "not tried")
     again = run_study(study)
     assert tried == [("broken/0", "train")]
     assert again.page.lead == outcome.page.lead
@@ -94,7 +93,8 @@ def test_a_study_may_grow_but_not_change(finished):
     with pytest.raises(InputError, match="another train"):
         run_study(study.model_copy(update={"train": study.train.model_copy(update={"epochs": 9})}))
     grown = study.model_copy(update={"seeds": [0, 1]})
-    left = [step.part for step in steps(grown, Harness(grown)) if not step.done]
+    work = Work(grown)
+    left = [part.name for part in work.parts if not work.done(part)]
     assert left == ["vanilla/1"] * 2 + ["kept/1"] * 2 + [
         "broken/0", "broken/0", "broken/1", "broken/1",
     ]  # fmt: skip
@@ -149,7 +149,7 @@ def test_documents_are_cut_to_whole_words_within_their_tokens(documents, shared)
     from transformers import AutoTokenizer
 
     study = documents()
-    divide(study)
+    divide(study, study.documents)
     texts = load_texts(study_data(study))
     tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories260K")
     whole = biographies(200, seed=5)
@@ -163,7 +163,7 @@ def test_the_coins_are_fair_and_another_seed_tosses_others(documents):
     sides = []
     for seed in range(4):
         study = documents(seed=seed)
-        divide(study)
+        divide(study, study.documents)
         sides.append(set(load_texts(study_data(study)).members))
     assert all(75 <= len(side) <= 125 for side in sides)
     assert len({frozenset(side) for side in sides}) == 4
@@ -172,7 +172,7 @@ def test_the_coins_are_fair_and_another_seed_tosses_others(documents):
 
 def test_of_a_null_control_nobody_sees_what_is_judged(documents):
     study = documents(null_control=True)
-    divide(study)
+    divide(study, study.documents)
     data, trained = study_data(study), set(teachers_texts(study).members)
     judged = load_texts(data)
     assert not trained & {*judged.members, *judged.nonmembers}

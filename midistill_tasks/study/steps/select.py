@@ -1,0 +1,49 @@
+"""Which members the attacks find in the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from midistill_tasks.distill.data import text_id
+from midistill_tasks.distill.selection import choose_attacks, select, write_selection
+from midistill_tasks.processes import first_alone
+from midistill_tasks.results.reader import read_attacks
+from midistill_tasks.study.folders import TEACHER, results_folder, selection_folder
+from midistill_tasks.study.graph import Part
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.sizes import Sizes
+from midistill_tasks.study.steps import StudyStep, step
+from midistill_tasks.study.work import Work
+
+
+@step("select", "select the vulnerable members")
+class SelectStep(StudyStep):
+    """As `midistill select`, where an arm chooses texts by it."""
+
+    def parts(self, study: Study) -> Sequence[Part]:
+        needed = any(arm.selection for arm in study.arms.values())
+        return [Part(TEACHER, needs=(f"evaluate:{TEACHER}",))] if needed else []
+
+    def writes(self, study: Study, part: Part) -> Path:
+        return selection_folder(study) / "selection.json"
+
+    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
+        return 0.0
+
+    def run(self, work: Work, part: Part) -> None:
+        first_alone(lambda: _select(work))
+
+
+def _select(work: Work) -> None:
+    """Members that no attack judged (the harness balances the sides) count as not vulnerable."""
+    study = work.study
+    results = choose_attacks(read_attacks([results_folder(study, TEACHER)]), study.select.attacks)
+    selection = select(results, study.select.vote)
+    judged = next(iter(results.values())).by_id
+    members = {text_id(text): text for text in work.texts.members}
+    unjudged = {name: text for name, text in members.items() if name not in judged}
+    chosen = replace(selection, non_vulnerable=selection.non_vulnerable | unjudged)
+    how = {"vote": study.select.vote, "attacks": list(results), "not_judged": len(unjudged)}
+    write_selection(chosen, selection_folder(study), how)

@@ -1,0 +1,84 @@
+"""The students, one an arm and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from midistill_tasks.distill.run import run_recipe
+from midistill_tasks.distill.run_folder import RECIPE, RECORD
+from midistill_tasks.errors import InputError
+from midistill_tasks.recipes.schema import Recipe
+from midistill_tasks.study.folders import student_folder, teacher_model
+from midistill_tasks.study.graph import Part
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.sizes import Sizes
+from midistill_tasks.study.steps import Models, StudyStep, step
+from midistill_tasks.study.texts import study_data
+from midistill_tasks.study.work import Work
+
+
+@step("train", "train")
+class TrainStep(StudyStep):
+    """Distils them, as `midistill distill` would."""
+
+    def parts(self, study: Study) -> Sequence[Part]:
+        return [
+            Part(f"{arm}/{seed}", needs=("data", "teacher", *(("select",) if interventions.selection else ())))
+            for arm, interventions in study.arms.items()
+            for seed in study.seeds
+        ]
+
+    def writes(self, study: Study, part: Part) -> Path:
+        return student_folder(study, part.name) / RECORD
+
+    def loads(self, study: Study, part: Part) -> Models:
+        found: dict[str, tuple[str, str | None]] = {}
+        student = study.student
+        if study.teacher.model and not study.teacher.fine_tune:
+            found["teacher.model"] = (study.teacher.model, study.teacher.revision)
+        if student and student.checkpoint:
+            found["student.checkpoint"] = (student.checkpoint, None)
+        if student and isinstance(student.config, str):
+            found["student.config"] = (student.config, None)
+        return found
+
+    def check(self, work: Work, left: Sequence[Part]) -> None:
+        for part in left:
+            try:
+                student_recipe(work.study, part.name)
+            except ValidationError as error:
+                said = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise InputError(f"arms.{_arm(part.name)[0]}: {said}") from None
+
+    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
+        return sizes.training(sizes.student, study.train.epochs, watched=sizes.teacher)
+
+    def run(self, work: Work, part: Part) -> None:
+        resume = (student_folder(work.study, part.name) / RECIPE).is_file()
+        run_recipe(student_recipe(work.study, part.name), resume, work.texts)
+
+
+def student_recipe(study: Study, name: str) -> Recipe:
+    """What `midistill distill` would be given for the student ``ARM/SEED``; raises pydantic's error for no recipe."""
+    arm, seed = _arm(name)
+    teacher = study.teacher.model_copy(update={"model": teacher_model(study), "config": None, "fine_tune": None})
+    return Recipe.model_validate(
+        {
+            "output": str(student_folder(study, name)),
+            "seed": seed,
+            "teacher": teacher,
+            "student": study.student,
+            "data": study_data(study),
+            "loss": study.loss,
+            "interventions": study.arms[arm],
+            "train": study.train,
+        }
+    )
+
+
+def _arm(name: str) -> tuple[str, int]:
+    arm, _, seed = name.rpartition("/")
+    return arm, int(seed)

@@ -1,0 +1,56 @@
+"""A study under way: its parts in their order, and what several of them share, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from midistill_tasks.distill.data import Texts, texts_of
+from midistill_tasks.harness.options import parse_options
+from midistill_tasks.splits import SPLITS
+from midistill_tasks.splits.documents import Documents, documents
+from midistill_tasks.study.evaluate import Harness
+from midistill_tasks.study.graph import Part, in_order
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.steps import StudyStep, steps_of
+from midistill_tasks.study.texts import study_data, study_options
+
+
+class Work:
+    """What a step is given to do its parts with."""
+
+    def __init__(self, study: Study) -> None:
+        """Raises InputError where the parts wait for each other, or for something that there is not."""
+        self.study = study
+        self.steps = steps_of(study)
+        named = [Part(part.name, part.needs, name) for name, step in self.steps.items() for part in step.parts(study)]
+        self.parts: Sequence[Part] = in_order(named, self.steps)
+
+    def step(self, part: Part) -> StudyStep:
+        """Whose part it is."""
+        return self.steps[part.step]
+
+    def written(self, part: Part) -> Path:
+        """What exists once it is done."""
+        return self.step(part).writes(self.study, part)
+
+    def done(self, part: Part) -> bool:
+        """Whether it need not be run again."""
+        return self.written(part).exists()
+
+    @cached_property
+    def harness(self) -> Harness:
+        """Evaluates models on the study's tasks."""
+        return Harness(self.study)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The texts that are judged. As long as they are held, tasks that ask for the same ones do not load them."""
+        split = SPLITS[study_data(self.study).split]
+        return documents(split, parse_options({"mia": study_options(self.study)}).of_split(split))
+
+    @cached_property
+    def texts(self) -> Texts:
+        """Members and non-members for selection and students."""
+        return texts_of(self.documents, study_data(self.study))
