@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from midistill_tasks.scoring.backends.hf.causal import HFScorer
 
 logger = logging.getLogger(__name__)
+
+_PROBE = 16
+"""Tokens of a text that tell most ways that do not work for a model."""
 
 Way = Callable[["HFScorer", list[Job]], Statistics]
 
@@ -106,9 +109,11 @@ class _Expanded(_Prefix):
 def after_prefix(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
     """The fastest way of scoring after a prefix, and what it gives for these jobs, the first batch.
 
-    A way is taken if it agrees, in that company, with the plain way on the longest text, which comes first.
+    A way is taken if it agrees, in that company, with the plain way on the longest text, which comes first. Most that
+    do not show it on that text's first tokens alone, and do not cost a batch then.
     """
     longest, prefix = jobs[0], jobs[0].prefix
+    beginning = longest if scorer.rope.kinds else replace(longest, ids=longest.ids[:_PROBE])
     allowed = 2e-4 if scorer.model.dtype == torch.float32 else 2e-2
     try:
         read, truth = _read(scorer, longest)
@@ -118,8 +123,11 @@ def after_prefix(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
     for kind in (_Shared, _Expanded):
         way = kind(len(prefix), *read)
         try:
-            stats = way(scorer, jobs)
-            if bool((stats.logprob[: longest.scored] - truth).abs().mean() <= allowed):
+            for company in ([beginning], jobs):
+                stats, scored = way(scorer, company), company[0].scored
+                if not bool((stats.logprob[:scored] - truth[:scored]).abs().mean() <= allowed):
+                    break
+            else:
                 return way, stats
         except Exception as error:  # private ops: any failure means the plainer way
             logger.debug("%s is not possible here: %r", kind.__name__, error)
