@@ -160,6 +160,8 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
                 missing.append(job)
         if cache and found:
             logger.info("%d of %d views come from %s", len(found), len(jobs), scorer.cache_file)
+        if cache and cache.damaged:
+            logger.warning("%d views are scored again: their records in %s are damaged", cache.damaged, cache.path)
         with tqdm(total=len(missing), desc=label, unit="view", disable=scorer.rank != 0) as bar:
 
             def done(job: Job, result: Result) -> None:

@@ -63,3 +63,32 @@ def run_files(texts: list[str], tiny: Any, tmp_path: Path) -> Callable[..., Any]
         return lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, **flags)
 
     return run_files
+
+
+@pytest.fixture
+def cached(tmp_path: Path, scoring: SimpleNamespace) -> Callable[..., Any]:
+    """``cached(folder, **model_args)``: a harness model as the harness leaves it with --use_cache."""
+    from lm_eval.api.model import CachingLM
+
+    def cached(pretrained: Any, **model_args: Any) -> Any:
+        lm = scoring.load(pretrained, **model_args)
+        CachingLM(lm, str(tmp_path / "cache_rank0.db"))
+        return lm
+
+    return cached
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Per call of the scorer, how many views were really scored."""
+    from midistill_tasks.scoring.backends.hf.causal import HFScorer
+
+    counts: list[int] = []
+    original = HFScorer.score
+
+    def score(self: Any, jobs: Any, done: Any) -> None:
+        counts.append(len(jobs))
+        return original(self, jobs, done)
+
+    monkeypatch.setattr(HFScorer, "score", score)
+    return counts

@@ -14,39 +14,13 @@ import pytest
 import torch
 import warm
 
-from midistill_tasks.scoring.backends.hf.causal import HFScorer, fingerprint
+from midistill_tasks.scoring.backends.hf.causal import fingerprint
 from midistill_tasks.scoring.cache import StatsCache
 from midistill_tasks.scoring.protocol import HarnessScorer, Job, Result
 
 
 def result(logprob, mean, std, greedy):
     return Result(logprob, greedy=greedy, mean=mean, std=std)
-
-
-@pytest.fixture
-def cached(tmp_path, scoring):
-    """``cached(folder, **model_args)``: a harness model as the harness leaves it with --use_cache."""
-    from lm_eval.api.model import CachingLM
-
-    def cached(pretrained, **model_args):
-        lm = scoring.load(pretrained, **model_args)
-        CachingLM(lm, str(tmp_path / "cache_rank0.db"))
-        return lm
-
-    return cached
-
-
-@pytest.fixture
-def scored(monkeypatch):
-    """Per call of the scorer, how many views were really scored."""
-    counts, original = [], HFScorer.score
-
-    def score(self, jobs, done):
-        counts.append(len(jobs))
-        return original(self, jobs, done)
-
-    monkeypatch.setattr(HFScorer, "score", score)
-    return counts
 
 
 def test_what_was_scored_is_served_as_it_was(tiny, texts, scoring, views, cached, scored):
