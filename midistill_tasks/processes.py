@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,11 @@ def from_first(value: T) -> T:
     values = [value]
     broadcast_object_list(values)
     return values[0]
+
+
+def by_first(held: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
+    """What the first process holds (a lock) for all of them."""
+    return held() if processes().is_main_process else nullcontext()
 
 
 def first_alone(work: Callable[[], None]) -> None:

@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer,
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import whole_folder
+from midistill_tasks.locks import held_beside
 from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
-from midistill_tasks.processes import from_first, processes, use_cpu
+from midistill_tasks.processes import by_first, from_first, processes, use_cpu
 from midistill_tasks.recipes.schema import Data, FineTune, Teacher
 
 MADE = "midistill_teacher.json"
@@ -32,7 +34,7 @@ def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts:
         texts: all members, and the non-members for a tokenizer that has to be made.
 
     Raises:
-        InputError: if the folder holds another teacher, or something else.
+        InputError: if the folder holds another teacher, or something else, or cannot be written.
     """
     folder = Path(fine_tune.folder)
     made = {
@@ -41,7 +43,11 @@ def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts:
         "members": fingerprint(texts.members),
         "max_length": data.max_length,
     }
-    if not from_first(processes().is_main_process and _is_there(folder, made)):
+    if _is_there(folder, made):
+        return folder
+    with by_first(lambda: held_beside(folder, "teacher.fine_tune.folder", wait=True)):
+        if _is_there(folder, made):  # by the process that this one waited for
+            return folder
         model, tokenizer = _untrained(teacher, data.seed, texts)
         _train(model, encode(texts.members, tokenizer, data.max_length), fine_tune, data.seed)
         if processes().is_main_process:
@@ -51,6 +57,11 @@ def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts:
 
 
 def _is_there(folder: Path, made: dict[str, Any]) -> bool:
+    """The same answer in every process."""
+    return from_first(processes().is_main_process and _holds(folder, made))
+
+
+def _holds(folder: Path, made: dict[str, Any]) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MADE).is_file():
@@ -123,12 +134,7 @@ def _arguments(fine_tune: FineTune, seed: int, folder: str) -> TrainingArguments
 
 
 def _save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, made: dict[str, Any]) -> None:
-    """Under another name first, so that a killed run never leaves half a teacher under this one."""
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    try:
+    with whole_folder(folder, "teacher.fine_tune.folder") as unfinished:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         (unfinished / MADE).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
-        unfinished.rename(folder)
-    except OSError as error:
-        raise InputError(f"teacher.fine_tune.folder: {folder} cannot be written ({error}): free some space") from error

@@ -35,6 +35,7 @@ from midistill_tasks.distill.teacher_cache import (
 )
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
+from midistill_tasks.locks import held
 from midistill_tasks.models.loading import (
     check_same_tokenizer,
     check_vocabulary,
@@ -42,7 +43,7 @@ from midistill_tasks.models.loading import (
     load_tokenizer,
 )
 from midistill_tasks.models.saving import save
-from midistill_tasks.processes import from_first, processes
+from midistill_tasks.processes import by_first, from_first, processes
 from midistill_tasks.recipes.schema import Cache, Recipe
 
 logger = logging.getLogger(__name__)
@@ -73,10 +74,16 @@ def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None)
         What was done and measured, as the output folder's ``midistill.json`` holds it.
 
     Raises:
-        InputError: for anything that the user can mend; nothing that existed has been changed then.
+        InputError: for anything that the user can mend, another process at work there among it; nothing that existed
+            has been changed then.
     """
     if processes().is_main_process:
         check_output(recipe, resume)
+    with by_first(lambda: held(Path(recipe.output), "output")):
+        return _run(recipe, resume, texts)
+
+
+def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
     materials = gather(recipe, texts or load_texts(recipe.data))
     student = make_student(
         recipe.student, recipe.interventions.chosen, recipe.seed, materials.teacher, materials.tokenizer

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.locks import is_empty
 from midistill_tasks.recipes.file import dump_recipe, read_stored
 from midistill_tasks.recipes.schema import Recipe
 
@@ -47,7 +48,7 @@ def check_output(recipe: Recipe, resume: bool) -> None:
     folder = Path(recipe.output)
     if (folder / RECIPE).is_file():
         _check_same_run(recipe, folder, resume)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or not is_empty(folder)):
         raise InputError(f"output: {folder} exists and holds no run of midistill: give an empty or a new folder")
 
 

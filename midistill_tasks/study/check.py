@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from midistill_tasks.distill.run_folder import flat
 from midistill_tasks.errors import InputError
+from midistill_tasks.locks import is_empty
 from midistill_tasks.models.architectures import register
 from midistill_tasks.models.loading import from_pretrained
 from midistill_tasks.recipes.file import read_stored
@@ -50,7 +51,7 @@ def check_output(study: Study) -> None:
                 f"output: {study.output} holds a study with another {key} ({earlier.get(key)!r} there, "
                 f"{ours.get(key)!r} here{more}): give the same recipe and --set as then, or another output"
             )
-    elif path.parent.exists() and any(path.parent.iterdir()):
+    elif path.parent.exists() and not is_empty(path.parent):
         raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
 
 

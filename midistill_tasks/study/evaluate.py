@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.files import whole_folder
 from midistill_tasks.harness import yaml_folder
-from midistill_tasks.processes import use_cpu
+from midistill_tasks.locks import held_beside
+from midistill_tasks.processes import by_first, use_cpu
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.texts import study_data, study_options
 
@@ -70,19 +72,20 @@ class Harness:
         """Writes results and samples below `folder`, which exists only once they are whole.
 
         Raises:
-            InputError: if no attack gives a score, or they cannot be written.
+            InputError: if no attack gives a score, they cannot be written, or another process is about to.
         """
+        with by_first(lambda: held_beside(folder, "output")):
+            self._evaluate(model, folder, revision)
+
+    def _evaluate(self, model: str, folder: Path, revision: str | None) -> None:
         from lm_eval import simple_evaluate
         from lm_eval.loggers import EvaluationTracker
 
         from midistill_tasks.models.architectures import register
 
         register()
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
         settings = self.study.evaluate
-        tracker = EvaluationTracker(output_path=str(unfinished))
+        tracker = EvaluationTracker()
         with _warnings_only("lm_eval"):
             results = simple_evaluate(
                 model="hf",
@@ -101,10 +104,27 @@ class Harness:
         if not any(map(math.isfinite, areas)):
             raise InputError(f"{model}: no attack gave a score; the log above says why, such as outputs that are NaN")
         samples = results.pop("samples")
-        tracker.save_results_aggregated(results=results, samples=samples)
-        for task in results["configs"]:
-            tracker.save_results_samples(task_name=task, samples=samples[task])
-        written = len(list(unfinished.rglob("samples_*.jsonl"))) if unfinished.exists() else 0
-        if written < len(results["configs"]):  # the tracker turns its errors into warnings
-            raise InputError(f"{folder}: the harness could not write its results there: free some space, run it again")
-        unfinished.rename(folder)
+        with whole_folder(folder, "output") as unfinished:
+            tracker.output_path = str(unfinished)
+            tracker.save_results_aggregated(results=results, samples=samples)
+            for task in results["configs"]:
+                tracker.save_results_samples(task_name=task, samples=samples[task])
+            if not _is_whole(unfinished, {task: len(samples[task]) for task in results["configs"]}):
+                raise InputError(
+                    f"output: {folder}: the harness could not write its results: free some space, run it again"
+                )
+
+
+def _is_whole(folder: Path, samples: Mapping[str, int]) -> bool:
+    """Whether all that the tracker was to write is there: it turns its errors into warnings."""
+    try:
+        (results,) = folder.rglob("results_*.json")
+        json.loads(results.read_text(encoding="utf-8"))
+        for task, count in samples.items():
+            (path,) = results.parent.glob(f"samples_{task}_2*.jsonl")
+            *lines, rest = path.read_text(encoding="utf-8").split("\n")
+            if rest or len(lines) != count:
+                return False
+    except ValueError:
+        return False
+    return True

@@ -12,7 +12,8 @@ from typing import Any
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import write_atomically
-from midistill_tasks.processes import from_first, processes
+from midistill_tasks.locks import held
+from midistill_tasks.processes import by_first, from_first, processes
 from midistill_tasks.recipes.file import dump_recipe, find_recipe, read_yaml
 from midistill_tasks.report.build import build, write
 from midistill_tasks.report.page import Page
@@ -55,10 +56,19 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
         show_texts: as for the report.
 
     Raises:
-        InputError: as `study_check.check`; for a folder that holds another study, an unknown part, a part whose
-            teacher is not there yet, or a teacher that fails. A student that fails stops nobody else.
+        InputError: as `study_check.check`; for a folder that holds another study or that another process is at work
+            on, an unknown part, a part whose teacher is not there yet, or a teacher that fails. A student that fails
+            stops nobody else.
     """
     check_output(study)
+    if only is not None:  # each in a process of its own, which hold what they write
+        return _run(study, only, show_texts)
+    with by_first(lambda: held(Path(study.output), "output")):
+        return _run(study, only, show_texts)
+
+
+def _run(study: Study, only: str | None, show_texts: bool) -> Outcome:
+    check_output(study)  # as it was found before, unless another process was at work there
     work = Work(study)
     chosen = work.parts if only is None else _named(work, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
@@ -71,6 +81,8 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
     failed: dict[Part, str] = {}
     for part in left:
         if any(other in failed for other in all_needs(part, work.parts)):
+            continue
+        if from_first(work.done(part)):  # by another process, meanwhile
             continue
         logger.info("[%d/%d] %s: %s", chosen.index(part) + 1, len(chosen), part.name, work.step(part).what)
         reason = _try(work, part)

@@ -15,6 +15,7 @@ from midistill_tasks.cli.main import main
 from midistill_tasks.distill.data import load_texts
 from midistill_tasks.distill.selection import read_selection
 from midistill_tasks.errors import InputError
+from midistill_tasks.locks import held, held_beside
 from midistill_tasks.results.roles import read_group
 from midistill_tasks.splits.bios import biographies
 from midistill_tasks.study import run as driver
@@ -66,6 +67,19 @@ def test_a_study_ends_in_a_page_and_a_failed_arm_stops_nobody(finished):
     assert [entry.name for entry in group.entries] == ["teacher", "vanilla", "kept"]
     assert "broken/0, train: " in outcome.file.read_text()
     assert group.runs[0].utility["heldout_files/word_perplexity"].value > 1
+
+
+def test_a_study_at_work_keeps_another_out_of_its_folder_but_not_one_part_alone(finished):
+    study, _ = finished
+    with held(Path(study.output), "output"):
+        with pytest.raises(InputError, match=r"another process .* is at work on"):
+            run_study(study)
+        assert run_study(study, only="vanilla/0").failed == {}
+    with (
+        held_beside(Path(study.output) / "results" / "vanilla" / "0", "output"),
+        pytest.raises(InputError, match="at work"),
+    ):
+        Work(study).harness.evaluate("unused", Path(study.output) / "results" / "vanilla" / "0")
 
 
 def test_a_finished_step_is_not_run_again(finished, monkeypatch):

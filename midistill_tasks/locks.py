@@ -1,0 +1,100 @@
+"""A folder that one process at a time works on. The lock is the operating system's: it dies with its holder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.files import writing
+
+logger = logging.getLogger(__name__)
+
+_LOCK, _HOLDER = ".midistill.lock", ".midistill.holder"
+"""In the folder while it is held; a killed process leaves them, free to take."""
+
+
+@contextmanager
+def held(folder: Path, key: str) -> Iterator[None]:
+    """Makes the folder and holds it; one that stays empty is removed again.
+
+    Args:
+        folder: to be worked on.
+        key: of the recipe or the command line, that names it.
+
+    Raises:
+        InputError: another process holds it (which host, which process, since when), or it cannot be written.
+    """
+    made = not folder.exists()
+    try:
+        with _locked(folder / _LOCK, folder / _HOLDER, folder, key, wait=False):
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+@contextmanager
+def held_beside(folder: Path, key: str, wait: bool = False) -> Iterator[None]:
+    """The same for a folder that appears whole: it need not be there, and the lock stands beside it.
+
+    Args:
+        folder: as for `held`.
+        key: as for `held`.
+        wait: until the other process is through, in place of the error.
+    """
+    lock, holder = (folder.with_name(f".{folder.name}{name}") for name in (_LOCK, _HOLDER))
+    with _locked(lock, holder, folder, key, wait):
+        yield
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but our lock."""
+    return all(path.name in (_LOCK, _HOLDER) for path in folder.iterdir())
+
+
+@contextmanager
+def _locked(lock: Path, holder: Path, folder: Path, key: str, wait: bool) -> Iterator[None]:
+    ours = FileLock(lock)
+    try:
+        with writing(f"{key}: {folder}"):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            _acquire(ours, holder, folder, key, wait)
+            us = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now().isoformat(" ", "seconds")}
+            holder.write_text(json.dumps(us), encoding="utf-8")
+        yield
+    finally:
+        if ours.is_locked:
+            for path in (holder, lock):  # who waits for it finds out that the file is no more, and makes it anew
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        ours.release()
+
+
+def _acquire(ours: FileLock, holder: Path, folder: Path, key: str, wait: bool) -> None:
+    try:
+        ours.acquire(timeout=0)
+    except Timeout:
+        at_work = f"another process ({_who(holder)}) is at work on {folder}"
+        if not wait:
+            another = key.rpartition(".")[2].lstrip("-")
+            raise InputError(f"{key}: {at_work}: wait until it is through, or give another {another}") from None
+        logger.info("%s: %s; waiting until it is through", key, at_work)
+        ours.acquire()
+
+
+def _who(holder: Path) -> str:
+    try:
+        us = json.loads(holder.read_text(encoding="utf-8"))
+        return f"host {us['host']}, process {us['pid']}, since {us['since']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it is only about to say
+        return "it has not said which"
