@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from midistill_tasks.errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TORCH_S = ("PytorchStreamWriter", "unexpected pos", "iostream error")
 _WRONG_PLACE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
     *(errno.ENAMETOOLONG, errno.EIO),
@@ -38,7 +39,8 @@ def writing(place: object, then: str = "") -> Iterator[None]:
         remedy = _remedy(error)
         if not remedy:
             raise
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        said = getattr(error, "strerror", None) or ("not to its end" if isinstance(error, RuntimeError) else str(error))
+        reason = " ".join(said.split())[:200]
         raise InputError(f"{place} cannot be written ({reason}): {remedy}{then}") from error
 
 
@@ -46,7 +48,7 @@ def _remedy(error: Exception) -> str:
     """What helps, or "" where it is no failed write; safetensors and torch say it in words of their own."""
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
-    torch_failed = isinstance(error, RuntimeError) and ("PytorchStreamWriter" in text or "unexpected pos" in text)
+    torch_failed = isinstance(error, RuntimeError) and any(part in text for part in _TORCH_S)
     if number in _NO_SPACE or "os error 28" in text or "os error 27" in text or torch_failed:
         return "free some space"
     if number in _WRONG_PLACE or (isinstance(error, SafetensorError) and "os error" in text):
@@ -54,14 +56,15 @@ def _remedy(error: Exception) -> str:
     return ""
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Writes under another name first, so that a killed run never leaves half a file under this one.
+def write_atomically(path: Path, content: bytes | str, then: str = "") -> None:
+    """Writes under another name first, so that a killed run never leaves half a file under this one; makes its folder.
 
     Raises:
         InputError: see `writing`; what stood there is as it was.
     """
     unfinished = _unfinished(path)
-    with writing(path):
+    with writing(path, then):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
             os.replace(unfinished, path)

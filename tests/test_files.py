@@ -6,6 +6,7 @@ import errno
 import os
 
 import pytest
+from safetensors import SafetensorError
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import whole_folder, write_atomically, writing
@@ -37,7 +38,7 @@ def test_a_full_disk_leaves_what_was_there_and_says_what_to_do(tmp_path, full_di
 
 def test_a_file_in_place_of_a_folder_is_said(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"\(Not a directory\): give a folder that can be written"):
+    with pytest.raises(InputError, match=r"\(File exists\): give a folder that can be written"):
         write_atomically(tmp_path / "file" / "a.txt", b"new")
 
 
@@ -48,6 +49,8 @@ def test_a_file_in_place_of_a_folder_is_said(tmp_path):
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "free some space; then wait"),
         (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 640 vs 534"), "free some space"),
         (RuntimeError("PytorchStreamWriter failed writing file data/1"), "free some space"),
+        (RuntimeError("basic_ios::clear: iostream error"), "free some space"),
+        (SafetensorError("Error while serializing: I/O error: No space left (os error 28)"), "free some space"),
     ],
 )
 def test_what_fails_in_writing_is_one_sentence(error, remedy):

@@ -37,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints verdicts and tables, and writes them with --output."""
+    from contextlib import nullcontext
     from pathlib import Path
 
     from midistill_tasks.errors import InputError
+    from midistill_tasks.locks import held
     from midistill_tasks.report.comparison import assess, write
     from midistill_tasks.results.roles import named_place, read_group
 
@@ -48,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
     arms = {entry.name: entry.runs for entry in group.arms}
     if args.ensembles and all(len(runs) == 1 for runs in arms.values()):
         raise InputError("--ensembles: no arm has several students: name them alike, as in v=results/v0 v=results/v1")
-    assessment = assess(group.teacher_run, arms, args.ensembles, group.failed)
-    print(assessment.markdown, end="")
-    if args.output:
-        write(assessment, Path(args.output))
-        print(f"\n{args.output}: comparison.json, comparison.md and a CSV file a table")
+    with held(Path(args.output), "--output") if args.output else nullcontext():
+        assessment = assess(group.teacher_run, arms, args.ensembles, group.failed)
+        print(assessment.markdown, end="")
+        if args.output:
+            write(assessment, Path(args.output))
+            print(f"\n{args.output}: comparison.json, comparison.md and a CSV file a table")
     return 0

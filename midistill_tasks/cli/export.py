@@ -21,14 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Folds, compares and writes."""
+    from pathlib import Path
+
     from transformers import AutoModelForCausalLM
 
+    from midistill_tasks.locks import held
     from midistill_tasks.models.architectures import register
     from midistill_tasks.models.export import export_plain
     from midistill_tasks.models.loading import from_pretrained, load_tokenizer
 
     register()
-    student = from_pretrained(AutoModelForCausalLM, args.student, "student")
-    export_plain(student, load_tokenizer(args.student, "student"), args.output)
+    with held(Path(args.output), "--output"):
+        student = from_pretrained(AutoModelForCausalLM, args.student, "student")
+        export_plain(student, load_tokenizer(args.student, "student"), args.output)
     print(f"{args.output}: a stock {type(student).__mro__[1].__name__}, checked against the student")
     return 0

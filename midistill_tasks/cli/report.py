@@ -31,9 +31,11 @@ def run(args: argparse.Namespace) -> int:
     """Writes the page and says where it is."""
     from pathlib import Path
 
+    from midistill_tasks.locks import held
     from midistill_tasks.report.build import build, write
     from midistill_tasks.results.roles import read_group
 
-    page = build(read_group(args.results, args.teacher), args.show_texts, args.utility)
-    print(f"{page.summary}\nThe page: {write(page, Path(args.output)).resolve()}")
+    with held(Path(args.output), "--output"):
+        page = build(read_group(args.results, args.teacher), args.show_texts, args.utility)
+        print(f"{page.summary}\nThe page: {write(page, Path(args.output)).resolve()}")
     return 0

@@ -36,12 +36,14 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from midistill_tasks.distill.selection import choose_attacks, select, write_selection
+    from midistill_tasks.locks import held
     from midistill_tasks.results.reader import read_attacks
 
     results = choose_attacks(read_attacks(args.samples), args.attack)
     selection = select(results, args.vote)
     sources = {attack: str(result.path) for attack, result in results.items()}
-    write_selection(selection, Path(args.output), {"vote": args.vote, "samples": sources})
+    with held(Path(args.output), "--output"):
+        write_selection(selection, Path(args.output), {"vote": args.vote, "samples": sources})
     labels = next(iter(results.values())).labels
     print(f"{'called members':<20} {f'of {labels.sum()} members':>18} {f'of {(~labels).sum()} non-members':>20}")
     for name, counts in selection.called.items():

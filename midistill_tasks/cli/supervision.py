@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 HELP = "how often the teacher's arg-max is the true token, and what the student makes of it"
 EPILOG = """\
@@ -29,20 +30,32 @@ def run(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 
+    from midistill_tasks.errors import InputError
+    from midistill_tasks.files import write_atomically
+    from midistill_tasks.locks import held_beside
+
+    output = Path(args.output)
+    with held_beside(output, "--output"):
+        if output.exists():
+            raise InputError(f"--output {output} exists: give another file")
+        stored = _measured(args)
+        write_atomically(output, json.dumps(stored, indent=2) + "\n")
+    print(f"stored in {output}")
+    return 0
+
+
+def _measured(args: argparse.Namespace) -> dict[str, Any]:
+    """Prints the table; what is stored of it."""
     from transformers import AutoModelForCausalLM
 
     from midistill_tasks.compare.supervision import as_json, as_table, by_vulnerability
     from midistill_tasks.distill.data import encode
     from midistill_tasks.distill.selection import called_members, choose_attacks
     from midistill_tasks.distill.supervision import text_figures
-    from midistill_tasks.errors import InputError
     from midistill_tasks.models.architectures import register
     from midistill_tasks.models.loading import check_same_tokenizer, from_pretrained, load_tokenizer
     from midistill_tasks.results.reader import read_attacks
 
-    output = Path(args.output)
-    if output.exists():
-        raise InputError(f"--output {output} exists: give another file")
     results = choose_attacks(read_attacks(args.samples), args.attack)
     first = next(iter(results.values()))
     register()
@@ -57,7 +70,4 @@ def run(args: argparse.Namespace) -> int:
     figures = text_figures(teacher, student, kept, encoded.ids)
     tables = by_vulnerability(figures, {attack: called_members(result) for attack, result in results.items()})
     print(as_table(tables))
-    stored = {"teacher": args.teacher, "student": args.student, "tables": as_json(tables)}
-    output.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-    print(f"stored in {output}")
-    return 0
+    return {"teacher": args.teacher, "student": args.student, "tables": as_json(tables)}

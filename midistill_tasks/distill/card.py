@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midistill_tasks.distill.callback import FIGURES
 from midistill_tasks.distill.record import Record
+from midistill_tasks.files import write_atomically
 from midistill_tasks.recipes.file import dump_recipe
 from midistill_tasks.recipes.schema import Recipe
 
@@ -39,4 +40,4 @@ def write_card(folder: Path, recipe: Recipe, record: Record) -> None:
         recipe_yaml=dump_recipe(recipe),
         config=json.loads((folder / "config.json").read_text(encoding="utf-8")),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_atomically(folder / "README.md", text)

@@ -45,7 +45,7 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Writes ``midistill.json``, whose presence says that the run is finished."""
-        write_atomically(folder / RECORD, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_atomically(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def make_record(

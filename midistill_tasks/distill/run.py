@@ -23,7 +23,7 @@ from midistill_tasks.distill.data import (
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
-from midistill_tasks.distill.run_folder import check_output, disk_errors_explained, open_run
+from midistill_tasks.distill.run_folder import GO_ON, check_output, open_run
 from midistill_tasks.distill.student import make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
@@ -35,6 +35,7 @@ from midistill_tasks.distill.teacher_cache import (
 )
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import writing
 from midistill_tasks.locks import held
 from midistill_tasks.models.loading import (
     check_same_tokenizer,
@@ -96,7 +97,7 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
         logger.info("texts: %s", ", ".join(f"{name} {number}" for name, number in materials.counts.items()))
     leakage = _leakage(trainer, materials, recipe)
     _warn_of_warmup(trainer, recipe)
-    with disk_errors_explained(Path(recipe.output)):
+    with writing(f"output: {recipe.output}", GO_ON):
         trainer.train(resume_from_checkpoint=checkpoint)
         record = make_record(recipe, trainer, materials.hashes, materials.counts, leakage)
         if processes().is_main_process:

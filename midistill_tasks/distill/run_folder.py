@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import TrainerCallback
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.files import write_atomically
+from midistill_tasks.files import write_atomically, writing
 from midistill_tasks.locks import is_empty
 from midistill_tasks.recipes.file import dump_recipe, read_stored
 from midistill_tasks.recipes.schema import Recipe
@@ -24,6 +21,8 @@ RECORD = "midistill.json"
 CHECKPOINTS = "checkpoints"
 WHOLE = "midistill_whole.json"
 """Marks a checkpoint that was written to its end, with the sizes of its files."""
+GO_ON = ", then run it again (`midistill distill` with --resume): it goes on from the last whole checkpoint"
+"""What to do after a failed write."""
 
 
 def open_run(recipe: Recipe, resume: bool) -> Path | None:
@@ -38,8 +37,7 @@ def open_run(recipe: Recipe, resume: bool) -> Path | None:
     folder = Path(recipe.output)
     if (folder / RECIPE).is_file():
         return _last_whole_checkpoint(folder / CHECKPOINTS)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / RECIPE, dump_recipe(recipe).encode())
+    write_atomically(folder / RECIPE, dump_recipe(recipe))
     return None
 
 
@@ -87,7 +85,8 @@ def _last_whole_checkpoint(folder: Path) -> Path | None:
         if _is_whole(checkpoint):
             whole[step] = checkpoint
         else:
-            checkpoint.rename(_unused(folder / f"incomplete-{step}"))
+            with writing(f"output: {folder}"):
+                checkpoint.rename(_unused(folder / f"incomplete-{step}"))
     return whole[max(whole)] if whole else None
 
 
@@ -122,19 +121,4 @@ class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
             torch.distributed.barrier()
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_atomically(checkpoint / WHOLE, (json.dumps(_sizes(checkpoint)) + "\n").encode())
-
-
-@contextmanager
-def disk_errors_explained(folder: Path) -> Iterator[None]:
-    """Turns a failed write into one sentence that says what is safe and how to go on."""
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:200]
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in text and "file write failed" not in text:
-            raise
-        raise InputError(
-            f"output: {folder} cannot be written ({text}): free some space, then run the same command with --resume;"
-            " it goes on from the last whole checkpoint"
-        ) from error
+            write_atomically(checkpoint / WHOLE, json.dumps(_sizes(checkpoint)) + "\n")

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.files import write_atomically
 from midistill_tasks.results.run import AttackResult
 
 Vote = Literal["any", "majority", "all"]
@@ -81,21 +82,20 @@ def write_selection(selection: Selection, folder: Path, how: Mapping[str, object
     """Writes vulnerable.jsonl, non_vulnerable.jsonl (``id``, ``text``) and selection.json (how, and the counts).
 
     Raises:
-        InputError: if the folder already holds a selection.
+        InputError: if the folder already holds a selection, or cannot be written.
     """
     if (folder / "selection.json").exists():
         raise InputError(f"{folder} already holds a selection: give another --output, or remove that folder")
-    folder.mkdir(parents=True, exist_ok=True)
     for file, texts in zip(_FILES, (selection.vulnerable, selection.non_vulnerable), strict=True):
         lines = (json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
-        (folder / file).write_text("".join(lines), encoding="utf-8")
+        write_atomically(folder / file, "".join(lines))
     summary = {
         **how,
         "vulnerable": len(selection.vulnerable),
         "non_vulnerable": len(selection.non_vulnerable),
         "called": selection.called,
     }
-    (folder / "selection.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / "selection.json", json.dumps(summary, indent=2) + "\n")
 
 
 def read_selection(folder: Path) -> tuple[set[str], set[str]]:

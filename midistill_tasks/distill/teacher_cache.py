@@ -134,25 +134,19 @@ def write_cache(
         The cache's folder; complete once every rank has returned.
 
     Raises:
-        InputError: if the disk is full.
+        InputError: if the disk is full, or the folder cannot be written.
     """
     folder = root / key.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if rank == 0:
-            write_atomically(folder / "key.json", (json.dumps(asdict(key), indent=2) + "\n").encode())
-        numbers = range(rank, _shard_count(len(rows), key), ranks)
-        todo = [number for number in numbers if not _is_whole(_shard_path(folder, number))]
-        for number in tqdm(todo, desc="teacher cache", unit="shard", disable=rank != 0 or not todo):
-            first = number * texts_per_shard(key)
-            shard = rows[first : first + texts_per_shard(key)]
-            write_atomically(_shard_path(folder, number), save(_figures(teacher, shard, key, batch_size)))
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{folder}: the teacher's cache cannot be written ({error}); it needs"
-            f" {bytes_needed([len(row) for row in rows], key.k) / 1e6:.0f} MB in all: free some, or lower cache.k;"
-            " what is there is kept"
-        ) from error
+    needed = bytes_needed([len(row) for row in rows], key.k) / 1e6
+    then = f"; it needs {needed:.0f} MB in all, less with a lower cache.k, and what is there is kept"
+    if rank == 0:
+        write_atomically(folder / "key.json", json.dumps(asdict(key), indent=2) + "\n", then)
+    numbers = range(rank, _shard_count(len(rows), key), ranks)
+    todo = [number for number in numbers if not _is_whole(_shard_path(folder, number))]
+    for number in tqdm(todo, desc="teacher cache", unit="shard", disable=rank != 0 or not todo):
+        first = number * texts_per_shard(key)
+        shard = rows[first : first + texts_per_shard(key)]
+        write_atomically(_shard_path(folder, number), save(_figures(teacher, shard, key, batch_size)), then)
     return folder
 
 

@@ -132,6 +132,5 @@ def written(folder: Path) -> Path:
     for name, text in made.items():
         path = cache / name
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, text.encode())
+            write_atomically(path, text, ", such as XDG_CACHE_HOME=/tmp/cache")
     return cache

@@ -7,18 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import writing
 from midistill_tasks.models.architectures import register
 
 UNFINISHED = ".unfinished-model"
@@ -52,34 +51,25 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str
         raise InputError(f"{folder}: already holds a model ({_CONFIG}); give another folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give the name of a folder")
-    with _disk_errors(folder):
+    with writing(f"the model in {folder}", "; nothing else there has changed"), ExitStack() as undo:
+        undo.callback(shutil.rmtree, unfinished, ignore_errors=True)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
+        undo.pop_all()
     names = sorted((p.name for p in unfinished.iterdir()), key=lambda name: name == _CONFIG)
     taken = [name for name in names if (folder / name).exists()]
     if taken and not moving.exists():
         shutil.rmtree(unfinished)
         raise InputError(f"{folder}: already holds {taken[0]}, which the model would overwrite; give another folder")
     check_reload(model, unfinished)
-    shutil.rmtree(moving, ignore_errors=True)
-    unfinished.rename(moving)
-    for name in names:
-        os.replace(moving / name, folder / name)
-    moving.rmdir()
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        raise InputError(
-            f"{folder}: the model could not be written ({error}); nothing else there has changed: "
-            "free some space, or give another folder"
-        ) from error
+    with writing(f"the model in {folder}"):
+        shutil.rmtree(moving, ignore_errors=True)
+        unfinished.rename(moving)
+        for name in names:
+            os.replace(moving / name, folder / name)
+        moving.rmdir()
 
 
 def check_reload(model: PreTrainedModel, folder: Path) -> None:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from midistill_tasks import __version__
 from midistill_tasks.compare.pairs import Comparison, compare
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import write_atomically
 from midistill_tasks.report.findings import Settings, find
 from midistill_tasks.report.lead import lead, statements, title, warnings
 from midistill_tasks.report.page import Page
@@ -53,7 +54,6 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
 
 def write(page: Page, folder: Path) -> Path:
     """Writes index.html, report.md and a CSV file a table; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
     environment = Environment(
         loader=PackageLoader("midistill_tasks.report"),
         autoescape=True,
@@ -63,12 +63,12 @@ def write(page: Page, folder: Path) -> Path:
     )
     environment.filters["shown"] = shown
     html = environment.get_template("report.html.jinja").render(page=page, version=__version__)
-    (folder / HTML).write_text(html, encoding="utf-8")
+    write_atomically(folder / HTML, html)
     statements = [f"- **{markdown_safe(each.about)}**: {markdown_safe(each.sentence)}" for each in page.statements]
     head = [f"# {markdown_safe(page.title)}", markdown_safe(page.lead), *statements]
     head += [f"> {markdown_safe(warning)}" for warning in page.warnings]
     body = "\n".join(table.markdown() for table in page.tables)
-    (folder / MARKDOWN).write_text("\n\n".join(head) + "\n\n" + body, encoding="utf-8")
+    write_atomically(folder / MARKDOWN, "\n\n".join(head) + "\n\n" + body)
     for table in page.tables:
-        (folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
+        write_atomically(folder / f"{table.name}.csv", table.csv())
     return folder / HTML

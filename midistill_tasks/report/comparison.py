@@ -12,6 +12,7 @@ from typing import Any
 from midistill_tasks.compare.epsilon import Epsilon, arm_epsilons
 from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles, noted
 from midistill_tasks.compare.pareto import Point, points, shared_perplexity
+from midistill_tasks.files import write_atomically
 from midistill_tasks.report import tables
 from midistill_tasks.results.matching import skip_notes, version_notes
 from midistill_tasks.results.run import Run
@@ -101,17 +102,16 @@ def assess(
 
 def write(assessment: Assessment, folder: Path) -> None:
     """Writes comparison.json (NaN as null), comparison.md and a CSV file a table; files of that name are replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "comparisons": _plain(assessment.comparisons),
         "epsilons": _plain(assessment.epsilons),
         "points": _plain(assessment.points),
         "notes": assessment.notes,
     }
-    (folder / "comparison.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "comparison.md").write_text(assessment.markdown, encoding="utf-8")
+    write_atomically(folder / "comparison.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(folder / "comparison.md", assessment.markdown)
     for table in assessment.tables:
-        (folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
+        write_atomically(folder / f"{table.name}.csv", table.csv())
 
 
 def _plain(value: Any) -> Any:

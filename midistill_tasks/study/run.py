@@ -95,7 +95,7 @@ def _report(study: Study, failed: Mapping[str, str], only: str | None, show_text
     if only is not None or not processes().is_main_process:
         return Outcome(None, None, failed)
     root = Path(study.output)
-    write_atomically(root / MANIFEST, (json.dumps(_manifest(study, failed), indent=2) + "\n").encode())
+    write_atomically(root / MANIFEST, json.dumps(_manifest(study, failed), indent=2) + "\n")
     page = build(read_group([root]), show_texts)
     return Outcome(page, write(page, root / "report"), failed)
 
@@ -105,10 +105,9 @@ def _begin(study: Study) -> None:
     processes().wait_for_everyone()  # who comes late must find the folder as it was
     if processes().is_main_process:
         path = Path(study.output) / STUDY
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, dump_recipe(study).encode())
+        write_atomically(path, dump_recipe(study))
         if not path.with_name(HASHES).is_file():
-            write_atomically(path.with_name(HASHES), (json.dumps(hashes(study), indent=2) + "\n").encode())
+            write_atomically(path.with_name(HASHES), json.dumps(hashes(study), indent=2) + "\n")
     processes().wait_for_everyone()
 
 

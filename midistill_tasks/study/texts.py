@@ -69,12 +69,11 @@ def divide(study: Study, documents: Documents) -> None:
     if empty:
         raise InputError(f"{documents.path}: its {len(texts)} documents leave no {empty[0]}: give more documents")
     folder = data_folder(study)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, side in sides.items():
         lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in side)
-        write_atomically(folder / f"{name}.jsonl", "".join(lines).encode())
+        write_atomically(folder / f"{name}.jsonl", "".join(lines))
     counts = {name: len(side) for name, side in sides.items()}
-    write_atomically(folder / DIVIDED, (json.dumps(documents.model_dump() | counts, indent=2) + "\n").encode())
+    write_atomically(folder / DIVIDED, json.dumps(documents.model_dump() | counts, indent=2) + "\n")
 
 
 def _beginnings(texts: list[str], study: Study, documents: Documents) -> list[str]:

@@ -41,6 +41,19 @@ def test_verdict_and_tables_are_printed(outputs: Path, capsys) -> None:
     assert "no ε: the members of made were not chosen by independent fair coins" in printed
 
 
+@pytest.mark.parametrize("verb", ["compare t s0", "report t s0", "select t", "supervision t --teacher x --student x"])
+def test_where_the_output_cannot_be_written_is_said_before_the_work(verb: str, outputs: Path, capsys) -> None:
+    (outputs / "file").touch()
+    name, *arguments = verb.split()
+    placed = [str(outputs / each) if each in ("t", "s0") else each for each in arguments]
+    assert main([name, *placed, "--output", str(outputs / "file" / "out")]) == 2
+    said = capsys.readouterr()
+    assert "Safer" not in said.out
+    (line,) = [line for line in said.err.splitlines() if "cannot be written" in line]
+    assert line.startswith(f"midistill {name}: --output: ")
+    assert line.endswith(": give a folder that can be written")
+
+
 def test_students_of_one_name_are_seeds_and_make_ensembles(outputs: Path, capsys) -> None:
     seeds = [f"vanilla={outputs / name}" for name in ("s0", "s1", "s2")]
     assert main(["compare", str(outputs / "t"), *seeds, "--ensembles"]) == 0

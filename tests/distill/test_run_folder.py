@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from midistill_tasks.distill.run_folder import RECORD, MarkWholeCheckpoints, disk_errors_explained, open_run
+from midistill_tasks.distill.run_folder import RECORD, MarkWholeCheckpoints, open_run
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.file import dump_recipe, load_recipe
 
@@ -156,12 +156,3 @@ def test_resuming_takes_the_last_whole_checkpoint_and_moves_a_half_written_one_a
 def test_no_whole_checkpoint_means_from_the_beginning(recipe_of):
     open_run(recipe_of(), resume=False)
     assert open_run(recipe_of(), resume=True) is None
-
-
-def test_a_full_disk_is_explained_and_other_errors_are_not_hidden(tmp_path):
-    with pytest.raises(InputError, match=r"No space left.*--resume"), disk_errors_explained(tmp_path):
-        raise OSError(28, "No space left on device")
-    with pytest.raises(InputError, match="--resume"), disk_errors_explained(tmp_path):
-        raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
-    with pytest.raises(RuntimeError, match="shapes"), disk_errors_explained(tmp_path):
-        raise RuntimeError("shapes do not fit")

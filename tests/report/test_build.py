@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 
 import numpy as np
 import pytest
@@ -30,6 +31,21 @@ def test_every_part_is_there_and_nothing_is_fetched(page):
     sources = [value for name, value in found.attributes if name in ("src", "href", "xlink:href")]
     assert sources == ["data:,"]
     assert "http" not in page.read_text().replace("http://www.w3.org", "")
+
+
+def test_a_disk_that_gets_full_leaves_the_page_that_was_there(study, tmp_path, monkeypatch):
+    made = build(read_group([study]))
+    before = write(made, tmp_path).read_bytes()
+
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(InputError, match=r"index\.html cannot be written \(No space left on device\): free some space"):
+        write(made, tmp_path)
+    assert (tmp_path / "index.html").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.stat().st_size == 0]
 
 
 def test_csv_rows_are_as_wide_as_their_header(page):

@@ -69,6 +69,22 @@ def test_a_study_ends_in_a_page_and_a_failed_arm_stops_nobody(finished):
     assert group.runs[0].utility["heldout_files/word_perplexity"].value > 1
 
 
+def test_results_that_the_harness_could_not_write_to_their_end_do_not_count(tiny_study, finished, monkeypatch):
+    """It only warns of that."""
+    from lm_eval.loggers import EvaluationTracker
+
+    def cut(tracker, task_name, samples):
+        (results,) = Path(tracker.output_path).rglob("results_*.json")
+        results.with_name(results.name.replace("results", f"samples_{task_name}") + "l").write_text('{"doc": 1}\\n{"do')
+
+    study, _ = finished
+    monkeypatch.setattr(EvaluationTracker, "save_results_samples", cut)
+    folder = Path(study.output) / "results" / "again"
+    with pytest.raises(InputError, match="the harness could not write its results"):
+        Work(study).harness.evaluate(f"{study.output}/teacher", folder)
+    assert not list(folder.parent.glob("again*"))
+
+
 def test_a_study_at_work_keeps_another_out_of_its_folder_but_not_one_part_alone(finished):
     study, _ = finished
     with held(Path(study.output), "output"):
