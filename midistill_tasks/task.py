@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from midistill_tasks.harness.group import MIASplit
+from midistill_tasks.harness.heldout import HeldoutTask
 from midistill_tasks.harness.task import MIATask
 
-__all__ = ["MIASplit", "MIATask"]
+__all__ = ["HeldoutTask", "MIASplit", "MIATask"]

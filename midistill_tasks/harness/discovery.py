@@ -45,6 +45,7 @@ def add_tasks(manager: ModuleType) -> None:
     the tasks of both.
     """
     say_input_errors()
+    _look_at_caches()
     original = manager.TaskManager.__init__
     parameters = inspect.signature(original)
 
@@ -64,6 +65,24 @@ def add_tasks(manager: ModuleType) -> None:
 
     manager.TaskManager.__init__ = init
     _leave_out_of_patterns(manager.TaskManager)
+
+
+def _look_at_caches() -> None:
+    """``--use_cache`` with a file that is damaged or cannot be written: a sentence in place of a traceback."""
+    from lm_eval.api.model import CachingLM
+
+    original = CachingLM.__init__
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def init(self: Any, lm: Any, cache_db: str) -> None:
+        from midistill_tasks.harness.use_cache import check_file
+
+        check_file(Path(cache_db))
+        original(self, lm, cache_db)
+
+    CachingLM.__init__ = init
 
 
 def _leave_out_of_patterns(kind: Any) -> None:
@@ -113,12 +132,16 @@ def _extend(task_manager: Any, manager: ModuleType) -> None:
 def answer_requests() -> None:
     """Gives the harness's model classes the method that answers our request type; may be called again."""
     say_input_errors()
-    from lm_eval.api.model import LM
+    from lm_eval.api.model import LM, CachingLM
 
+    from midistill_tasks.harness.use_cache import guard_answers
     from midistill_tasks.scoring.requests import REQUEST_TYPE
+    from midistill_tasks.scoring.rolling import ROLLING, rolling
     from midistill_tasks.scoring.run import token_stats
 
     setattr(LM, REQUEST_TYPE, token_stats)
+    setattr(LM, ROLLING, rolling)
+    guard_answers(CachingLM)
     # What we say in a run belongs into the run's log, at its level and in its format.
     logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
 

@@ -19,6 +19,7 @@ from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.files import write_atomically
 
 TASK = "midistill_tasks.task.MIATask"
+HELDOUT_TASK = "midistill_tasks.task.HeldoutTask"
 HELDOUT = "midistill_tasks.heldout.nonmembers"
 PERPLEXITIES = (
     ("word_perplexity", "weighted_perplexity"),
@@ -55,6 +56,7 @@ def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         task = {"task": f"mia_{attack}_{name}", **tag, "attack": attack}
         yield {"class": _FUNCTION + TASK, **{key: split[key] for key in split if key not in ("class", "task")}, **task}
     yield {  # not named mia_…, for it is no attack
+        "class": _FUNCTION + HELDOUT_TASK,
         "custom_dataset": _FUNCTION + HELDOUT,
         "task": f"heldout_{name}",
         "dataset_kwargs": {"heldout": name},
@@ -72,12 +74,12 @@ def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 class _LazyTask:
-    """Stands for `MIATask` in the index: a run without our tasks does not import what they need."""
+    """Stands for a task's class in the index: a run without our tasks does not import what they need."""
 
     def __new__(cls, config: Mapping[str, Any]) -> Any:
-        from midistill_tasks.harness.task import MIATask
+        from midistill_tasks import task
 
-        return MIATask(config=config)
+        return getattr(task, cls.__name__)(config=config)
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Never reached; its signature tells `TaskFactory` to hand over the configuration."""
@@ -89,7 +91,10 @@ def _lazy_nonmembers(**metadata: Any) -> Any:
     return nonmembers(**metadata)
 
 
-_RESOLVED: dict[str, Callable[..., Any]] = {_FUNCTION + TASK: _LazyTask, _FUNCTION + HELDOUT: _lazy_nonmembers}
+_RESOLVED: dict[str, Callable[..., Any]] = {
+    **{_FUNCTION + name: type(name.rpartition(".")[2], (_LazyTask,), {}) for name in (TASK, HELDOUT_TASK)},
+    _FUNCTION + HELDOUT: _lazy_nonmembers,
+}
 
 
 def entries(folder: Path) -> Iterator[dict[str, Any]]:

@@ -5,15 +5,35 @@ Perplexity on texts that nobody trained on says how good a model is; on the memb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lm_eval.api.task import ConfigurableTask
+
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.harness.options import parse_options
+from midistill_tasks.scoring.rolling import ROLLING
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import documents
 
 if TYPE_CHECKING:
     import datasets
+
+answer_requests()
+
+
+class HeldoutTask(ConfigurableTask):  # type: ignore[misc]
+    """The harness's perplexity task, whose answers our cache keeps, a model's apart from another's."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+    def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
+        """The harness's request, of the type that `scoring.rolling` answers."""
+        request = super().construct_requests(doc, ctx, **kwargs)
+        request.request_type = ROLLING
+        return request
 
 
 def nonmembers(heldout: str, **metadata: Any) -> dict[str, datasets.Dataset]:

@@ -22,7 +22,7 @@ import numpy as np
 import xxhash
 
 from midistill_tasks.errors import warn_once
-from midistill_tasks.scoring.protocol import Job, Result
+from midistill_tasks.scoring.protocol import Job, Result, Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +68,8 @@ class StatsCache:
 
     def get(self, job: Job) -> Result | None:
         """The stored arrays of a job, or None."""
-        key = self._key(job)
-        row = self._execute("SELECT CAST(data AS BLOB) FROM records WHERE key = ?", key)
-        if row is None:
-            return None
-        data, checksum = (row[0] or b"")[:-_CHECKSUM], (row[0] or b"")[-_CHECKSUM:]
-        if checksum != _checksum(key, data):
-            self.damaged += 1
+        data = self.read(self._key(job))
+        if data is None:
             return None
         arrays: dict[str, Any] = {}
         start = 0
@@ -86,11 +81,32 @@ class StatsCache:
 
     def put(self, job: Job, result: Result) -> None:
         """Stores a job's arrays; safe against ``kill -9`` from the next statement on."""
-        key = self._key(job)
         floats = [result.logprob, result.mean, result.std]
         data = b"".join(column.astype("<f4").tobytes() for column in floats if column is not None)
         data += b"" if result.greedy is None else result.greedy.astype(np.bool_).tobytes()
+        self.write(self._key(job), data)
+
+    def read(self, key: bytes) -> bytes | None:
+        """What is stored under a key, unless it is damaged."""
+        row = self._execute("SELECT CAST(data AS BLOB) FROM records WHERE key = ?", key)
+        if row is None:
+            return None
+        data, checksum = (row[0] or b"")[:-_CHECKSUM], (row[0] or b"")[-_CHECKSUM:]
+        if checksum != _checksum(key, data):
+            self.damaged += 1
+            return None
+        return bytes(data)
+
+    def write(self, key: bytes, data: bytes) -> None:
+        """Stores it; the key must hold all that it depends on, the model included."""
         self._execute("INSERT OR REPLACE INTO records VALUES (?, ?)", key, data + _checksum(key, data))
+
+    def say_what_was_found(self, found: int, wanted: int, what: str) -> None:
+        """Logs how many of what was wanted were there, and how many were damaged."""
+        if found:
+            logger.info("%d of %d %s come from %s", found, wanted, what, self.path)
+        if self.damaged:
+            logger.warning("%d %s are scored again: their records in %s are damaged", self.damaged, what, self.path)
 
     def close(self) -> None:
         """Closes the file."""
@@ -151,6 +167,14 @@ class StatsCache:
             with suppress(FileNotFoundError):
                 os.replace(f"{self.path}{end}", f"{aside}{end}")
         logger.warning("%s is damaged (%s): set aside as %s, its texts are scored again", self.path, error, aside)
+
+
+def open_cache(scorer: Scorer) -> StatsCache | None:
+    """The cache of a model's figures; None without ``--use_cache``, or where nothing tells the model from others."""
+    path = scorer.cache_file
+    if path is None or (identity := scorer.identity()) is None:
+        return None
+    return StatsCache(path, identity)
 
 
 def _checksum(key: bytes, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.scoring.cache import StatsCache
+from midistill_tasks.scoring.cache import open_cache
 from midistill_tasks.scoring.plan import Answer, plan
 from midistill_tasks.scoring.protocol import Job, Result, Scorer, scorer_of
 from midistill_tasks.scoring.requests import ViewRequest
@@ -150,7 +150,7 @@ def _score(scorer: Scorer, requests: list[ViewRequest], label: str) -> dict[View
 def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Result]]:
     """Results of jobs, from the cache on disk where they are there."""
     found: list[tuple[Job, Result]] = []
-    cache = _open_cache(scorer)
+    cache = open_cache(scorer)
     with contextlib.closing(cache) if cache else contextlib.nullcontext():
         missing = []
         for job in jobs:
@@ -158,10 +158,8 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
                 found.append((job, result))
             else:
                 missing.append(job)
-        if cache and found:
-            logger.info("%d of %d views come from %s", len(found), len(jobs), scorer.cache_file)
-        if cache and cache.damaged:
-            logger.warning("%d views are scored again: their records in %s are damaged", cache.damaged, cache.path)
+        if cache:
+            cache.say_what_was_found(len(found), len(jobs), "views")
         with tqdm(total=len(missing), desc=label, unit="view", disable=scorer.rank != 0) as bar:
 
             def done(job: Job, result: Result) -> None:
@@ -172,10 +170,3 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
 
             scorer.score(missing, done)
     return found
-
-
-def _open_cache(scorer: Scorer) -> StatsCache | None:
-    path = scorer.cache_file
-    if path is None or (identity := scorer.identity()) is None:
-        return None
-    return StatsCache(path, identity)

@@ -45,7 +45,7 @@ def views() -> SimpleNamespace:
 
 @pytest.fixture
 def run_files(texts: list[str], tiny: Any, tmp_path: Path) -> Callable[..., Any]:
-    """``run_files(lm, ["loss", …], **flags)``: a run on 15 members and 15 non-members, with 2 shots."""
+    """``run_files(lm, ["loss", …, "heldout_files"], **flags)``: 15 members and non-members, 2 shots."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -59,7 +59,7 @@ def run_files(texts: list[str], tiny: Any, tmp_path: Path) -> Callable[..., Any]
     def run_files(lm: Any, attacks: Sequence[str], mia: dict[str, Any] | None = None, **flags: Any) -> Any:
         metadata = {"mia": options | (mia or {})}
         manager = TaskManager(include_defaults=False, include_path=[str(yaml_folder())], metadata=metadata)
-        tasks = [f"mia_{name}_files" for name in attacks]
+        tasks = [name if name == "heldout_files" else f"mia_{name}_files" for name in attacks]
         return lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, **flags)
 
     return run_files

@@ -116,3 +116,16 @@ def test_ranks_need_not_agree_on_the_batch_size(evaluate, tmp_path):
             id: (label, pytest.approx(score, rel=1e-5)) for id, (label, score) in expected.items()
         }
         assert len(got) == 16
+
+
+@pytest.mark.parametrize("known", [None, 1, 15])
+def test_ranks_share_held_out_texts_also_where_one_has_all_of_its_own_in_the_cache(known, evaluate, tmp_path):
+    """Both must take part in what the model's ranks do together, or wait for ever."""
+    plain = evaluate(attacks=("heldout_files",))
+    flags = {"attacks": ("heldout_files",), "use_cache": str(tmp_path / "cache")}
+    if known:
+        evaluate(**flags, limit=known)
+    ranks = Ranks(2)
+    two, _ = ranks.run(lambda rank: evaluate(lambda lm: as_rank(lm, rank, ranks), **flags))
+
+    assert figures(two) == pytest.approx(figures(plain), rel=1e-6, nan_ok=True)
