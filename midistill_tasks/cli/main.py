@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from midistill_tasks import __version__
 from midistill_tasks.errors import InputError
@@ -30,17 +35,48 @@ The attacks themselves are tasks of the evaluation harness:
 """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which a batch system sends where its time is up."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status (2 for input that the user can mend)."""
+    """Runs one verb; returns the exit status (2 for input that the user can mend, 130 and 143 where it was stopped)."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser(argv[0] if argv and argv[0] in VERBS else None)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        return int(importlib.import_module(VERBS[args.verb][0]).run(args))
+        with _termination_raises():
+            return int(importlib.import_module(VERBS[args.verb][0]).run(args))
     except InputError as error:
         print(f"midistill {args.verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        if os.environ.get("RANK", "0") == "0":
+            more = ["--resume"] if args.verb == "distill" and not args.resume else []
+            print(
+                f"\nmidistill {args.verb}: stopped; to go on: {shlex.join(['midistill', *argv, *more])}",
+                file=sys.stderr,
+            )
+        return 143 if isinstance(stop, Terminated) else 130
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Lets SIGTERM end a verb as Ctrl-C does; a launcher's processes, which may wait in C for each other, just die."""
+    launched = "RANK" in os.environ or threading.current_thread() is not threading.main_thread()
+    if launched or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
