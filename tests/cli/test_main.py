@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -41,6 +43,29 @@ def test_bad_input_is_one_sentence_on_stderr_and_status_two(monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "midistill_tasks.cli.tasks", module)
     assert cli.main(["tasks"]) == 2
     assert capsys.readouterr().err == "midistill tasks: there is no file 'x'; check the path\n"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("verb", ["distill", "study"])
+def test_a_verb_that_is_stopped_says_in_one_line_what_to_type_to_go_on(verb, number, status, monkeypatch, capsys):
+    def add_arguments(parser):
+        parser.add_argument("recipe")
+        parser.add_argument("--resume", action="store_true")
+
+    def run(args):
+        os.kill(os.getpid(), number)
+        pytest.fail("it went on")
+
+    module = SimpleNamespace(run=run, add_arguments=add_arguments)
+    monkeypatch.setitem(sys.modules, f"midistill_tasks.cli.{verb}", module)
+    more = " --resume" if verb == "distill" else ""
+    for _ in range(2):
+        assert cli.main([verb, "my recipe.yaml"]) == status
+        said = capsys.readouterr().err
+        assert said == f"\nmidistill {verb}: stopped; to go on: midistill {verb} 'my recipe.yaml'{more}\n"
+    if verb == "distill":
+        assert cli.main([verb, "r.yaml", "--resume"]) == status
+        assert capsys.readouterr().err.count("--resume") == 1
 
 
 @pytest.mark.parametrize("argv", [[], ["nothing"], ["tasks", "nothing"]])
