@@ -123,7 +123,7 @@ def _stock_model(model_type: str, seed: int = 0, **more: Any) -> Any:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
     own = ARCHITECTURES.get(model_type, {})
     config = AutoConfig.for_model(
-        model_type, vocab_size=64, **({} if model_type == "gpt2" else sizes), **{**own, **more}
+        model_type, vocab_size=64, **{**({} if model_type == "gpt2" else sizes), **own, **more}
     )
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

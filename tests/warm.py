@@ -66,10 +66,10 @@ def _main(arguments: list[str], said: str, env: dict[str, str]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _warm_reload() -> Iterator[None]:
     """The process that reads a saved student again is one of these; in test_saving.py it is one from its beginning."""
-    from midistill_tasks.models import saving
+    from midistill_tasks.models import reload
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saving, "subprocess", SimpleNamespace(run=run))
+        patch.setattr(reload, "subprocess", SimpleNamespace(run=run))
         yield
 
 

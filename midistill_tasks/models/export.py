@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.architectures import base_config, interventions_of
-from midistill_tasks.models.saving import probe, save
+from midistill_tasks.models.reload import probe
+from midistill_tasks.models.saving import save
 
 
 def export_plain(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str]) -> None:

@@ -28,7 +28,7 @@ def files_up_to(size):
 
 @pytest.fixture(autouse=True)
 def _no_reload_check(monkeypatch):
-    monkeypatch.setattr(saving, "check_reload", lambda model, folder: None)
+    monkeypatch.setattr(saving, "check_reload", lambda model, tokenizer, folder: None)
 
 
 def test_a_disk_that_gets_full_at_any_file_of_a_checkpoint_loses_no_step_before(recipe_of, tmp_path):

@@ -45,7 +45,7 @@ def script(tmp_path: Path):
 @pytest.fixture
 def no_reload_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares a test the fresh process that `save` compares with; its own tests are in test_saving.py."""
-    monkeypatch.setattr(saving, "check_reload", lambda model, folder: None)
+    monkeypatch.setattr(saving, "check_reload", lambda model, tokenizer, folder: None)
 
 
 def losses(output: str) -> list[float]:

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from midistill_tasks.errors import InputError
 from midistill_tasks.models import architectures
 from midistill_tasks.models.architectures import convert, interventions_of, register, student_config
-from midistill_tasks.models.saving import probe
+from midistill_tasks.models.reload import probe
 
 ROOT = Path(architectures.__file__).parents[2]
 EVERYTHING = changes(nonorm=True, bottleneck=3, red_list=(5, 7), temperature=1.5)
@@ -52,7 +52,7 @@ def test_every_architecture_comes_back_bit_for_bit_in_a_fresh_process(saved: dic
 import sys, safetensors.torch, torch
 from transformers import AutoModelForCausalLM
 from midistill_tasks.models.architectures import register
-from midistill_tasks.models.saving import probe
+from midistill_tasks.models.reload import probe
 torch.set_num_threads(int(sys.argv[2]))
 register()
 found = {}
@@ -111,7 +111,7 @@ def test_pickles_of_earlier_versions_name_other_modules(stock: Any, tmp_path: Pa
     code = """
 import pathlib, pickle, sys, torch
 student, config = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
-from midistill_tasks.models.saving import probe
+from midistill_tasks.models.reload import probe
 assert torch.equal(probe(student), torch.load(sys.argv[2]))
 print(type(student).__name__, type(config).__name__)
 """

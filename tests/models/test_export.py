@@ -14,13 +14,13 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.models import saving
 from midistill_tasks.models.architectures import convert
 from midistill_tasks.models.export import export_plain
-from midistill_tasks.models.saving import probe
+from midistill_tasks.models.reload import probe
 
 
 @pytest.fixture(autouse=True)
 def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fresh process is test_saving's matter."""
-    monkeypatch.setattr(saving, "check_reload", lambda model, folder: None)
+    monkeypatch.setattr(saving, "check_reload", lambda model, tokenizer, folder: None)
 
 
 def student_of(stock: Any, architecture: str, dtype: torch.dtype = torch.float32, **surgery: Any) -> Any:
