@@ -12,6 +12,7 @@ import torch
 from made_students import ARCHITECTURES, changes
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from warm import _warm_reload  # noqa: F401 (a fixture)
 
 from midistill_tasks.models import reload
 from midistill_tasks.models.architectures import convert
