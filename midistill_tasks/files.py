@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from midistill_tasks.errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -35,7 +33,7 @@ def writing(place: object, then: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         remedy = _remedy(error)
         if not remedy:
             raise
@@ -47,11 +45,12 @@ def writing(place: object, then: str = "") -> Iterator[None]:
 def _remedy(error: Exception) -> str:
     """What helps, or "" where it is no failed write; safetensors and torch say it in words of their own."""
     text = str(error)
+    by_safetensors = type(error).__name__ == "SafetensorError"  # by name: no wheel is built with it
     number = error.errno if isinstance(error, OSError) else None
     torch_failed = isinstance(error, RuntimeError) and any(part in text for part in _TORCH_S)
     if number in _NO_SPACE or "os error 28" in text or "os error 27" in text or torch_failed:
         return "free some space"
-    if number in _WRONG_PLACE or (isinstance(error, SafetensorError) and "os error" in text):
+    if number in _WRONG_PLACE or (by_safetensors and "os error" in text):
         return "give a folder that can be written"
     return ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,30 @@ def test_a_file_changed_by_hand_and_one_left_over_are_found(generator, tmp_path)
     (tmp_path / "mia_bios.yaml").write_text("task: other\n")
     (tmp_path / "mia_old.yaml").write_text("task: old\n")
     assert generator.differences(made, tmp_path) == (["mia_bios.yaml"], ["mia_old.yaml"])
+
+
+def test_the_tasks_are_expanded_with_what_a_wheel_is_built_with():
+    """pip builds in an environment that has `[build-system] requires` and nothing else."""
+    code = f"""
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+needed = {{"numpy", "pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions", "yaml"}}
+others = packages_distributions().keys() - needed - {{"midistill_tasks"}}
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in others:
+            raise ModuleNotFoundError(f"no {{name}} where a wheel is built")
+
+sys.meta_path.insert(0, NotInstalled())
+from midistill_tasks.harness import expand
+print(len(expand.files(Path({str(FOLDER)!r}))))
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=FOLDER.parent)
+    assert made.returncode == 0, made.stderr
+    assert int(made.stdout) > len(SPLITS)
 
 
 def test_the_files_of_a_folder_say_what_the_index_in_memory_says(task_manager):
