@@ -13,7 +13,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.methods import Intervention
 from midistill_tasks.models.architectures import convert, student_config
 from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
-from midistill_tasks.models.surgery import blocks_of
+from midistill_tasks.models.thinning import thinned, thinned_config
 from midistill_tasks.recipes.schema import Lora, Student
 
 Filled = Callable[[Any], PreTrainedModel]
@@ -65,7 +65,7 @@ def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -
     if step is not None:
         if teacher is None:
             raise InputError("student.every_nth_layer takes layers from the teacher: give teacher.model")
-        return _thinned_config(teacher.config, step), lambda config: _thinned(teacher, config, step)
+        return thinned_config(teacher.config, step), lambda config: thinned(teacher, config, step)
     if isinstance(student.config, dict):
         return config_from_dict(student.config, vocab_size, "student.config"), _from_config
     if student.config:
@@ -82,34 +82,6 @@ def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -
 
 def _from_config(config: Any) -> PreTrainedModel:
     return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config, dtype=torch.float32))
-
-
-def _thinned_config(config: Any, step: int) -> Any:
-    layers = config.num_hidden_layers
-    kept = range(0, layers, step)
-    values = config.to_dict()
-    for name, value in values.items():
-        if isinstance(value, list) and len(value) == layers:  # one entry a layer, such as layer_types
-            values[name] = [value[number] for number in kept]
-    thinned = type(config).from_dict(values)
-    thinned.num_hidden_layers = len(kept)
-    return thinned
-
-
-def _thinned(teacher: PreTrainedModel, config: Any, step: int) -> PreTrainedModel:
-    """Layer j of the student gets layer step·j of the teacher; all else is copied as it is."""
-    student = _from_config(config)
-    blocks, _ = blocks_of(teacher, teacher.config)
-    weights = {}
-    for name, tensor in teacher.state_dict().items():
-        if name.startswith(blocks + "."):
-            number, rest = name[len(blocks) + 1 :].split(".", 1)
-            if int(number) % step:
-                continue
-            name = f"{blocks}.{int(number) // step}.{rest}"
-        weights[name] = tensor.float()
-    student.load_state_dict(weights)
-    return student
 
 
 def _with_lora(model: PreTrainedModel, lora: Lora) -> Any:
