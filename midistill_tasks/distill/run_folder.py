@@ -113,7 +113,12 @@ def _sizes(checkpoint: Path) -> dict[str, int]:
 
 
 class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Marks each checkpoint once every process has written its part of it."""
+    """Marks each checkpoint once every process has written its part of it, and has a log line written before it: what
+    is resumed would leave the steps since the last line out of the next one's means."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer when it has decided whether this step is saved."""
+        control.should_log = control.should_log or control.should_save
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer after a checkpoint, in every process."""

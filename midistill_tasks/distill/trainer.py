@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from midistill_tasks.distill.guard import BlowUpGuard
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
@@ -51,6 +51,16 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Shuffle:
         return self.shuffle
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """By ``from_pretrained``, and all of it: transformers 5 renames weights on their way to the disk (GPT-NeoX's
+        head, a mixture's experts), and its Trainer looks for those that it wrote by their names in memory."""
+        student = self.accelerator.unwrap_model(self.model)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(student, PreTrainedModel):  # PEFT's
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        loaded = type(student).from_pretrained(resume_from_checkpoint, dtype=student.dtype)
+        student.load_state_dict(loaded.state_dict())
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -110,13 +120,23 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return Head(hidden, head.weight[: self.n_tokens], bias)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the two terms of the loss, before alpha and T², as means since the last log line."""
+        """Adds the two terms of the loss, before alpha and T², as means since the last log line; ``train_loss`` becomes
+        the mean over all steps, where the Trainer's knows of those since a resume only."""
         if "loss" in logs and self.terms:
             total = torch.stack(self.terms).sum(0) / (self.state.global_step - self.terms_since)
             mean = self.accelerator.reduce(total, "mean")
             logs |= {"ce": float(mean[0]), "divergence": float(mean[1])}
             self.terms.clear()
+        if "train_loss" in logs:
+            logs["train_loss"] = _mean_loss(self.state.log_history)
         super().log(logs, start_time)
+
+
+def _mean_loss(log: list[dict[str, float]]) -> float:
+    """Mean loss of a step, from the means since the line before each."""
+    lines = [line for line in log if "loss" in line]
+    before = [0, *(line["step"] for line in lines)]
+    return sum(line["loss"] * (line["step"] - since) for line, since in zip(lines, before, strict=False)) / before[-1]
 
 
 def arguments(recipe: Recipe) -> TrainingArguments:

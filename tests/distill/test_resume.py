@@ -1,0 +1,55 @@
+"""A resumed run has the weights of one that nothing interrupted, bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from midistill_tasks.distill.record import Record
+from midistill_tasks.distill.run import run_recipe
+from midistill_tasks.models import saving
+
+CONFIGS = {
+    "gpt_neox": {"intermediate_size": 32},  # its head has another name on the disk
+    "mixtral": {"intermediate_size": 32, "num_key_value_heads": 1, "num_local_experts": 2},  # and its experts
+    "llama": {"intermediate_size": 32, "num_key_value_heads": 1, "tie_word_embeddings": True},
+    "gpt2": {"n_positions": 64},
+}
+LOSSES = ("step", "loss", "ce", "divergence", "train_loss")
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def losses(record: Record) -> list[dict[str, float]]:
+    return [{name: value for name, value in line.items() if name in LOSSES} for line in record.log]
+
+
+@pytest.mark.parametrize("step", [6, 2], ids=["no step left", "the last steps again"])
+@pytest.mark.parametrize("student", [*CONFIGS, "bottleneck_nonorm", "lora"])
+def test_what_was_resumed_is_what_was_not_interrupted(student, step, recipe_of, monkeypatch):
+    monkeypatch.setattr(saving, "check_reload", lambda *_: None)
+    config = {"model_type": student, **SIZES, **CONFIGS.get(student, {})}
+    changes = {"student": {"config": config}} if student in CONFIGS else {}
+    if student == "bottleneck_nonorm":
+        changes = {"interventions": {"bottleneck": 4, "nonorm": True}}
+    elif student == "lora":
+        changes = {"student": {"every_nth_layer": 2, "reinitialise": False, "lora": {"rank": 2}}}
+    recipe = recipe_of(**changes)
+    whole = run_recipe(recipe)
+    folder = Path(recipe.output)
+    weights = load_file(folder / "model.safetensors")
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "recipe.yaml":
+            path.unlink()
+    kept = sorted((folder / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    if step != 6:
+        shutil.rmtree(kept[-1])
+    resumed = run_recipe(recipe, resume=True)
+
+    again = load_file(folder / "model.safetensors")
+    assert weights.keys() == again.keys()
+    assert [name for name in weights if not (weights[name] == again[name]).all()] == []
+    assert resumed.measured == whole.measured
+    assert losses(resumed) == losses(whole)
