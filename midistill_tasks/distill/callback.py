@@ -22,12 +22,12 @@ class Sample:
 
     def __init__(self, members: Sequence[tuple[str, list[int]]], nonmembers: Sequence[tuple[str, list[int]]]) -> None:
         self._names = [(name, label) for texts, label in ((members, 1), (nonmembers, 0)) for name, _ in texts]
-        self._rows = [row for texts in (members, nonmembers) for _, row in texts]
+        self.rows = [row for texts in (members, nonmembers) for _, row in texts]
 
     def measure(self, model: nn.Module) -> dict[str, float]:
         """Perplexity on the non-members (held out: nobody trained on them), AUROC and cross-fitted member accuracy of
         the loss attack on all."""
-        statistics = token_statistics(model, self._rows)
+        statistics = token_statistics(model, self.rows)
         means = [float(text.logprob.mean()) for text in statistics]
         scored = [Scored(label, mean, name, name) for (name, label), mean in zip(self._names, means, strict=True)]
         held_out = [text.logprob for text, (_, label) in zip(statistics, self._names, strict=True) if label == 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from midistill_tasks.splits.documents import Documents, documents
 from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.sources import read_texts as read_texts
 
+logger = logging.getLogger(__name__)
+
 IGNORED = -100
 """The label of a token that is not scored."""
 
@@ -28,6 +31,8 @@ class Texts:
     members: list[str]
     nonmembers: list[str]
     counts: dict[str, int] = field(default_factory=dict)
+    undrawn: frozenset[str] = frozenset()
+    """Other texts of the split: members that ``n`` did not draw, and shots."""
 
 
 def load_texts(data: Data) -> Texts:
@@ -57,7 +62,36 @@ def texts_of(documents: Documents, data: Data) -> Texts:
     members = documents.members if data.n is not None else list(documents.all_members)
     left_out = {name: documents.counts[name] for name in ("empty", "duplicates", "both_sides")}
     counts = {"members": len(members), "nonmembers": len(documents.nonmembers), **left_out}
-    return Texts(members, documents.nonmembers, counts)
+    return Texts(members, documents.nonmembers, counts, frozenset((*documents.all_members, *documents.shots)))
+
+
+def other_texts(data: Data, texts: Texts) -> tuple[list[str], dict[str, int]]:
+    """The texts of ``distil_on``, without blank ones, duplicates and the split's own texts; how many those were.
+
+    Raises:
+        InputError: a file cannot be read, or nothing is left.
+    """
+    given = read_texts(data.distil_on or [], data.column)
+    unique = list(dict.fromkeys(text for text in given if text.strip()))
+    of_split = texts.undrawn.union(texts.members, texts.nonmembers)
+    kept = [text for text in unique if text not in of_split]
+    empty = sum(not text.strip() for text in given)
+    counts = {
+        "distil_on_empty": empty,
+        "distil_on_duplicates": len(given) - empty - len(unique),
+        "distil_on_shared": len(unique) - len(kept),
+    }
+    if not kept:
+        raise InputError(
+            f"data.distil_on: of its {len(given)} texts {empty} are blank, and the others are members or non-members:"
+            " give other texts, since the student is never to see those"
+        )
+    if counts["distil_on_shared"]:
+        logger.warning(
+            "data.distil_on: %d of its %d texts are members or non-members, and are left out",
+            counts["distil_on_shared"], len(given),
+        )  # fmt: skip
+    return kept, counts
 
 
 def text_id(text: str) -> str:

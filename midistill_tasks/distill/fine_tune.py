@@ -12,19 +12,28 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer,
 
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
+from midistill_tasks.distill.student import own_config
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import whole_folder
 from midistill_tasks.locks import held_beside
-from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
+from midistill_tasks.models.loading import (
+    check_length,
+    check_vocabulary,
+    config_from_dict,
+    from_pretrained,
+    load_tokenizer,
+)
 from midistill_tasks.processes import by_first, from_first, processes, use_cpu
-from midistill_tasks.recipes.schema import Data, FineTune, Teacher
+from midistill_tasks.recipes.schema import Data, FineTune, Student, Teacher
 
 MADE = "midistill_teacher.json"
 VOCABULARY = 1024
 """Tokens of a tokenizer made for a teacher from nothing, unless its config says otherwise."""
 
 
-def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts) -> Path:
+def fine_tuned_teacher(
+    teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts, student: Student | None = None
+) -> Path:
     """The folder of the teacher fine-tuned on the members: found again where it was made the same way, else made.
 
     Args:
@@ -32,6 +41,7 @@ def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts:
         fine_tune: how, and the folder.
         data: read here: ``max_length``, and ``seed`` for the weights and the order of the texts.
         texts: all members, and the non-members for a tokenizer that has to be made.
+        student: that is to learn from it, where there is one to be checked first.
 
     Raises:
         InputError: if the folder holds another teacher, or something else, or cannot be written.
@@ -49,7 +59,11 @@ def fine_tuned_teacher(teacher: Teacher, fine_tune: FineTune, data: Data, texts:
         if _is_there(folder, made):  # by the process that this one waited for
             return folder
         model, tokenizer = _untrained(teacher, data.seed, texts)
-        _train(model, encode(texts.members, tokenizer, data.max_length), fine_tune, data.seed)
+        members = encode(texts.members, tokenizer, data.max_length)
+        check_length(model.config, members.ids, "teacher")
+        if student is not None and (config := own_config(student, len(tokenizer))) is not None:
+            check_length(config, members.ids, "student")
+        _train(model, members, fine_tune, data.seed)
         if processes().is_main_process:
             _save(model, tokenizer, folder, made)
         processes().wait_for_everyone()

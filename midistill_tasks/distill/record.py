@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midistill_tasks.distill.callback import LeakageCallback
+from midistill_tasks.distill.lora import n_parameters_saved
 from midistill_tasks.distill.run_folder import RECORD
 from midistill_tasks.files import write_atomically
 from midistill_tasks.recipes.schema import Recipe
@@ -28,7 +29,7 @@ class Record:
         counts: texts used and left out.
         processes: that trained together.
         steps: of the optimiser.
-        parameters: of the student.
+        parameters: of the student as it is saved.
         measured: the last figures of the student next to the teacher's; empty without non-members.
         log: the Trainer's log lines.
     """
@@ -59,7 +60,7 @@ def make_record(
         counts=counts,
         processes=trainer.args.world_size,
         steps=trainer.state.global_step,
-        parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+        parameters=n_parameters_saved(trainer.model),
         measured={**leakage.last, **leakage.teacher} if leakage else {},
         log=trainer.state.log_history,
     )

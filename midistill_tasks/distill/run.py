@@ -17,14 +17,14 @@ from midistill_tasks.distill.data import (
     fingerprint,
     kept_members,
     load_texts,
-    read_texts,
+    other_texts,
     text_id,
 )
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, open_run
-from midistill_tasks.distill.student import make_student, student_tokenizer
+from midistill_tasks.distill.student import make_student, own_config, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
     TeacherCache,
@@ -38,6 +38,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.files import writing
 from midistill_tasks.locks import held
 from midistill_tasks.models.loading import (
+    check_length,
     check_same_tokenizer,
     check_vocabulary,
     load_teacher,
@@ -110,7 +111,7 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     """Teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     name = _teacher_name(recipe)
     tokenizer = _tokenizer(recipe, name)
-    pool, kept = _pool(recipe, texts)
+    pool, kept, left_out = _pool(recipe, texts)
     of_student = student_tokenizer(recipe.student)
     if of_student is not None:
         check_same_tokenizer(tokenizer, of_student, pool)
@@ -120,6 +121,7 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
+    _check_length(recipe, teacher, len(tokenizer), [*encoded.ids, *(sample.rows if sample else ())])
     hashes = {
         "texts": fingerprint(encoded.ids),
         "tokenizer": hash_tokenizer(tokenizer),
@@ -133,16 +135,23 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
         raise InputError("interventions: every member that is left has a single token: nothing to train on")
-    left_out = {"trained_on": len(positions), "too_short": len(pool) - len(encoded), "cut": encoded.cut}
+    counts = {"trained_on": len(positions), "too_short": len(pool) - len(encoded), "cut": encoded.cut}
     return Materials(
         teacher=teacher,
         tokenizer=tokenizer,
         dataset=TextDataset([encoded.ids[n] for n in positions], cache, positions),
         sample=sample,
         hashes=hashes,
-        counts={**texts.counts, **left_out},
+        counts={**texts.counts, **left_out, **counts},
         teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
     )
+
+
+def _check_length(recipe: Recipe, teacher: Any, vocab_size: int, rows: list[list[int]]) -> None:
+    student = own_config(recipe.student, vocab_size)
+    for role, config in (("teacher", getattr(teacher, "config", None)), ("student", student)):
+        if config is not None:
+            check_length(config, rows, role)
 
 
 def _teacher_name(recipe: Recipe) -> str | None:
@@ -151,15 +160,15 @@ def _teacher_name(recipe: Recipe) -> str | None:
     if teacher.fine_tune is None:
         return teacher.model
     everyone = load_texts(recipe.data.model_copy(update={"n": None}))  # `n` is for the student and the measurements
-    return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone))
+    return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone, recipe.student))
 
 
-def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int]]:
-    """The texts that could be trained on, and the positions of those that are."""
+def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, int]]:
+    """The texts that could be trained on, the positions of those that are, and how many other texts are left out."""
     if recipe.data.distil_on:
-        others = read_texts(recipe.data.distil_on, recipe.data.column)
-        return others, set(range(len(others)))
-    return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed))
+        others, left_out = other_texts(recipe.data, texts)
+        return others, set(range(len(others))), left_out
+    return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed)), {}
 
 
 def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:

@@ -9,12 +9,13 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from midistill_tasks.distill.lora import new_modules, with_lora
 from midistill_tasks.errors import InputError
 from midistill_tasks.methods import Intervention
 from midistill_tasks.models.architectures import convert, student_config
 from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
 from midistill_tasks.models.thinning import thinned, thinned_config
-from midistill_tasks.recipes.schema import Lora, Student
+from midistill_tasks.recipes.schema import Student
 
 Filled = Callable[[Any], PreTrainedModel]
 """A stock config → a causal LM of it in float32, with the weights that the student begins with."""
@@ -56,7 +57,16 @@ def make_student(
         model = AutoModelForCausalLM.from_config(student_config(config, interventions), dtype=torch.float32)
     else:
         model = convert(filled(config), interventions)
-    return _with_lora(model, student.lora) if student.lora else model
+    return with_lora(model, student.lora, new_modules(model, config)) if student.lora else model
+
+
+def own_config(student: Student, vocab_size: int) -> Any:
+    """The config of the student where it brings one, not a part of its teacher's; else None."""
+    if isinstance(student.config, dict):
+        return config_from_dict(student.config, vocab_size, "student.config")
+    if student.config:
+        return from_pretrained(AutoConfig, student.config, "student.config")
+    return from_pretrained(AutoConfig, student.checkpoint, "student.checkpoint") if student.checkpoint else None
 
 
 def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -> tuple[Any, Filled]:
@@ -66,13 +76,11 @@ def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -
         if teacher is None:
             raise InputError("student.every_nth_layer takes layers from the teacher: give teacher.model")
         return thinned_config(teacher.config, step), lambda config: thinned(teacher, config, step)
-    if isinstance(student.config, dict):
-        return config_from_dict(student.config, vocab_size, "student.config"), _from_config
-    if student.config:
-        return from_pretrained(AutoConfig, student.config, "student.config"), _from_config
+    if not student.checkpoint:
+        return own_config(student, vocab_size), _from_config
     name, key = student.checkpoint, "student.checkpoint"
     return (
-        from_pretrained(AutoConfig, name, key),
+        own_config(student, vocab_size),
         lambda config: cast(
             PreTrainedModel,
             from_pretrained(AutoModelForCausalLM, name, key, dtype=torch.float32, config=config),
@@ -82,18 +90,3 @@ def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -
 
 def _from_config(config: Any) -> PreTrainedModel:
     return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config, dtype=torch.float32))
-
-
-def _with_lora(model: PreTrainedModel, lora: Lora) -> Any:
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise InputError("student.lora needs the package peft: python -m pip install peft") from None
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)

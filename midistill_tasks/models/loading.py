@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -108,6 +108,23 @@ def check_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase, role: str)
         raise InputError(
             f"{role}: its vocabulary has {config.vocab_size} rows, but the tokenizer {len(tokenizer)} tokens:"
             " give a model of this tokenizer"
+        )
+
+
+def check_length(config: Any, rows: Iterable[Sequence[int]], role: str) -> None:
+    """The model must have a position for each token of a text, or it fails, or goes on where nobody trained it.
+
+    Raises:
+        InputError: if a text is longer.
+    """
+    keys = ("max_position_embeddings", "max_seq_len")
+    positions = next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
+    longest = max(map(len, rows), default=0)
+    if positions is not None and longest > positions:
+        raise InputError(
+            f"data.max_length: {longest} tokens are kept of a text, but the {role} ({config.model_type}) has"
+            f" {positions} positions: set data.max_length (documents.tokens in a study with documents) to {positions}"
+            " or less"
         )
 
 

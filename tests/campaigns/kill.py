@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"OMP_NUM_THREADS": "1"}  # before the libraries that read them
 
+import psutil
 import warm
 
 TOLERANCE = 1e-5
@@ -226,13 +227,15 @@ def through(kind: Kind, out: Path, length: float, kills: int, draw: random.Rando
     """One run, killed again and again until it is through; why it did not get there, or ""."""
     again = False
     while True:
-        moment = draw.uniform(0, length) if told.counts["kills"] < kills else None
+        moment = draw.uniform(0, 1.2 * length) if told.counts["kills"] < kills else None
         status, said = attempt(kind, out, again, moment)
         if status == 0:
             return ""
         if status != -signal.SIGKILL:
             return f"{out.name} ended with {status}: {said}"
         told.counts["kills"] += 1
+        if (out / "midistill.json").is_file():  # killed after its last word
+            return ""
         again = True
         if kind.damaged and draw.random() < 0.5:
             damage(sorted(out.glob(kind.damaged)), draw, told.counts)
@@ -245,12 +248,13 @@ def attempt(kind: Kind, out: Path, again: bool, moment: float | None) -> tuple[i
         log = Path(folder) / "said"
         if kind.launched:
             with log.open("wb") as file:
-                group = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+                launcher = subprocess.Popen(command, stdout=file, stderr=file)
                 try:
-                    status = group.wait(moment)
+                    status = launcher.wait(moment)
                 except subprocess.TimeoutExpired:
-                    os.killpg(group.pid, signal.SIGKILL)
-                    status = group.wait()
+                    for process in [*psutil.Process(launcher.pid).children(recursive=True), launcher]:
+                        process.kill()
+                    status = launcher.wait()
         else:
             process = warm.start(command, str(log))
             process.join(moment)
@@ -259,7 +263,7 @@ def attempt(kind: Kind, out: Path, again: bool, moment: float | None) -> tuple[i
             process.join()
             status = process.exitcode
         lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-        return status, " | ".join(lines[-3:])
+        return status, next((line for line in lines if "error:" in line), " | ".join(lines[-3:]))
 
 
 def damage(files: Sequence[Path], draw: random.Random, counts: Counter[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from midistill_tasks.distill.data import encode, load_texts, text_id
+from midistill_tasks.distill.data import encode, load_texts, other_texts, text_id
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.schema import Data
 from midistill_tasks.splits import SPLITS
@@ -44,6 +44,28 @@ def test_without_n_all_members_are_trained_on_even_where_the_tasks_balance(tmp_p
 def test_members_alone_are_enough(tmp_path):
     texts = load_texts(Data(members=write(tmp_path / "m.jsonl", [*MEMBERS, " ", MEMBERS[0]])))
     assert (texts.members, texts.nonmembers, texts.counts) == (MEMBERS, [], {"left_out": 2})
+
+
+def test_texts_to_distil_on_that_are_the_splits_own_are_left_out_and_counted(tmp_path, caplog):
+    given = ["a new text", " ", MEMBERS[1], OTHERS[5], "another", OTHERS[0], "a new text", MEMBERS[19]]
+    data = Data(
+        members=write(tmp_path / "m.jsonl", MEMBERS),
+        nonmembers=write(tmp_path / "n.jsonl", OTHERS),
+        distil_on=write(tmp_path / "d.jsonl", given),
+        n=2,
+    )
+    texts = load_texts(data)  # two members are drawn, but the teacher knows all; two non-members are shots
+    kept, counts = other_texts(data, texts)
+    assert kept == ["a new text", "another"]
+    assert counts == {"distil_on_empty": 1, "distil_on_duplicates": 1, "distil_on_shared": 4}
+    assert "4 of its 8 texts are members or non-members" in caplog.text
+
+
+def test_nothing_else_to_distil_on_is_an_error(tmp_path):
+    members = write(tmp_path / "m.jsonl", MEMBERS)
+    data = Data(members=members, distil_on=members)
+    with pytest.raises(InputError, match=r"data\.distil_on: of its 20 texts 0 are blank, and the others are members"):
+        other_texts(data, load_texts(data))
 
 
 def test_one_token_texts_are_left_out_and_long_ones_cut(tiny):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -27,15 +28,23 @@ def losses(record: Record) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("step", [6, 2], ids=["no step left", "the last steps again"])
-@pytest.mark.parametrize("student", [*CONFIGS, "bottleneck_nonorm", "lora"])
-def test_what_was_resumed_is_what_was_not_interrupted(student, step, recipe_of, monkeypatch):
+@pytest.mark.parametrize(
+    "student", [*CONFIGS, "bottleneck_nonorm", "lora", "lora_bottleneck_nonorm", "lora_mixtral_nonorm"]
+)
+def test_what_was_resumed_is_what_was_not_interrupted(student, step, recipe_of, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "check_reload", lambda *_: None)
     config = {"model_type": student, **SIZES, **CONFIGS.get(student, {})}
-    changes = {"student": {"config": config}} if student in CONFIGS else {}
-    if student == "bottleneck_nonorm":
-        changes = {"interventions": {"bottleneck": 4, "nonorm": True}}
-    elif student == "lora":
-        changes = {"student": {"every_nth_layer": 2, "reinitialise": False, "lora": {"rank": 2}}}
+    changes: dict[str, Any] = {"student": {"config": config}} if student in CONFIGS else {}
+    if student.endswith("bottleneck_nonorm"):
+        changes |= {"interventions": {"bottleneck": 4, "nonorm": True}}
+    if student.startswith("lora"):
+        changes |= {"student": {"every_nth_layer": 2, "reinitialise": False, "lora": {"rank": 2}}}
+    if student == "lora_mixtral_nonorm":
+        mixture = tiny.model("mixtral", **CONFIGS["mixtral"])
+        mixture.save_pretrained(tmp_path / "mixtral")
+        tiny.tokenizer().save_pretrained(tmp_path / "mixtral")
+        adapted = {"checkpoint": str(tmp_path / "mixtral"), "reinitialise": False, "lora": {"rank": 2}}
+        changes = {"student": adapted, "interventions": {"nonorm": True}}
     recipe = recipe_of(**changes)
     whole = run_recipe(recipe)
     folder = Path(recipe.output)

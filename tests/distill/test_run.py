@@ -97,6 +97,37 @@ def test_interventions_survive_saving(recipe_of, interventions):
     assert config["model_type"] == ("gpt_neox" if "same_params" in interventions else "midistill")
 
 
+def test_what_is_distilled_on_is_counted(recipe_of, tmp_path, tiny, no_reload_check):
+    recipe_of()  # writes the members
+    shared = (tmp_path / "members.jsonl").read_text().splitlines()[0]
+    others = [json.dumps({"text": text}) for text in [*tiny.texts(8, seed=9), " "]]
+    (tmp_path / "others.jsonl").write_text("\n".join([shared, *others]))
+    recipe = recipe_of(data__distil_on=str(tmp_path / "others.jsonl"))
+    counts = run_recipe(recipe).counts
+    assert (counts["trained_on"], counts["distil_on_shared"], counts["distil_on_empty"]) == (8, 1, 1)
+
+
+@pytest.mark.parametrize("made_of", ["its teacher", "a config of its own", "a teacher to be trained"])
+def test_more_tokens_than_positions_is_one_sentence_before_anything_is_trained(
+    recipe_of, tmp_path, made_of, monkeypatch
+):
+    (tmp_path / "long.jsonl").write_text(json.dumps({"text": " ".join(["w1"] * 300)}) + "\n")
+    changes = {"data": {"members": str(tmp_path / "long.jsonl"), "max_length": 256}}
+    role = "teacher"
+    if made_of == "a config of its own":
+        role, sizes = "student", {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        changes |= {"student": {"config": {"model_type": "gpt2", "n_positions": 32, **sizes}}}
+        changes["data"]["max_length"] = 64
+    if made_of == "a teacher to be trained":
+        changes |= {"teacher": {"model": recipe_of().teacher.model, "fine_tune": {"folder": str(tmp_path / "tuned")}}}
+    monkeypatch.setattr("transformers.Trainer.train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(
+        InputError, match=rf"^data\.max_length: \d+ tokens are kept of a text, but the {role} .* or less$"
+    ):
+        run_recipe(recipe_of(**changes))
+    assert not (tmp_path / "student" / "checkpoints").exists()
+
+
 def test_lora_comes_back_merged(recipe_of, no_reload_check):
     student = {"every_nth_layer": 2, "reinitialise": False, "lora": {"rank": 2}}
     recipe = recipe_of(student=student, train__learning_rate=1e-2)

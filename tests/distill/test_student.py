@@ -74,13 +74,6 @@ def test_the_red_list_takes_tokens_words_and_ids(make_student, recipe_of):
         make_student(recipe_of(interventions={"red_list": ["w1 w2"]}))
 
 
-def test_lora_trains_the_adapters_only(make_student, recipe_of):
-    student = make_student(recipe_of(student={"every_nth_layer": 2, "reinitialise": False, "lora": {"rank": 2}}))
-    trained = [name for name, parameter in student.named_parameters() if parameter.requires_grad]
-    assert trained
-    assert all("lora" in name for name in trained)
-
-
 def test_a_config_of_an_unknown_architecture_is_named_by_its_key(make_student, recipe_of):
     with pytest.raises(InputError, match=r"student\.config: .*gpt_meox"):
         make_student(recipe_of(student={"config": {"model_type": "gpt_meox"}}))

@@ -41,4 +41,4 @@ def make_teacher(study: Study, folder: str, texts: Texts) -> None:
     """Trains the study's teacher on these texts into the folder, unless it is there."""
     if study.teacher.fine_tune:
         fine_tune = study.teacher.fine_tune.model_copy(update={"folder": folder})
-        fine_tuned_teacher(study.teacher, fine_tune, study_data(study), texts)
+        fine_tuned_teacher(study.teacher, fine_tune, study_data(study), texts, study.student)
