@@ -18,6 +18,8 @@ from midistill_tasks.files import writing
 
 logger = logging.getLogger(__name__)
 
+LOG = "midistill.log"
+"""In the folder of a run: what was not for people to see. A folder that holds nothing else is as good as empty."""
 _LOCK, _HOLDER = ".midistill.lock", ".midistill.holder"
 """In the folder while it is held; a killed process leaves them, free to take."""
 
@@ -58,8 +60,8 @@ def held_beside(folder: Path, key: str, wait: bool = False) -> Iterator[None]:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but our lock."""
-    return all(path.name in (_LOCK, _HOLDER) for path in folder.iterdir())
+    """Whether a folder holds nothing but our lock and log."""
+    return all(path.name in (_LOCK, _HOLDER, LOG) for path in folder.iterdir())
 
 
 @contextmanager

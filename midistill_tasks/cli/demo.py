@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from midistill_tasks.cli.console import logged
+
 if TYPE_CHECKING:
     from midistill_tasks.study.recipe import Study
 
@@ -37,9 +39,10 @@ def run(args: argparse.Namespace) -> int:
     control, results = args.output / "control", args.output / "control-results"
     study = load_study(STUDY, [f"output={args.output / 'study'}", f"evaluate.reference={control}"])
     print("1. A control is trained as the teacher will be, but on other people, who are nobody in mia_bios …")
-    _control(study, control, results)
-    print(f"2. The study {STUDY}: a teacher trained on the members, its students, the attacks on each …")
-    outcome = run_study(study)
+    with logged(Path(study.output)):
+        _control(study, control, results)
+        print(f"2. The study {STUDY}: a teacher trained on the members, its students, the attacks on each …")
+        outcome = run_study(study)
     print("\nAUROC is the chance that a member scores above a non-member: 0.5 is no leak, 1 is a full one.\n")
     print(
         f"The control as lm_eval prints it; it saw no member, so what differs from 0.5 is chance:\n\n{_table(results)}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from midistill_tasks.cli.console import logged
 from midistill_tasks.recipes.file import describe_recipe
 
 EXAMPLES = """\
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from midistill_tasks.recipes.file import load_recipe
 
     recipe = load_recipe(args.recipe, args.set)
-    record = run_recipe(recipe, resume=args.resume)
+    with logged(Path(recipe.output)):
+        record = run_recipe(recipe, resume=args.resume)
     for name, value in record.measured.items():
         print(f"{name:<28} {value:.4g}")
     print(f"{recipe.output}: load it with `lm_eval --model hf --model_args pretrained={recipe.output}`")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import os
 import shlex
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from midistill_tasks import __version__
+from midistill_tasks.cli import console
 from midistill_tasks.errors import InputError
 
 VERBS = {
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser(argv[0] if argv and argv[0] in VERBS else None)
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    console.set_up()
     try:
         with _termination_raises():
             return int(importlib.import_module(VERBS[args.verb][0]).run(args))

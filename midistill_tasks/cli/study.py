@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from midistill_tasks.cli.console import logged
 
 if TYPE_CHECKING:
     from midistill_tasks.study.run import Outcome
@@ -49,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(plan(study))
         return 0
-    return say(run_study(study, args.only, args.show_texts))
+    with logged(Path(study.output)):
+        outcome = run_study(study, args.only, args.show_texts)
+    return say(outcome)
 
 
 def say(outcome: Outcome) -> int:

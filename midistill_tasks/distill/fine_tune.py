@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer,
 
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
+from midistill_tasks.distill.progress import show
 from midistill_tasks.distill.student import own_config
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import whole_folder
@@ -61,7 +62,7 @@ def fine_tuned_teacher(
         model, tokenizer = _untrained(teacher, data.seed, texts)
         members = encode(texts.members, tokenizer, data.max_length)
         check_length(model.config, members.ids, "teacher")
-        if student is not None and (config := own_config(student, len(tokenizer))) is not None:
+        if student is not None and (config := own_config(student, tokenizer)) is not None:
             check_length(config, members.ids, "student")
         _train(model, members, fine_tune, data.seed)
         if processes().is_main_process:
@@ -98,7 +99,7 @@ def _untrained(teacher: Teacher, seed: int, texts: Texts) -> tuple[Any, PreTrain
     else:
         # On both sides alike: a tokenizer that knows the members' words better would give them away.
         tokenizer = train_tokenizer(texts.members + texts.nonmembers, int(teacher.config.get("vocab_size", VOCABULARY)))
-        config = config_from_dict(teacher.config, len(tokenizer), "teacher.config")
+        config = config_from_dict(teacher.config, tokenizer, "teacher.config")
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     check_vocabulary(model.config, tokenizer, "teacher")
@@ -128,7 +129,9 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBas
 def _train(model: Any, texts: Encoded, fine_tune: FineTune, seed: int) -> None:
     with TemporaryDirectory() as scratch:  # the Trainer wants one, though it saves nothing
         arguments = _arguments(fine_tune, seed, scratch)
-        Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator()).train()
+        trainer = Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator())
+        show(trainer, "fine-tuning the teacher")
+        trainer.train()
 
 
 def _arguments(fine_tune: FineTune, seed: int, folder: str) -> TrainingArguments:

@@ -121,7 +121,7 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
-    _check_length(recipe, teacher, len(tokenizer), [*encoded.ids, *(sample.rows if sample else ())])
+    _check_length(recipe, teacher, tokenizer, [*encoded.ids, *(sample.rows if sample else ())])
     hashes = {
         "texts": fingerprint(encoded.ids),
         "tokenizer": hash_tokenizer(tokenizer),
@@ -147,8 +147,8 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     )
 
 
-def _check_length(recipe: Recipe, teacher: Any, vocab_size: int, rows: list[list[int]]) -> None:
-    student = own_config(recipe.student, vocab_size)
+def _check_length(recipe: Recipe, teacher: Any, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> None:
+    student = own_config(recipe.student, tokenizer)
     for role, config in (("teacher", getattr(teacher, "config", None)), ("student", student)):
         if config is not None:
             check_length(config, rows, role)

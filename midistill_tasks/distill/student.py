@@ -43,7 +43,7 @@ def make_student(
     """
     torch.manual_seed(seed)
     interventions = [intervention.with_tokens(tokenizer) for intervention in interventions]
-    config, filled = _stock(student, teacher, len(tokenizer))
+    config, filled = _stock(student, teacher, tokenizer)
     check_vocabulary(config, tokenizer, "student")
     for intervention in interventions:
         resized = intervention.resize(config)
@@ -60,16 +60,16 @@ def make_student(
     return with_lora(model, student.lora, new_modules(model, config)) if student.lora else model
 
 
-def own_config(student: Student, vocab_size: int) -> Any:
+def own_config(student: Student, tokenizer: PreTrainedTokenizerBase) -> Any:
     """The config of the student where it brings one, not a part of its teacher's; else None."""
     if isinstance(student.config, dict):
-        return config_from_dict(student.config, vocab_size, "student.config")
+        return config_from_dict(student.config, tokenizer, "student.config")
     if student.config:
         return from_pretrained(AutoConfig, student.config, "student.config")
     return from_pretrained(AutoConfig, student.checkpoint, "student.checkpoint") if student.checkpoint else None
 
 
-def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -> tuple[Any, Filled]:
+def _stock(student: Student, teacher: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase) -> tuple[Any, Filled]:
     """The config that the student begins with, and what fills a model of it."""
     step = student.every_nth_layer
     if step is not None:
@@ -77,10 +77,10 @@ def _stock(student: Student, teacher: PreTrainedModel | None, vocab_size: int) -
             raise InputError("student.every_nth_layer takes layers from the teacher: give teacher.model")
         return thinned_config(teacher.config, step), lambda config: thinned(teacher, config, step)
     if not student.checkpoint:
-        return own_config(student, vocab_size), _from_config
+        return own_config(student, tokenizer), _from_config
     name, key = student.checkpoint, "student.checkpoint"
     return (
-        own_config(student, vocab_size),
+        own_config(student, tokenizer),
         lambda config: cast(
             PreTrainedModel,
             from_pretrained(AutoModelForCausalLM, name, key, dtype=torch.float32, config=config),

@@ -16,6 +16,7 @@ from midistill_tasks.distill.guard import BlowUpGuard
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
 from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
+from midistill_tasks.distill.progress import show
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.methods import DIVERGENCES
 from midistill_tasks.processes import use_cpu
@@ -48,6 +49,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)
         for callback in (self.guard, MarkWholeCheckpoints(), TellEpoch(self.shuffle)):
             self.add_callback(callback)
+        show(self, "training")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Shuffle:
         return self.shuffle

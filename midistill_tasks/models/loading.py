@@ -128,13 +128,15 @@ def check_length(config: Any, rows: Iterable[Sequence[int]], role: str) -> None:
         )
 
 
-def config_from_dict(values: dict[str, Any], vocab_size: int, key: str) -> Any:
-    """A config of ``values["model_type"]``, its vocabulary the tokenizer's unless given.
+def config_from_dict(values: dict[str, Any], tokenizer: PreTrainedTokenizerBase, key: str) -> Any:
+    """A config of ``values["model_type"]``, its vocabulary, first and last token the tokenizer's unless given.
 
     Raises:
         InputError: for an unknown model type, or values that its class refuses.
     """
+    # Not pad_token_id: some embeddings never train that row, which is the row of another token in many tokenizers.
+    of_tokenizer = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
     try:
-        return AutoConfig.for_model(**{"vocab_size": vocab_size, **values})
+        return AutoConfig.for_model(**{"vocab_size": len(tokenizer), **of_tokenizer, **values})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{key}: {' '.join(str(error).split())[:300]}") from None

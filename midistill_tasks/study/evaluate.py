@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,6 +32,21 @@ def _warnings_only(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+@contextmanager
+def _git_is_quiet() -> Iterator[None]:
+    """The harness asks git for the commit of the folder that it runs in; git says "fatal" where that has none."""
+    from lm_eval import evaluator
+
+    asked = evaluator.get_git_commit_hash
+    git = shutil.which("git")
+    if git and subprocess.run([git, "describe", "--always"], capture_output=True).returncode:  # noqa: S603
+        evaluator.get_git_commit_hash = lambda: None
+    try:
+        yield
+    finally:
+        evaluator.get_git_commit_hash = asked
 
 
 class Harness:
@@ -86,7 +103,7 @@ class Harness:
         register()
         settings = self.study.evaluate
         tracker = EvaluationTracker()
-        with _warnings_only("lm_eval"):
+        with _warnings_only("lm_eval"), _git_is_quiet():
             results = simple_evaluate(
                 model="hf",
                 model_args={"pretrained": model, "dtype": settings.dtype}
