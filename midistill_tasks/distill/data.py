@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.methods import Intervention
 from midistill_tasks.recipes.schema import Data
+from midistill_tasks.recipes.wording import in_recipes_words
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import Documents, documents
 from midistill_tasks.splits.options import TextOptions
@@ -54,7 +55,8 @@ def load_texts(data: Data) -> Texts:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
     options = TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=data.options_of(split))
-    return texts_of(documents(split, options), data)
+    with in_recipes_words():
+        return texts_of(documents(split, options), data)
 
 
 def texts_of(documents: Documents, data: Data) -> Texts:

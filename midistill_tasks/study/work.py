@@ -8,6 +8,7 @@ from pathlib import Path
 
 from midistill_tasks.distill.data import Texts, texts_of
 from midistill_tasks.harness.options import parse_options
+from midistill_tasks.recipes.wording import in_recipes_words
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import Documents, documents
 from midistill_tasks.study.evaluate import Harness
@@ -48,7 +49,8 @@ class Work:
     def documents(self) -> Documents:
         """The texts that are judged. As long as they are held, tasks that ask for the same ones do not load them."""
         split = SPLITS[study_data(self.study).split]
-        return documents(split, parse_options({"mia": study_options(self.study)}).of_split(split))
+        with in_recipes_words(others="evaluate"):
+            return documents(split, parse_options({"mia": study_options(self.study)}).of_split(split))
 
     @cached_property
     def texts(self) -> Texts:

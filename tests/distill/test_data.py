@@ -68,6 +68,14 @@ def test_nothing_else_to_distil_on_is_an_error(tmp_path):
         other_texts(data, load_texts(data))
 
 
+def test_a_remedy_names_a_key_of_the_recipe(tmp_path):
+    members, few = write(tmp_path / "m.jsonl", MEMBERS), write(tmp_path / "n.jsonl", OTHERS[:3])
+    with pytest.raises(InputError, match=r"2 are taken out as shots and 2 must remain; give more non-members$"):
+        load_texts(Data(members=members, nonmembers=few))
+    with pytest.raises(InputError, match=r"data\.dataset_path: FILE or FOLDER"):
+        load_texts(Data(split="wikimia_64"))
+
+
 def test_one_token_texts_are_left_out_and_long_ones_cut(tiny):
     encoded = encode(["w1 w2 w3", "w1", "", "w4 w5 w6 w7 w8"], tiny.tokenizer(), max_length=4)
     assert encoded.positions == [0, 3]

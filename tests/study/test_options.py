@@ -15,6 +15,7 @@ from midistill_tasks.study.options import Evaluate
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import run_study
 from midistill_tasks.study.texts import study_options
+from midistill_tasks.study.work import Work
 
 
 def made(output: str = "out", split: str = "bios", data: dict | None = None, **evaluate) -> Study:
@@ -31,6 +32,15 @@ def made(output: str = "out", split: str = "bios", data: dict | None = None, **e
 
 def test_every_option_of_metadata_is_a_key_of_the_study():
     assert set(known_options()) <= {*Evaluate.model_fields, *Data.model_fields}
+
+
+def test_a_remedy_names_a_key_of_the_study(tmp_path):
+    files = {}
+    for name, count in (("members", 9), ("nonmembers", 3)):
+        files[name] = str(tmp_path / f"{name}.txt")
+        Path(files[name]).write_text("".join(f"{name} {number}\n" for number in range(count)))
+    with pytest.raises(InputError, match=r"give more non-members, or fewer shots with evaluate\.shots: …$"):
+        _ = Work(made(split="files", data=files)).documents
 
 
 def test_a_flat_key_reaches_every_attack_that_has_it_and_a_section_one():
