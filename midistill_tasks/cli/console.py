@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from midistill_tasks.locks import LOG
+from midistill_tasks.secrets import hide_in_logs
 
 OURS = "midistill_tasks"
 BARS = (OURS, "huggingface_hub", "lm_eval.models")
@@ -56,6 +57,7 @@ class RunLog(logging.Handler):
 
 def set_up() -> None:
     """Says our steps and everyone's warnings on stderr, as plain sentences; a launcher's first process alone does."""
+    hide_in_logs()
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
 

@@ -11,6 +11,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.secrets import hide_in_logs, hide_in_results
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def add_tasks(manager: ModuleType) -> None:
     the tasks of both.
     """
     say_input_errors()
+    hide_in_logs()
     _look_at_caches()
     original = manager.TaskManager.__init__
     parameters = inspect.signature(original)
@@ -133,6 +135,7 @@ def answer_requests() -> None:
     """Gives the harness's model classes the method that answers our request type; may be called again."""
     say_input_errors()
     from lm_eval.api.model import LM, CachingLM
+    from lm_eval.loggers import EvaluationTracker
 
     from midistill_tasks.harness.use_cache import guard_answers
     from midistill_tasks.scoring.requests import REQUEST_TYPE
@@ -142,6 +145,7 @@ def answer_requests() -> None:
     setattr(LM, REQUEST_TYPE, token_stats)
     setattr(LM, ROLLING, rolling)
     guard_answers(CachingLM)
+    hide_in_results(EvaluationTracker)
     # What we say in a run belongs into the run's log, at its level and in its format.
     logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
 

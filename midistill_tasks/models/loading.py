@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -49,6 +50,11 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
 
     try:
         return auto.from_pretrained(name, **kwargs)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{key}: '{name}' cannot be loaded as {auto.__name__}: its weights are a pickle that would execute code: "
+            "take weights in the format safetensors"
+        ) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         causes = (error, error.__cause__, error.__context__)
         if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated repo" in str(error):

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.recipes.schema import Recipe
+from midistill_tasks.secrets import redact
 
 Key = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,10 +58,26 @@ def read_yaml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
             raise InputError(f"{path}, line {line}: '{_dotted(key)}' stands here a second time: remove one")
         lines[key] = line
     overridden = {_override(given, text) for text in overrides}
+    _check_no_tokens(given, path)
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise InputError(_explain(error.errors()[0], model, path, lines, overridden)) from None
+
+
+def _check_no_tokens(value: Any, path: Path, at: str = "") -> None:
+    """A recipe is stored with what it made, for others to read."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _check_no_tokens(below, path, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list):
+        for below in value:
+            _check_no_tokens(below, path, at)
+    elif redact(value) != value:
+        raise InputError(
+            f"{path}: {at} holds an access token or a password, which would be stored with the results: remove it, and "
+            "run `hf auth login` or set HF_TOKEN"
+        )
 
 
 def dump_recipe(recipe: BaseModel) -> str:

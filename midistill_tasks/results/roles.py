@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.results.reader import read_run, read_runs
@@ -13,6 +14,15 @@ from midistill_tasks.results.run import AttackResult, Run
 
 MANIFEST = "study.json"
 """Written by `midistill study` into its folder: where each model's results are, and what they are to each other."""
+
+
+class _Manifest(BaseModel):
+    """What `MANIFEST` holds."""
+
+    teacher: str
+    arms: dict[str, dict[str, str]]
+    controls: dict[str, str] = {}
+    failed: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -140,16 +150,27 @@ def _renamed(entry: Entry) -> Entry:
 
 
 def _of_study(folder: Path) -> Group:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    teacher = replace(read_run(folder / manifest["teacher"]), model="teacher")
-    failed, arms = list(manifest["failed"]), []
-    for arm, places in manifest["arms"].items():
+    try:
+        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{folder / MANIFEST} is damaged ({error.errors()[0]['msg']}): run the study again") from None
+    teacher = replace(read_run(_below(folder, manifest.teacher)), model="teacher")
+    failed, arms = list(manifest.failed), []
+    for arm, places in manifest.arms.items():
         # Where its model is, `Run.config` says.
-        read = [replace(read_runs(folder / place)[0], model=f"{arm}, seed {seed}") for seed, place in places.items()]
+        read = [
+            replace(read_runs(_below(folder, place))[0], model=f"{arm}, seed {seed}") for seed, place in places.items()
+        ]
         failed += [f"{run.model}: {run.why_unusable}" for run in read if not run.tasks]
         usable = tuple(run for run in read if run.tasks)
         arms += [Entry(arm, usable)] if usable else []
-    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest["controls"], tuple(failed))
+    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, tuple(failed))
+
+
+def _below(folder: Path, place: str) -> Path:
+    if not (folder / place).resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder / MANIFEST}: '{place}' is not below the study's folder, so it is not read")
+    return folder / place
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
