@@ -11,7 +11,13 @@ logger = logging.getLogger(__name__)
 
 
 class InputError(ValueError):
-    """Bad input: the message is one sentence with the place (file, row, key) and what to do instead."""
+    """Bad input: the message is one sentence with the place (file, row, key) and what to do instead.
+
+    What it quotes of the input stays on its line: line ends and what a terminal obeys are shown as escapes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ Fields = dict[str, tuple[Any, FieldInfo]]
 class Strict(BaseModel):
     """A part of a recipe or of ``--metadata``: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 def option(default: Any, help: str, **constraints: Any) -> Any:

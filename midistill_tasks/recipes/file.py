@@ -50,6 +50,8 @@ def read_yaml(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> 
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError(f"{path}, line {line}: this is not YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a NUL, a 13th month, a list that holds itself
+        raise InputError(f"{path}: this is not YAML that a recipe can hold: {_in_one_line(error)}") from None
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path} holds no recipe: begin it with keys such as 'teacher:' (see `midistill recipes`)")
     lines = {}
@@ -90,11 +92,20 @@ def read_stored(path: Path, model: type[BaseModel]) -> dict[str, Any]:
 
     What is no recipe any more (a package is gone that an option came from) stays as it is.
     """
-    stored: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        stored: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({_in_one_line(error)}): restore it, or give another output") from None
+    if not isinstance(stored, dict):
+        raise InputError(f"{path} is damaged (it holds no recipe): restore it, or give another output")
     try:
         return model.model_validate(stored).model_dump(mode="json")
     except ValidationError:
         return stored
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def describe_recipe(model: type[BaseModel] = Recipe) -> str:

@@ -58,11 +58,12 @@ def check_output(study: Study) -> None:
 def _fixed(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key → value of what must not change: without what may grow and without the folder, which may be moved."""
     fixed = {key: value for key, value in recipe.items() if key not in ("output", *GROWS)}
-    with suppress(ValidationError):  # written when a package was there that an option came from
+    output = recipe.get("output")
+    with suppress(ValidationError, KeyError, TypeError):  # written when a package was there that an option came from
         fixed["evaluate"] = resolved(recipe["evaluate"])
     keys = flat(fixed)
     folder = "teacher.fine_tune.folder"
-    return keys | {folder: None} if keys.get(folder) == f"{recipe['output']}/teacher" else keys
+    return keys | {folder: None} if keys.get(folder) == f"{output}/teacher" else keys
 
 
 def check(work: Work, left: Sequence[Part]) -> None:

@@ -42,12 +42,12 @@ def test_six_tasks_cost_what_their_views_cost(tiny, scoring, run_files, referenc
         run_files(lm, attacks)
 
     assert reads[6] == reads[3]
-    # 30 texts, plain and after the shots, in batches of 4; besides: the check of the head (2), the prefix (1), and a
-    # few tokens after it (1).
-    assert len(reads[6]) == 8 + 2 + 8 + 1 + 1
-    assert sum(rows for rows, _ in reads[6]) == 30 + 2 + 30 + 1 + 1
+    # 30 texts, plain and after the shots, in batches of 4; besides: whether it is causal (2), the check of the head
+    # (2), the prefix (1), and a few tokens after it (1).
+    assert len(reads[6]) == 8 + 2 + 2 + 8 + 1 + 1
+    assert sum(rows for rows, _ in reads[6]) == 30 + 2 + 2 + 30 + 1 + 1
     for _, read in references:
-        assert len(read) == 8 + 2
+        assert len(read) == 8 + 2 + 2
     assert len(references) == 2
     gc.collect()
     assert all(model() is None for model, _ in references)
@@ -67,7 +67,7 @@ def test_equal_texts_of_two_tasks_cost_one_forward(tiny, texts, scoring, views):
     read = listen(lm)
     answers = scoring.ask(lm, views.plain(texts[:8]) * 3)
 
-    assert [rows for rows, _ in read] == [1, 1, 8]
+    assert [rows for rows, _ in read] == [1, 1, 1, 1, 8]
     assert answers[:8] == answers[8:16] == answers[16:]
 
 

@@ -50,7 +50,28 @@ class HFScorer(HarnessScorer):
             return f"{type(self.lm.model).__name__} is an encoder-decoder model, and these attacks need a causal one"
         if getattr(self.lm, "tokenizer", None) is None:
             return "the model has no tokenizer; name one with --model_args tokenizer=…"
+        if self._looks_ahead():
+            return (
+                f"{type(self.model).__name__} sees what comes after a token when it predicts it, so that its figures "
+                "say nothing of a text, and these attacks need a causal model (a BERT is one with is_decoder: true)"
+            )
         return None
+
+    def _looks_ahead(self) -> bool:
+        """Whether the logits of a token change with what comes after it."""
+        length = min(16, self.lm.max_length)
+        ids = (torch.arange(length) % self.model.config.get_text_config().vocab_size)[None].to(self.lm.device)
+        with torch.inference_mode(), self._autocast():
+            try:
+                whole, half = self.lm._model_call(ids), self.lm._model_call(ids[:, : length // 2])
+            except Exception as error:  # foreign code: its own error is said where it scores
+                logger.debug("not asked whether it looks ahead: %r", error)
+                return False
+        own, other = whole[:, : half.shape[1]].float(), half.float()  # virtual tokens may stand in front
+        dtype = self.lm.mixed_precision_dtype or self.model.dtype
+        allowed = max(1e-3, 16 * torch.finfo(dtype).eps)  # of another kernel for another length
+        finite = torch.isfinite(own) & torch.isfinite(other)
+        return bool(finite.any() and (own - other)[finite].abs().max() > allowed * own[finite].abs().max())
 
     def identity(self) -> str | None:
         """A hash over every weight; None where they are not in memory."""
