@@ -8,6 +8,7 @@ from typing import Any
 from lm_eval.api.group import Group
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.harness.keys import check_kinds
 from midistill_tasks.harness.task import MIATask
 
 
@@ -19,6 +20,7 @@ class MIASplit(MIATask):
     """
 
     def __new__(cls, config: Mapping[str, Any]) -> Group:
+        check_kinds(config)
         name = config["task"]
         group = Group(name=name, metadata=config.get("metadata"))
         for attack in ATTACKS:

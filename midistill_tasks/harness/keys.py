@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, StrictStr, ValidationError
 
 from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.errors import InputError, nearest
@@ -79,8 +82,9 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     Raises:
         InputError: for an unknown attack, split, metric or option, or without the reference that the attack needs.
     """
+    check_kinds(config)
     rest = {key: value for key, value in config.items() if key not in ("class", "attack", "split", "optional")}
-    task = str(config.get("task"))
+    task = str(config["task"])
     attack = ATTACKS[_known("attack", config.get("attack", ""), ATTACKS)]
     split = None if config.get("split") is None else SPLITS[_known("split", config["split"], SPLITS)]
     options = parse_options(config.get("metadata"))
@@ -104,6 +108,52 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
 
 
+class _Kinds(BaseModel):
+    """What the keys that are read here must be."""
+
+    task: StrictStr
+    metadata: dict[str, Any] | None = None
+    optional: bool = False
+    dataset_kwargs: dict[str, Any] | None = None
+    test_split: StrictStr | None = None
+    dataset_path: StrictStr | None = None
+    dataset_name: StrictStr | None = None
+
+
+def check_kinds(config: Mapping[str, Any]) -> None:
+    """Fails where a key that midistill reads holds something else.
+
+    Raises:
+        InputError: with the key.
+    """
+    try:
+        _Kinds.model_validate(dict(config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(f"a MIA task's YAML key '{key}' is {first['input']!r}: {first['msg'].lower()}") from None
+
+
+@contextmanager
+def reading_yaml(keys: TaskKeys) -> Iterator[None]:
+    """Within it the harness and datasets read a user's keys, and say what is wrong with them by any exception.
+
+    Raises:
+        InputError: in its place.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if keys.split is not None:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(
+            f"{keys.task}: its YAML is no task that the harness takes ({reason}); see 'Your own split' in the README"
+        ) from error
+
+
 def _known(what: str, given: Any, known: Mapping[str, Any]) -> str:
     name = str(given)
     if name not in known:
@@ -122,7 +172,8 @@ def _left_out(task: str, attack: Attack, reference: str | None, optional: bool) 
 
 def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:
     known = [*METRICS, "blind_auroc"]
-    if any("metric" not in entry or isinstance(entry, str) for entry in metric_list or ()):
+    given = metric_list or []
+    if not isinstance(given, list) or not all(isinstance(entry, dict) and "metric" in entry for entry in given):
         raise InputError(f"metric_list: entries look like '- metric: auroc'; a MIA task has {', '.join(known)}")
     names = tuple(str(entry["metric"]) for entry in metric_list) if metric_list else DEFAULT_METRICS
     for name in names:

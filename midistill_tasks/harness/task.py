@@ -12,7 +12,7 @@ from midistill_tasks.harness.about import about, announce
 from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.harness.documents import task_documents
 from midistill_tasks.harness.figures import aggregations, directions
-from midistill_tasks.harness.keys import read_keys
+from midistill_tasks.harness.keys import read_keys, reading_yaml
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
 from midistill_tasks.harness.scores import Outcome, outcome
 from midistill_tasks.metrics import Scored
@@ -34,7 +34,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         self.keys, harness_config = read_keys(config or {})
         self.ranks = 1
         self.outcome = Outcome()
-        super().__init__(data_dir, cache_dir, download_mode, config=harness_config)
+        with reading_yaml(self.keys):
+            super().__init__(data_dir, cache_dir, download_mode, config=harness_config)
         self.OUTPUT_TYPE = REQUEST_TYPE
         self.config.metric_list = self.keys.shown
         self._metric_fn_list = dict.fromkeys(self.keys.metrics)  # where the harness puts "bypass" for --predict_only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.results.matching import match_texts
 from midistill_tasks.results.run import AttackResult, Run, Utility, as_number
+from midistill_tasks.results.shape import check_about, load_results
 
 _KEYS = ("attack", "split", "valid_for", "independent_coins", "options", "counts", "data_sha256", "versions")
 _NAME = re.compile(r"samples_(?P<task>mia_.+)_(?P<date>\d{4}-\d\d-\d\dT.+)\.jsonl")
@@ -100,7 +102,7 @@ def _sample_files(places: Iterable[str | Path]) -> list[Path]:
 def _attack_and_split(task: str, date: str, samples: Path) -> tuple[str, str]:
     """As the results beside the samples say, for both may hold an underscore; else by the attacks that are known."""
     results = samples.with_name(f"results_{date}.json")
-    described = _mia_tasks(_load(results)).get(task, {}) if results.is_file() else {}
+    described = _mia_tasks(load_results(results)).get(task, {}) if results.is_file() else {}
     if {"attack", "split"} <= described.keys():
         return str(described["attack"]), str(described["split"])
     known = [attack for attack in ATTACKS if task.startswith(f"mia_{attack}_")]
@@ -121,8 +123,14 @@ def read_likelihoods(run: Run, utility: Utility) -> FloatArray | None:
     path = run.path.with_name(f"samples_{utility.task}_{run.date}.jsonl")
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8") as lines:
-        return np.array([json.loads(line)[utility.metric] for line in lines], dtype=np.float64)
+    with path.open("rb") as lines:
+        try:
+            pairs = np.array([json.loads(line)[utility.metric] for line in lines], dtype=np.float64)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            pairs = np.empty(0)
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise InputError(f"{path} is not of {utility.task}: keep the files of one run together")
+    return pairs
 
 
 def _newest(place: Path) -> list[Path]:
@@ -135,21 +143,13 @@ def _newest(place: Path) -> list[Path]:
         folders.setdefault(path.parent, []).append(path)
     if not folders:
         raise InputError(f"{place} holds no results_*.json: run lm_eval with --output_path {place} --log_samples")
-    newest = [next((path for path in files if _mia_tasks(_load(path))), None) for _, files in sorted(folders.items())]
+    newest = [
+        next((path for path in files if _mia_tasks(load_results(path))), None) for _, files in sorted(folders.items())
+    ]
     paths = [path for path in newest if path is not None]
     if not paths:
         raise InputError(f"{place} holds results, but of no MIA task: run lm_eval with tasks such as mia_bios too")
     return paths
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{path} is no readable JSON: give the results_*.json that lm_eval wrote") from None
-    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
-        raise InputError(f"{path} has no 'results': give the results_*.json that lm_eval wrote")
-    return content
 
 
 def _mia_tasks(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -163,7 +163,7 @@ def _mia_tasks(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _read(path: Path) -> Run:
-    content = _load(path)
+    content = load_results(path)
     described = _mia_tasks(content)
     if not described:
         raise InputError(f"{path} holds no MIA task: run lm_eval with tasks such as mia_bios too")
@@ -196,11 +196,13 @@ def _why_not(result: AttackResult) -> str:
 def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], path: Path, date: str) -> AttackResult:
     missing = [key for key in _KEYS if key not in about]
     if missing:
-        written = about.get("versions", {}).get("midistill", "another version")
+        versions = about.get("versions")
+        written = versions.get("midistill") if isinstance(versions, dict) else "another version"
         raise InputError(
             f"{path}: {name} was written by midistill {written}, which does not say its {', '.join(missing)}; "
             "evaluate the model again with this version"
         )
+    check_about(about, f"{path}: {name}")
     samples = path.with_name(f"samples_{name}_{date}.jsonl")
     if not samples.is_file():
         raise InputError(f"{path} has no {samples.name} beside it: run lm_eval again with --log_samples")
@@ -235,7 +237,7 @@ def read_samples(path: Path, need_texts: bool = False) -> tuple[tuple[Scored, ..
     """
     items: dict[str, Scored] = {}
     texts: dict[str, str] = {}
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             item, text = _sample(line, f"{path}, line {number}")
             known = items.setdefault(item.id, item)
@@ -252,15 +254,18 @@ def read_samples(path: Path, need_texts: bool = False) -> tuple[tuple[Scored, ..
     return tuple(items[name] for name in sorted(items)), texts
 
 
-def _sample(line: str, place: str) -> tuple[Scored, str | None]:
+def _sample(line: bytes, place: str) -> tuple[Scored, str | None]:
     try:
         doc = json.loads(line)["doc"]
-        item = Scored(int(doc["label"]), float(doc["score"]), str(doc["id"]), str(doc.get("cluster", doc["id"])))
-    except (ValueError, KeyError, TypeError):
+        label, score = doc["label"], float(doc["score"])
+        names, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{place} is not a sample of a MIA task: give the file that the harness wrote") from None
-    if item.label not in (0, 1):
-        raise InputError(f"{place}: the label is {item.label}; labels are 1 for members, 0 for non-members")
-    return item, doc.get("text")
+    if label not in (0, 1) or not isinstance(label, int):
+        raise InputError(f"{place}: the label is {label!r}; labels are 1 for members, 0 for non-members")
+    if not isinstance(text, str | None):
+        raise InputError(f"{place}: the text is {text!r}, which is no text: give the file that the harness wrote")
+    return Scored(int(label), score, *names), text
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Estimate]:
@@ -268,10 +273,11 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Estimate]:
     figures = {}
     for key, value in row.items():
         metric, comma, kind = key.partition(",")
-        if not comma or metric.endswith("_stderr") or not isinstance(value, (int, float)):
+        number = as_number(value)
+        if not comma or metric.endswith("_stderr") or (math.isnan(number) and not isinstance(value, float)):
             continue
         stderr = as_number(row.get(f"{metric}_stderr,{kind}"))
-        figures[metric if kind == "none" else key] = Estimate(float(value), stderr)
+        figures[metric if kind == "none" else key] = Estimate(number, stderr)
     return figures
 
 
@@ -279,8 +285,9 @@ def _utility(content: Mapping[str, Any], mia_tasks: set[str]) -> dict[str, Utili
     """Figures of all rows but the MIA tasks and the groups that one of them is in."""
     groups: Mapping[str, Sequence[str]] = content.get("group_subtasks", {})
 
-    def holds_attacks(name: str) -> bool:
-        return name in mia_tasks or any(holds_attacks(member) for member in groups.get(name, ()))
+    def holds_attacks(name: str, *above: str) -> bool:
+        inside = (member for member in groups.get(name, ()) if member not in above)
+        return name in mia_tasks or any(holds_attacks(member, name, *above) for member in inside)
 
     directions = content.get("higher_is_better", {})
     utility = {}
@@ -288,7 +295,7 @@ def _utility(content: Mapping[str, Any], mia_tasks: set[str]) -> dict[str, Utili
         if holds_attacks(task):
             continue
         for metric, (value, stderr) in _figures(row).items():
-            better = directions.get(task, {}).get(metric.split(",")[0])
+            better = (directions.get(task) or {}).get(metric.split(",")[0])
             if better is not None:
                 utility[f"{task}/{metric}"] = Utility(task, metric, value, stderr, bool(better))
     return utility

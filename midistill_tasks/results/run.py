@@ -166,7 +166,10 @@ class Run:
 
 def as_number(value: Any) -> float:
     """A figure of the harness's table; NaN for its words, such as "N/A"."""
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    try:
+        return float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:  # a whole number beyond them
+        return math.inf
 
 
 @dataclass(frozen=True)
