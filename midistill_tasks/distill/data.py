@@ -54,7 +54,13 @@ def load_texts(data: Data) -> Texts:
     if data.split not in SPLITS:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
-    options = TextOptions(n=data.n, seed=data.seed, dataset_path=data.dataset_path, own=data.options_of(split))
+    options = TextOptions(
+        n=data.n,
+        seed=data.seed,
+        dataset_path=data.dataset_path,
+        dataset_revision=data.dataset_revision,
+        own=data.options_of(split),
+    )
     with in_recipes_words():
         return texts_of(documents(split, options), data)
 

@@ -59,6 +59,7 @@ def about(
         "counts": counts,
         "unscored_reasons": dict(outcome.reasons),
         "data_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        **({"data_commits": dict(documents.commits)} if documents.commits else {}),
         "versions": {"midistill": __version__}
         | {name: version(name) for name in ("lm_eval", "torch", "transformers", "numpy")},
     }

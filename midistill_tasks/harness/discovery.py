@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.secrets import hide_in_logs, hide_in_results
 
@@ -160,6 +161,8 @@ def say_input_errors() -> None:
         return
 
     def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not issubclass(kind, InputError) and (why := _of_hub(error)):
+            kind, error = InputError, InputError(why)
         if issubclass(kind, InputError) and not hasattr(sys, "ps1"):
             logger.debug("", exc_info=(kind, error, traceback))
             print(f"midistill: {error}", file=sys.stderr)
@@ -169,6 +172,14 @@ def say_input_errors() -> None:
     sys.excepthook = say
 
 
+def _of_hub(error: BaseException) -> str:
+    """The harness loads the model that is attacked, and says what the hub answered in sixty lines."""
+    if not isinstance(error, OSError):
+        return ""
+    why = remedy(error, "the model's name")
+    return f"{' '.join(str(error).split())[:200]}: {why}" if why else ""
+
+
 def add_metrics(metrics: ModuleType) -> None:
     """Registers our metrics and aggregations, so that a plain YAML task finds them by name."""
     from midistill_tasks.harness.metrics import register
@@ -176,8 +187,18 @@ def add_metrics(metrics: ModuleType) -> None:
     register()
 
 
-def add_models(huggingface: ModuleType) -> None:
-    """Registers the architecture of our students, so that ``--model hf`` loads them."""
+def add_models(huggingface: Any) -> None:
+    """Registers the architecture of our students, so that ``--model hf`` loads them; a folder's name is not asked for
+    at the hub, where it may be another's model."""
     from midistill_tasks.models import architectures
 
     architectures.register()
+    api = huggingface.HfApi
+
+    class Api(api):  # type: ignore[misc, valid-type]
+        def model_info(self, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+            if Path(repo_id).is_dir():
+                raise FileNotFoundError(f"{repo_id} is a folder")  # which the harness takes for "no commit"
+            return super().model_info(repo_id, *args, **kwargs)
+
+    huggingface.HfApi = Api

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError
 from midistill_tasks.processes import processes
 
@@ -46,8 +47,6 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
     Raises:
         InputError: if the model is gated, does not exist, or is not of that kind.
     """
-    from huggingface_hub.errors import GatedRepoError
-
     try:
         return auto.from_pretrained(name, **kwargs)
     except pickle.UnpicklingError as error:
@@ -56,12 +55,7 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
             "take weights in the format safetensors"
         ) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        causes = (error, error.__cause__, error.__context__)
-        if any(isinstance(cause, GatedRepoError) for cause in causes) or "gated repo" in str(error):
-            raise InputError(
-                f"{key}: {name} is gated: accept its terms at https://huggingface.co/{name}, then run `hf auth login`"
-            ) from error
-        reason = " ".join(str(error).split())[:300]
+        reason = remedy(error, str(name)) or " ".join(str(error).split())[:300]
         raise InputError(f"{key}: '{name}' cannot be loaded as {auto.__name__}: {reason}") from error
 
 

@@ -18,6 +18,7 @@ class _Section(Strict):
     nonmembers: Source | None = Field(None, description="files: the same; without it nothing is measured in training")
     column: str = Field("text", description="files: the column that holds the text")
     dataset_path: str | None = Field(None, description="a local copy of the split's data")
+    dataset_revision: str | None = Field(None, description="branch, tag or commit of the split's data set on the hub")
     n: int | None = Field(
         None,
         ge=2,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.cache import open_cache
 from midistill_tasks.scoring.plan import Answer, plan
@@ -88,8 +89,9 @@ def check_reference(reference: str) -> None:
     try:
         AutoConfig.from_pretrained(spec["pretrained"], **known)
     except (OSError, ValueError) as error:
+        why = remedy(error, spec["pretrained"]) or str(error).splitlines()[0]
         raise InputError(
-            f"the reference model '{spec['pretrained']}' cannot be loaded ({str(error).splitlines()[0]}); "
+            f"the reference model '{spec['pretrained']}' cannot be loaded ({why}); "
             'give a hub name or a folder with a config.json as {"mia": {"reference": …}}'
         ) from None
 

@@ -37,7 +37,7 @@ def load(members: str, options: TextOptions, copy: Path | None) -> datasets.Data
         taken = (
             list(islice(readers.pick_part(readers.read_folder(Path(where)), "train", where), count))
             if copy
-            else hub.first_of_hub(repository, "train", count)
+            else hub.first_of_hub(repository, "train", count, options.dataset_revision)
         )
         found = {name: [row[name] for row in taken] for name in (taken[0] if taken else ())}
         texts = readers.pick_column(found, column, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -14,6 +14,7 @@ import numpy as np
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.splits.base import Split
+from midistill_tasks.splits.hub import commits
 from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.readers import Table, pick_column, pick_texts
 from midistill_tasks.splits.rows import load_split
@@ -42,6 +43,9 @@ class Documents:
     ``nonmembers`` are scored."""
     all_members: tuple[str, ...]
     """Every member that is no duplicate, scored or cut for balance."""
+
+    commits: Mapping[str, str] = field(default_factory=dict)
+    """Of the hub's data sets that were read: name → commit."""
 
     @property
     def members(self) -> list[str]:
@@ -88,10 +92,11 @@ def documents(
     )
     found = _known.get(key)
     if found is None:
-        rows = load_split(split, config, options)
+        with commits() as read:
+            rows = load_split(split, config, options)
         if split is None or split.loader is None:
             rows = columns(rows) if columns else _renamed(rows, config)
-        found = _known[key] = prepare(rows, options, name)
+        found = _known[key] = replace(prepare(rows, options, name), commits=read)
     return found
 
 

@@ -48,18 +48,19 @@ def load(
     labels: list[int] = []
     for side, label in (("train", 1), ("test", 0)):
         name = f"{CACHE}/{side}/{DOMAINS[domain]}_{ngram}.jsonl"
-        file = copy / name if copy else _download(name)
+        file = copy / name if copy else _download(name, options.dataset_revision)
         new = readers.pick_texts(readers.read_file(file), "text", str(file))
         texts += new
         labels += [label] * len(new)
     return readers.to_dataset({"text": texts, "label": labels}, f"mimir_{domain}")
 
 
-def _download(name: str) -> Path:
+def _download(name: str, revision: str | None) -> Path:
     return hub.file_of_hub(
         REPOSITORY,
         name,
-        f'give a clone with --metadata \'{{"mia": {{"dataset_path": "FOLDER"}}}}\' (it holds {CACHE}/)',
+        revision=revision,
+        instead=f'give a clone with --metadata \'{{"mia": {{"dataset_path": "FOLDER"}}}}\' (it holds {CACHE}/)',
         missing=f"try another 'ngram' ({', '.join(NGRAMS)})",
     )
 

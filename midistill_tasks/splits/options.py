@@ -19,6 +19,9 @@ class TextOptions(Strict):
     dataset_path: str | dict[str, str] | None = Field(
         None, description="a local copy of the data: a file or a folder, or a map from split to one"
     )
+    dataset_revision: str | None = Field(
+        None, description="branch, tag or commit of the split's data set on the hub; its newest by default"
+    )
     independent_coins: bool = Field(
         False, description="you state that a fair coin of its own made each text a member or not: allows an epsilon"
     )

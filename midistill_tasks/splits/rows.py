@@ -38,7 +38,7 @@ def load_split(split: Split | None, config: Mapping[str, Any], options: TextOpti
         return readers.read_folder(copy)
     if split is not None and split.loader is not None:
         return split.load(options, copy)
-    return _rows_of_config(config, copy)
+    return _rows_of_config(config, copy, options.dataset_revision)
 
 
 def local_copy(name: str | None, options: TextOptions) -> Path | None:
@@ -62,7 +62,7 @@ def local_copy(name: str | None, options: TextOptions) -> Path | None:
     return next((file for file in files if file.is_file()), copy)
 
 
-def _rows_of_config(config: Mapping[str, Any], copy: Path | None) -> datasets.Dataset:
+def _rows_of_config(config: Mapping[str, Any], copy: Path | None, revision: str | None) -> datasets.Dataset:
     path, name = config.get("dataset_path"), config.get("dataset_name")
     part = config.get("test_split")
     if not part:
@@ -72,4 +72,5 @@ def _rows_of_config(config: Mapping[str, Any], copy: Path | None) -> datasets.Da
     if not path:
         raise InputError("the task's YAML has no 'dataset_path'; add a hub name, or 'json' with dataset_kwargs")
     kwargs = {key: value for key, value in (config.get("dataset_kwargs") or {}).items() if key != "trust_remote_code"}
+    kwargs |= {} if revision is None else {"revision": revision}
     return readers.pick_part(hub.from_hub(path, name, **kwargs), part, path)

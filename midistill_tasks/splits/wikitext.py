@@ -24,7 +24,11 @@ def load(options: TextOptions, copy: Path | None) -> datasets.Dataset:
     A local copy is a folder with the three parts (``train.txt`` …) or a clone of the hub repository.
     """
     name = "wikitext-2-raw-v1"
-    data = readers.read_folder(copy, name) if copy else hub.from_hub("Salesforce/wikitext", name)
+    data = (
+        readers.read_folder(copy, name)
+        if copy
+        else hub.from_hub("Salesforce/wikitext", name, revision=options.dataset_revision)
+    )
     table: readers.Table = {"text": [], "label": [], "cluster": []}
     for part, label in (("train", 1), ("validation", 0), ("test", 0)):
         rows = readers.pick_part(data, part, str(copy or "Salesforce/wikitext"))
