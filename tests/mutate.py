@@ -1,4 +1,4 @@
-"""Changes at a random place of nested data, for hypothesis: a value in place of another, a key more, a key less."""
+"""Changes at a random place, for hypothesis: of nested data a value, a key more or less; of a file a byte, or its end."""
 
 from __future__ import annotations
 
@@ -41,3 +41,12 @@ def mutated(draw: st.DrawFn, value: Any, keys: st.SearchStrategy[str] | None = N
             case _:
                 inner[last] = draw(values)
     return changed
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """The bytes with one changed, or cut short."""
+    place = draw(st.integers(0, len(content) - 1))
+    return content[:place] + draw(
+        st.just(b"") | st.integers(0, 255).map(lambda byte: bytes([byte]) + content[place + 1 :])
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutate import JSON, mutated
+from mutate import JSON, damaged, mutated
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.report.build import build
@@ -95,11 +95,5 @@ def test_changed_samples(whole: Path, folder: Path, data: st.DataObject) -> None
 def test_damaged_bytes(whole: Path, folder: Path, data: st.DataObject) -> None:
     restore(whole, folder)
     path = data.draw(st.sampled_from(sorted(folder.iterdir())))
-    content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[place] = data.draw(st.integers(0, 255))
-    else:
-        del content[place:]
-    path.write_bytes(content)
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
     read(folder)

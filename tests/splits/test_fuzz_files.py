@@ -16,6 +16,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from mutate import damaged
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.splits import SPLITS
@@ -72,13 +73,7 @@ def test_damaged_bytes(folder: Path, ending: str, data: st.DataObject) -> None:
     else:
         raw = b'"a line of text"\n' * 9
         path.write_bytes(gzip.compress(raw) if ending.endswith("gz") else pyarrow.compress(raw, "zstd", asbytes=True))
-    content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
-        content[place] = data.draw(st.integers(0, 255))
-    else:
-        del content[place:]
-    path.write_bytes(content)
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
     try:
         read_file(path)
     except InputError as error:
