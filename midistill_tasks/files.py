@@ -12,6 +12,9 @@ from pathlib import Path
 
 from midistill_tasks.errors import InputError
 
+LOG = "midistill.log"
+"""In the folder of a run: what was not for people to see. A folder that holds nothing else is as good as empty."""
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TORCH_S = ("PytorchStreamWriter", "unexpected pos", "iostream error")
 _WRONG_PLACE = {

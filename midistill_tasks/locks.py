@@ -14,12 +14,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.files import writing
+from midistill_tasks.files import LOG, writing
 
 logger = logging.getLogger(__name__)
 
-LOG = "midistill.log"
-"""In the folder of a run: what was not for people to see. A folder that holds nothing else is as good as empty."""
 _LOCK, _HOLDER = ".midistill.lock", ".midistill.holder"
 """In the folder while it is held; a killed process leaves them, free to take."""
 

@@ -1,4 +1,4 @@
-"""Changes at a random place, for hypothesis: of nested data a value, a key more or less; of a file a byte or its end."""
+"""Changes at a random place, for hypothesis: of nested data a value or a key, of a file a byte or its end."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from midistill_tasks.locks import LOG
+from midistill_tasks.files import LOG
 from midistill_tasks.secrets import hide_in_logs
 
 OURS = "midistill_tasks"
