@@ -4,45 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-_NETWORK = (
-    "Connect",
-    "Timeout",
-    "Protocol",
-    "ReadError",
-    "WriteError",
-    "NetworkError",
-    "IncompleteRead",
-    "ChunkedEncoding",
-)
+_BROKEN_OFF = ("Protocol", "IncompleteRead", "ChunkedEncoding", "ReadError", "ReadTimeout")
 """In the names of what the libraries for HTTP raise; huggingface_hub has changed its own more than once."""
-TRY_AGAIN = "the hub did not answer as it should: run the same again, what is downloaded and computed is kept"
+_SERVER_ERROR, _TOO_MANY = 500, 429
 
 
 def remedy(error: BaseException, name: str, kind: str = "") -> str:
-    """What helps against the cause of a failed download; "" where it is none that is known.
+    """What is the matter with a repository whose download failed, and what helps; "" where the cause is not known.
 
     Args:
         error: with its causes.
-        name: of the repository.
+        name: of the repository, which begins the sentence.
         kind: "datasets/", or "" for a model.
     """
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     causes = list(_chain(error))
     kinds = [kind for kind in (GatedRepoError, RevisionNotFoundError, RepositoryNotFoundError) if _any(causes, kind)]
     if GatedRepoError in kinds or (not kinds and ("gated dataset" in str(error) or "gated repo" in str(error))):
         page = f"https://huggingface.co/{kind}{name}"
-        return f"it is gated: accept its terms at {page}, then run `hf auth login` (or set HF_TOKEN)"
+        return f"is gated: accept its terms at {page}, then run `hf auth login` (or set HF_TOKEN)"
     if RevisionNotFoundError in kinds:
-        return "it has no such revision: give a branch, tag or commit that it has"
+        return "has no such revision: give a branch, tag or commit that it has"
     if RepositoryNotFoundError in kinds or "doesn't exist on the Hub" in str(error):
-        return "there is none of this name on the hub, or it is private: check the name, or run `hf auth login`"
-    for cause in causes:
-        status = getattr(getattr(cause, "response", None), "status_code", 0)
-        failed = isinstance(cause, HfHubHTTPError) or "HTTP" in type(cause).__name__
-        if (failed and (status >= 500 or status == 429)) or any(part in type(cause).__name__ for part in _NETWORK):
-            return TRY_AGAIN
+        return "is not on the hub under this name, or private: check the name, or run `hf auth login`"
+    if any(map(_is_passing, causes)):
+        return "was not sent as it should be by the hub: run the same again, what is downloaded and computed is kept"
     return ""
+
+
+def _is_passing(cause: BaseException) -> bool:
+    """Whether the hub may well answer the next time."""
+    status = getattr(getattr(cause, "response", None), "status_code", 0)
+    busy = isinstance(status, int) and (status >= _SERVER_ERROR or status == _TOO_MANY)
+    return busy or any(part in type(cause).__name__ for part in _BROKEN_OFF)
 
 
 def _any(causes: Iterable[BaseException], kind: type[BaseException]) -> bool:

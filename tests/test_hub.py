@@ -22,11 +22,11 @@ from midistill_tasks.splits.bios import biographies
 PEOPLE = biographies(60, seed=1)
 PYTHIA, WIKIMIA, MIMIR = "EleutherAI/pythia-160m", "swj0419/WikiMIA", "iamgroot42/mimir"
 DENIED = {
-    "gated": "it is gated: accept its terms at https://huggingface.co/",
-    "private": "or it is private: check the name, or run `hf auth login`",
-    "missing": "there is none of this name on the hub",
-    "truncated": "the hub did not answer as it should: run the same again, what is downloaded and computed is kept",
-    "broken": "the hub did not answer as it should",
+    "gated": "is gated: accept its terms at https://huggingface.co/",
+    "private": "or private: check the name, or run `hf auth login`",
+    "missing": "is not on the hub under this name",
+    "truncated": "was not sent as it should be by the hub: run the same again, what is downloaded and computed is kept",
+    "broken": "was not sent as it should be by the hub",
 }
 RETRIED = ("busy", "cut", "slow")
 WAYS = ("file", "set", "model", "reference")

@@ -176,8 +176,8 @@ def _of_hub(error: BaseException) -> str:
     """The harness loads the model that is attacked, and says what the hub answered in sixty lines."""
     if not isinstance(error, OSError):
         return ""
-    why = remedy(error, "the model's name")
-    return f"{' '.join(str(error).split())[:200]}: {why}" if why else ""
+    why = remedy(error, "NAME")
+    return f"{' '.join(str(error).split())[:200]}: it {why}" if why else ""
 
 
 def add_metrics(metrics: ModuleType) -> None:
@@ -193,7 +193,9 @@ def add_models(huggingface: Any) -> None:
     from midistill_tasks.models import architectures
 
     architectures.register()
-    api = huggingface.HfApi
+    api = getattr(huggingface, "HfApi", None)
+    if api is None:
+        return
 
     class Api(api):  # type: ignore[misc, valid-type]
         def model_info(self, repo_id: str, *args: Any, **kwargs: Any) -> Any:

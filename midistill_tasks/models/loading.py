@@ -55,7 +55,9 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
             "take weights in the format safetensors"
         ) from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = remedy(error, str(name)) or " ".join(str(error).split())[:300]
+        if why := remedy(error, str(name)):
+            raise InputError(f"{key}: {name} {why}") from error
+        reason = " ".join(str(error).split())[:300]
         raise InputError(f"{key}: '{name}' cannot be loaded as {auto.__name__}: {reason}") from error
 
 

@@ -89,9 +89,10 @@ def check_reference(reference: str) -> None:
     try:
         AutoConfig.from_pretrained(spec["pretrained"], **known)
     except (OSError, ValueError) as error:
-        why = remedy(error, spec["pretrained"]) or str(error).splitlines()[0]
+        if why := remedy(error, spec["pretrained"]):
+            raise InputError(f"the reference model '{spec['pretrained']}' {why}") from None
         raise InputError(
-            f"the reference model '{spec['pretrained']}' cannot be loaded ({why}); "
+            f"the reference model '{spec['pretrained']}' cannot be loaded ({str(error).splitlines()[0]}); "
             'give a hub name or a folder with a config.json as {"mia": {"reference": …}}'
         ) from None
 

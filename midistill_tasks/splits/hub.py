@@ -69,7 +69,8 @@ def first_of_hub(path: str, part: str, count: int, revision: str | None = None) 
     """
     import huggingface_hub
 
-    rows = from_hub(path, split=part, streaming=True, revision=revision)
+    pinned = {} if revision is None else {"revision": revision}
+    rows = from_hub(path, split=part, streaming=True, **pinned)
     try:
         with suppress(Exception):  # a local folder, or a cache without the hub: then no commit is known
             _note(path, [huggingface_hub.dataset_info(path, revision=revision, timeout=10).sha])
@@ -106,11 +107,12 @@ def file_of_hub(
     except EntryNotFoundError:
         raise InputError(f"'{repository}' has no file '{name}'; {missing}") from None
     except Exception as error:
-        why = remedy(error, repository, "datasets/") or reason(error)
-        raise InputError(f"'{name}' of '{repository}' could not be downloaded: {why}; or {instead}") from error
+        if why := remedy(error, repository, "datasets/"):
+            raise InputError(f"'{repository}' {why}; or {instead}") from error
+        raise InputError(f"'{name}' of '{repository}' could not be downloaded ({reason(error)}); {instead}") from error
 
 
 def _not_loaded(path: str, error: Exception, instead: str) -> InputError:
     if why := remedy(error, path, "datasets/"):
-        return InputError(f"'{path}' could not be loaded: {why}; or {instead}")
+        return InputError(f"'{path}' {why}; or {instead}")
     return InputError(f"'{path}' could not be loaded ({reason(error)}); on a machine without a network {instead}")
