@@ -35,7 +35,10 @@ settings.register_profile("short", max_examples=60, derandomize=True, **_FUZZ)
 settings.register_profile("long", max_examples=2000, **_FUZZ)
 settings.load_profile(os.environ.get("MIDISTILL_FUZZ", "short"))
 
-LONGEST = ("test_smollm2_study", "test_golden", "test_study", "test_plugin", "test_demo")
+LONGEST = (
+    *("test_smollm2_study", "test_golden", "test_study", "test_hub", "test_plugin", "test_demo", "test_resume"),
+    *("test_families", "test_cache", "test_run", "test_other_packages", "test_security"),
+)
 """Files that take longest, which begin first: what is left for the end is short, and no process waits for another."""
 
 
