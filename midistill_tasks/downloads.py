@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 _BROKEN_OFF = ("Protocol", "IncompleteRead", "ChunkedEncoding", "ReadError", "ReadTimeout")
 """In the names of what the libraries for HTTP raise; huggingface_hub has changed its own more than once."""
@@ -20,13 +20,14 @@ def remedy(error: BaseException, name: str, kind: str = "") -> str:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     causes = list(_chain(error))
-    kinds = [kind for kind in (GatedRepoError, RevisionNotFoundError, RepositoryNotFoundError) if _any(causes, kind)]
-    if GatedRepoError in kinds or (not kinds and ("gated dataset" in str(error) or "gated repo" in str(error))):
+    known = (GatedRepoError, RevisionNotFoundError, RepositoryNotFoundError)
+    found = [each for each in known if any(isinstance(cause, each) for cause in causes)]
+    if GatedRepoError in found or (not found and ("gated dataset" in str(error) or "gated repo" in str(error))):
         page = f"https://huggingface.co/{kind}{name}"
         return f"is gated: accept its terms at {page}, then run `hf auth login` (or set HF_TOKEN)"
-    if RevisionNotFoundError in kinds:
+    if RevisionNotFoundError in found:
         return "has no such revision: give a branch, tag or commit that it has"
-    if RepositoryNotFoundError in kinds or "doesn't exist on the Hub" in str(error):
+    if RepositoryNotFoundError in found or "doesn't exist on the Hub" in str(error):
         return "is not on the hub under this name, or private: check the name, or run `hf auth login`"
     if any(map(_is_passing, causes)):
         return "was not sent as it should be by the hub: run the same again, what is downloaded and computed is kept"
@@ -38,10 +39,6 @@ def _is_passing(cause: BaseException) -> bool:
     status = getattr(getattr(cause, "response", None), "status_code", 0)
     busy = isinstance(status, int) and (status >= _SERVER_ERROR or status == _TOO_MANY)
     return busy or any(part in type(cause).__name__ for part in _BROKEN_OFF)
-
-
-def _any(causes: Iterable[BaseException], kind: type[BaseException]) -> bool:
-    return any(isinstance(cause, kind) for cause in causes)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

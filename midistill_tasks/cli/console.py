@@ -38,7 +38,7 @@ class RunLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the record, or keeps it."""
         self.kept.append(record)
-        begins = record.name.startswith(OURS) and record.levelno == logging.INFO and self.path.parent.is_dir()
+        begins = _is_ours(record) and record.levelno == logging.INFO and self.path.parent.is_dir()
         if self.file is None and begins:
             with suppress(OSError):  # the run itself says where it cannot write
                 self.file = logging.FileHandler(self.path, encoding="utf-8")
@@ -88,8 +88,11 @@ def logged(folder: Path) -> Iterator[None]:
 
 
 def _for_people(record: logging.LogRecord) -> bool:
-    of_us = record.name == OURS or record.name.startswith(f"{OURS}.")
-    return record.levelno >= (logging.INFO if of_us else logging.ERROR)
+    return record.levelno >= (logging.INFO if _is_ours(record) else logging.ERROR)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name == OURS or record.name.startswith(f"{OURS}.")
 
 
 @contextmanager

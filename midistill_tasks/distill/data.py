@@ -32,15 +32,14 @@ class Texts:
     members: list[str]
     nonmembers: list[str]
     counts: dict[str, int] = field(default_factory=dict)
-    undrawn: frozenset[str] = frozenset()
-    """Other texts of the split: members that ``n`` did not draw, and shots."""
+    known: frozenset[str] = frozenset()
+    """What ``distil_on`` must not hold beside these: every member, whether ``n`` drew it or not, and the shots."""
 
 
 def load_texts(data: Data) -> Texts:
     """Members and non-members of the recipe's split, without blank texts, duplicates and texts on both sides.
 
-    With ``n`` they are exactly the texts that the harness's MIA tasks score under the same ``n`` and ``seed``. Without,
-    they are all members; the tasks may score fewer, to balance the classes.
+    They are exactly the texts that the harness's MIA tasks score, under the same ``n`` and ``seed`` where there is one.
 
     Raises:
         InputError: for a split, file or column that does not exist, or if no member is left.
@@ -81,7 +80,7 @@ def other_texts(data: Data, texts: Texts) -> tuple[list[str], dict[str, int]]:
     """
     given = read_texts(data.distil_on or [], data.column)
     unique = list(dict.fromkeys(text for text in given if text.strip()))
-    of_split = texts.undrawn.union(texts.members, texts.nonmembers)
+    of_split = texts.known.union(texts.members, texts.nonmembers)
     kept = [text for text in unique if text not in of_split]
     empty = sum(not text.strip() for text in given)
     counts = {

@@ -13,12 +13,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer,
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.distill.progress import show
-from midistill_tasks.distill.student import own_config
+from midistill_tasks.distill.student import check_lengths
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import whole_folder
 from midistill_tasks.locks import held_beside
 from midistill_tasks.models.loading import (
-    check_length,
     check_vocabulary,
     config_from_dict,
     from_pretrained,
@@ -61,9 +60,7 @@ def fine_tuned_teacher(
             return folder
         model, tokenizer = _untrained(teacher, data.seed, texts)
         members = encode(texts.members, tokenizer, data.max_length)
-        check_length(model.config, members.ids, "teacher")
-        if student is not None and (config := own_config(student, tokenizer)) is not None:
-            check_length(config, members.ids, "student")
+        check_lengths(members.ids, model.config, student, tokenizer)
         _train(model, members, fine_tune, data.seed)
         if processes().is_main_process:
             _save(model, tokenizer, folder, made)

@@ -24,7 +24,7 @@ from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, open_run
-from midistill_tasks.distill.student import make_student, own_config, student_tokenizer
+from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
     TeacherCache,
@@ -38,7 +38,6 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.files import writing
 from midistill_tasks.locks import held
 from midistill_tasks.models.loading import (
-    check_length,
     check_same_tokenizer,
     check_vocabulary,
     load_teacher,
@@ -121,7 +120,8 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
-    _check_length(recipe, teacher, tokenizer, [*encoded.ids, *(sample.rows if sample else ())])
+    rows = [*encoded.ids, *(sample.rows if sample else ())]
+    check_lengths(rows, teacher.config if teacher is not None else None, recipe.student, tokenizer)
     hashes = {
         "texts": fingerprint(encoded.ids),
         "tokenizer": hash_tokenizer(tokenizer),
@@ -145,13 +145,6 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
         counts={**texts.counts, **left_out, **counts},
         teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
     )
-
-
-def _check_length(recipe: Recipe, teacher: Any, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> None:
-    student = own_config(recipe.student, tokenizer)
-    for role, config in (("teacher", getattr(teacher, "config", None)), ("student", student)):
-        if config is not None:
-            check_length(config, rows, role)
 
 
 def _teacher_name(recipe: Recipe) -> str | None:

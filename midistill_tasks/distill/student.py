@@ -13,7 +13,13 @@ from midistill_tasks.distill.lora import new_modules, with_lora
 from midistill_tasks.errors import InputError
 from midistill_tasks.methods import Intervention
 from midistill_tasks.models.architectures import convert, student_config
-from midistill_tasks.models.loading import check_vocabulary, config_from_dict, from_pretrained, load_tokenizer
+from midistill_tasks.models.loading import (
+    check_length,
+    check_vocabulary,
+    config_from_dict,
+    from_pretrained,
+    load_tokenizer,
+)
 from midistill_tasks.models.thinning import thinned, thinned_config
 from midistill_tasks.recipes.schema import Student
 
@@ -67,6 +73,18 @@ def own_config(student: Student, tokenizer: PreTrainedTokenizerBase) -> Any:
     if student.config:
         return from_pretrained(AutoConfig, student.config, "student.config")
     return from_pretrained(AutoConfig, student.checkpoint, "student.checkpoint") if student.checkpoint else None
+
+
+def check_lengths(rows: Sequence[Sequence[int]], teacher: Any, student: Student | None, tokenizer: Any) -> None:
+    """`check_length` for both as far as they are known; `teacher` is a config, a student made of it as long.
+
+    Raises:
+        InputError: a text has more tokens than one of them has positions.
+    """
+    own = own_config(student, tokenizer) if student else None
+    for role, config in (("teacher", teacher), ("student", own)):
+        if config is not None:
+            check_length(config, rows, role)
 
 
 def _stock(student: Student, teacher: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase) -> tuple[Any, Filled]:

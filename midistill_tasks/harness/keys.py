@@ -16,6 +16,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness.options import Options, parse_options
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.splits import SPLITS, Split
+from midistill_tasks.splits.readers import reason
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +149,9 @@ def reading_yaml(keys: TaskKeys) -> Iterator[None]:
     except Exception as error:
         if keys.split is not None:
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(
-            f"{keys.task}: its YAML is no task that the harness takes ({reason}); see 'Your own split' in the README"
+            f"{keys.task}: its YAML is no task that the harness takes ({reason(error)}); "
+            "see 'Your own split' in the README"
         ) from error
 
 

@@ -18,7 +18,7 @@ from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.results.matching import match_texts
 from midistill_tasks.results.run import AttackResult, Run, Utility, as_number
-from midistill_tasks.results.samples import read_samples as read_samples
+from midistill_tasks.results.samples import read_samples
 from midistill_tasks.results.shape import check_about, load_results
 
 _KEYS = ("attack", "split", "valid_for", "independent_coins", "options", "counts", "data_sha256", "versions")

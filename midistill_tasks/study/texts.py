@@ -37,8 +37,7 @@ def _divided(study: Study, documents: Documents) -> Data:
 def study_options(study: Study) -> dict[str, Any]:
     """What the MIA tasks are told, as under ``--metadata '{"mia": …}'``."""
     data = study_data(study)
-    options = {"n": data.n, "seed": data.seed, "dataset_path": data.dataset_path}
-    options["dataset_revision"] = data.dataset_revision
+    options = data.model_dump(include={"n", "seed", "dataset_path", "dataset_revision"})
     options |= data.options_of(SPLITS[data.split]) | study.evaluate.options
     options |= {"independent_coins": True} if study.documents else {}
     return {name: value for name, value in options.items() if value is not None}

@@ -14,8 +14,9 @@ from made_results import DATE
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.results.matching import match_texts
-from midistill_tasks.results.reader import read_attacks, read_run, read_runs, read_samples
+from midistill_tasks.results.reader import read_attacks, read_run, read_runs
 from midistill_tasks.results.run import FIGURES
+from midistill_tasks.results.samples import read_samples
 
 LABELS = [1, 0] * 20
 SCORES = [float(number % 7) + label for number, label in enumerate(LABELS)]
