@@ -35,9 +35,11 @@ def run(args: argparse.Namespace) -> int:
     """Writes the selection and prints the counts."""
     from pathlib import Path
 
-    from midistill_tasks.distill.selection import choose_attacks, select, write_selection
+    from midistill_tasks.distill.selection import choose_attacks, select, weak, write_selection
+    from midistill_tasks.errors import warn_once
     from midistill_tasks.locks import held
     from midistill_tasks.results.reader import read_attacks
+    from midistill_tasks.results.table import shown
 
     results = choose_attacks(read_attacks(args.samples), args.attack)
     selection = select(results, args.vote)
@@ -45,10 +47,14 @@ def run(args: argparse.Namespace) -> int:
     with held(Path(args.output), "--output"):
         write_selection(selection, Path(args.output), {"vote": args.vote, "samples": sources})
     labels = next(iter(results.values())).labels
-    print(f"{'called members':<20} {f'of {labels.sum()} members':>18} {f'of {(~labels).sum()} non-members':>20}")
+    for reason in filter(None, map(weak, results.values())):
+        warn_once(reason)
+    sides = f"{f'of {labels.sum()} members':>18} {f'of {(~labels).sum()} non-members':>20}"
+    print(f"{'called members':<20} {sides}   balanced accuracy")
     for name, counts in selection.called.items():
+        accuracy = f"   {shown(results[name].intervals['balanced_acc'])}" if name in results else ""
         unscored = f"   ({counts['without_score']} without a score)" if counts["without_score"] else ""
-        print(f"{name:<20} {counts['members']:>18} {counts['nonmembers']:>20}{unscored}")
+        print(f"{name:<20} {counts['members']:>18} {counts['nonmembers']:>20}{accuracy}{unscored}")
     print(
         f"{args.output}: {len(selection.vulnerable)} vulnerable, {len(selection.non_vulnerable)} non-vulnerable members"
     )

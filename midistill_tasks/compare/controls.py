@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from midistill_tasks.compare.pareto import shared_perplexity
-from midistill_tasks.compare.verdict import judge, strongest_on, strongest_reduction
+from midistill_tasks.compare.verdict import StrongestReduction, judge, strongest_on
 from midistill_tasks.compare.wording import Word
 from midistill_tasks.metrics.estimate import Interval
 from midistill_tasks.results.matching import comparable_results
@@ -24,18 +24,22 @@ class Controlled(NamedTuple):
     """An arm against its control.
 
     Attributes:
+        split: that both were attacked on.
         arm, control: their names.
         seeds: that both have, and that are compared.
         reduction: leak of the strongest attack on the control minus that on the arm, 95 %.
-        word: whether the arm is safer than the control.
+        word: whether the arm is safer than the control, on a page among all its answers.
+        p: the smallest 1 − confidence at which that holds of this comparison alone; 1 for undecided.
         perplexity, control_perplexity: means over these seeds; NaN where the runs share none.
     """
 
+    split: str
     arm: str
     control: str
     seeds: int
     reduction: Interval
     word: Word
+    p: float
     perplexity: float
     control_perplexity: float
 
@@ -60,11 +64,10 @@ def _controlled(arm: Entry, control: Entry, split: str, utility: str | None) -> 
     arm_runs, control_runs = _by_seed(arm, control)
     results = comparable_results([*control_runs, *arm_runs], split)
     before, after = results[: len(control_runs)], results[len(control_runs) :]
-    reduction = strongest_reduction(before, after)
-    blind = next(iter(before[0].values())).blind
-    word = judge(reduction, strongest_on(control.name, before, blind), strongest_on(arm.name, after, blind))
+    reduction = StrongestReduction(before, after)
+    word, p = judge(reduction, strongest_on(control.name, before), strongest_on(arm.name, after))
     costs = _mean(arm_runs, utility), _mean(control_runs, utility)
-    return Controlled(arm.name, control.name, len(arm_runs), reduction, word, *costs)
+    return Controlled(split, arm.name, control.name, len(arm_runs), reduction.at(), word, p, *costs)
 
 
 def _by_seed(arm: Entry, control: Entry) -> tuple[list[Run], list[Run]]:

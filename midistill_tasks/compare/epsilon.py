@@ -1,40 +1,43 @@
 """A lower bound on ε from one training run: Steinke, Nasr and Jagielski, "Privacy Auditing with One (1) Training Run",
-NeurIPS 2023 (arXiv 2305.08846), at δ = 0.
+NeurIPS 2023 (arXiv 2305.08846).
 
-**The bound.** If each text is put into the training data by a fair coin of its own and training is ε-DP (adding or
-removing one text), then of r guesses made from the model alone, the number of right ones is stochastically at most
-Binomial(r, e^ε/(1+e^ε)). With p the one-sided Clopper–Pearson lower limit of their accuracy, ε ≥ ln(p/(1−p)). The
-numbers of guesses are fixed beforehand (`GUESSES`): the highest scores are called members, the lowest non-members.
+**The bound.** If each text is put into the training data by a fair coin of its own and training is (ε, δ)-DP (adding or
+removing one text), then of r guesses made from the model alone, v or more are right with a chance of at most
 
-**Why not on the scored texts as they are.** After the coins were tossed, non-members were taken out as shots, and the
-larger side was cut to the size of the smaller. On what is left the labels are no longer independent coins: their sum is
-fixed, and a text that is missing tells of its label. The theorem allows the guesser to abstain, but not to abstain by
-the label. So the guesses are made on a set E of N − 5√N texts drawn uniformly out of all N that had a coin:
-a draw that knows no label, whence the labels in E are fair coins, also given all others, and the theorem holds on E.
-E is drawn in two steps, which need only what was scored: how many members and shots a uniform draw contains
-(hypergeometric), then which ones. A side was cut by a draw of its own, so a uniform draw among the scored texts of that
-side is a uniform draw among all of that side. Texts of E that have no score because they were taken out (shots; and
-the rest of a side, should E want more of it than was kept) count as *wrong* guesses: wherever they ranked, the number
-of right guesses could not have been smaller. E leaves out 5√N texts to make that rare: the two sides differ by √N.
-Which side was cut the files do not say; both are tried, and the smaller bound is given.
+    P[Bin(r, q) ≥ v] + 2·m·δ · max over i of P[v > Bin(r, q) ≥ v − i] / i,    q = e^ε / (1 + e^ε),
+
+with m the texts that had a coin (corollary 5.4 and appendix D). The bound is the smallest ε for which that is not below
+1 − confidence. The numbers of guesses are fixed beforehand (`GUESSES`): the highest scores are called members, the
+lowest non-members. Even if all guesses are right the bound is finite: the `ceiling` of so many guesses.
+
+**On which texts.** Shots are non-members that are taken out after the coins were tossed. They are the first ones by id,
+a hash of the text (`splits.documents.prepare`); of the texts after the last of them nobody knows by that how their
+coins fell. So the guesses are made on these: their coins are fair, also given all others and all shots. A text without
+a score has none whatever its coin; the guesser abstains. (midistill 0.1.0 took other shots and cut the larger side: see
+`balanced_coins`.)
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import binom
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.metrics.scored import BoolArray, FloatArray
+from midistill_tasks.compare import balanced_coins
 from midistill_tasks.results.run import AttackResult, Run
 
 GUESSES = 0.1
-"""Share of E that is called a member, and share that is called a non-member; for the rest the guesser abstains."""
+"""Share of the texts that is called a member, and share that is called a non-member; for the rest the guesser
+abstains."""
+DELTA = 1e-5
+"""The δ > 0 for which a bound is given beside that for δ = 0: what promises of (ε, δ) mostly state."""
+_LARGEST = 50.0
 
 
 @dataclass(frozen=True)
@@ -43,41 +46,62 @@ class Epsilon:
 
     Attributes:
         task: the attack's task.
-        value: ε is at least this, with `confidence`; 0 = no evidence; NaN where the bound does not apply.
-        confidence: that the bound is not above the true ε.
+        value: ε is at least this at δ = 0, with `confidence`; 0 = no evidence; NaN where the bound does not apply.
+        at_delta: the same at δ = `DELTA`.
+        ceiling: the bound at δ = 0 if all guesses were right: more cannot be shown with so many texts.
+        confidence: that a bound is not above the true ε.
         correct, guesses: right guesses and all guesses; 0 and 0 where the bound does not apply.
         reason: a sentence: what the figure says, or why there is none.
     """
 
     task: str
     value: float
+    at_delta: float
+    ceiling: float
     confidence: float
     correct: int
     guesses: int
     reason: str
 
 
-def epsilon_lower_bound(correct: int, guesses: int, confidence: float = 0.95) -> float:
-    """ln(p/(1−p)) with p the one-sided Clopper–Pearson lower limit of the accuracy; 0 where p ≤ ½: no evidence.
+def epsilon_lower_bound(
+    correct: int, guesses: int, confidence: float = 0.95, delta: float = 0.0, texts: int | None = None
+) -> float:
+    """The smallest ε under which so many right guesses had a chance above 1 − confidence; 0 = no evidence.
 
-    It solves P[Binomial(guesses, e^ε/(1+e^ε)) ≥ correct] = 1 − confidence for ε.
+    Args:
+        correct, guesses: v and r.
+        confidence: that the bound is not above the true ε.
+        delta: δ of the promise.
+        texts: m, all that had a coin; by default the guessed ones.
     """
-    p = float(binomtest(correct, guesses, alternative="greater").proportion_ci(confidence, method="exact").low)
-    return max(0.0, math.log(p / (1 - p))) if p > 0 else 0.0
+    m = guesses if texts is None else texts
+
+    def excess(eps: float) -> float:
+        return chance(correct, guesses, eps, delta, m) - (1 - confidence)
+
+    if excess(0.0) > 0:
+        return 0.0
+    return float(brentq(excess, 0.0, _LARGEST, xtol=1e-9)) if excess(_LARGEST) > 0 else _LARGEST
 
 
-def epsilons(run: Run, confidence: float = 0.95) -> list[Epsilon]:
-    """One a task of the run, each at 1 − (1 − confidence)/A for the A tasks of its split that the bound applies to.
+def chance(correct: int, guesses: int, eps: float, delta: float, texts: int) -> float:
+    """The largest chance of `correct` or more right guesses under (ε, δ)-DP; the module has the formula."""
+    q = float(expit(eps))
+    at_least = binom.sf(np.arange(correct - 1, -2, -1), guesses, q)  # of v, v − 1, …, 0
+    worst = float(np.max((at_least[1:] - at_least[0]) / np.arange(1, len(at_least)), initial=0.0))
+    return float(at_least[0]) + 2 * texts * delta * worst
 
-    So the largest of them holds with `confidence`, too.
+
+def epsilons(runs: Sequence[Run], split: str, confidence: float = 0.95) -> list[list[Epsilon]]:
+    """For each run the bounds of its attacks on a split, all at one confidence, and comparable for it.
+
+    That is 1 − (1 − confidence)/B for the B bounds of all runs together, so that they all hold with `confidence`.
     """
-    apply = Counter(result.split for result in run.tasks.values() if not _not_applicable(result))
-    return [epsilon(result, 1 - (1 - confidence) / max(1, apply[result.split])) for result in run.tasks.values()]
-
-
-def arm_epsilons(runs: Sequence[Run], confidence: float = 0.95) -> list[list[Epsilon]]:
-    """For each run of an arm `epsilons`, so that the largest over attacks and seeds holds with `confidence`."""
-    return [epsilons(run, 1 - (1 - confidence) / len(runs)) for run in runs]
+    results = [list(run.on(split).values()) for run in runs]
+    bounds = sum(not _not_applicable(result) for of_run in results for result in of_run)
+    each = 1 - (1 - confidence) / max(1, bounds)
+    return [[epsilon(result, each) for result in of_run] for of_run in results]
 
 
 def epsilon(result: AttackResult, confidence: float = 0.95) -> Epsilon:
@@ -88,19 +112,34 @@ def epsilon(result: AttackResult, confidence: float = 0.95) -> Epsilon:
     """
     reason = _not_applicable(result)
     if reason:
-        return Epsilon(result.name, math.nan, confidence, 0, 0, f"no ε: {reason}")
-    counts: Mapping[str, int] = result.metadata["counts"]
-    tossed = counts["members"] + counts["nonmembers"] + counts["unbalanced"] + counts["shots"]
-    each_side = int(GUESSES * _size(tossed))
-    # The coins fell for as many members as were scored, or for as many more as were cut from the larger side.
-    correct = min(
-        _right_guesses(result, tossed, members, each_side)
-        for members in (counts["members"], counts["members"] + counts["unbalanced"])
-    )
-    value = epsilon_lower_bound(correct, 2 * each_side, confidence)
-    found = f"{correct} of {2 * each_side} guesses are right"
-    said = f"ε ≥ {value:.2f} at δ = 0 ({found}, {confidence:.1%} confidence)" if value else f"no evidence ({found})"
-    return Epsilon(result.name, value, confidence, correct, 2 * each_side, said)
+        return Epsilon(result.name, math.nan, math.nan, math.nan, confidence, 0, 0, f"no ε: {reason}")
+    correct, guesses, texts = _guessed(result)
+    value = epsilon_lower_bound(correct, guesses, confidence)
+    at_delta = epsilon_lower_bound(correct, guesses, confidence, DELTA, texts)
+    ceiling = epsilon_lower_bound(guesses, guesses, confidence)
+    found = f"{correct} of {guesses} guesses are right"
+    said = f"ε ≥ {value:.2f} at δ = 0 ({found}, {confidence:.2%} confidence)" if value else f"no evidence ({found})"
+    if correct == guesses:
+        said += "; saturated: so many guesses cannot show more"
+    return Epsilon(result.name, value, at_delta, ceiling, confidence, correct, guesses, said + _if_reference(result))
+
+
+def _if_reference(result: AttackResult) -> str:
+    models = {view.model for view in ATTACKS[result.attack].views}
+    return "; valid if the reference model saw none of these texts" if "reference" in models else ""
+
+
+def _guessed(result: AttackResult) -> tuple[int, int, int]:
+    """Right guesses, guesses, and the texts that had a coin."""
+    after = result.metadata.get("coins_after")
+    if after is None:
+        return balanced_coins.right_guesses(result, GUESSES)
+    fair = np.array([item.id > after for item in result.items])
+    each_side = int(GUESSES * fair.sum())
+    kept = fair & ~np.isnan(result.scores)
+    rising = result.labels[kept][np.argsort(result.scores[kept], kind="stable")]  # ties by id, a hash of the text
+    right = int((~rising[:each_side]).sum() + rising[::-1][:each_side].sum())
+    return right, 2 * each_side, int(fair.sum())
 
 
 def _not_applicable(result: AttackResult) -> str:
@@ -123,35 +162,3 @@ def _not_applicable(result: AttackResult) -> str:
     return (
         "fewer than 100 texts, or than half of them, have a score" if scored < max(100, len(result.items) / 2) else ""
     )
-
-
-def _size(tossed: int) -> int:
-    return int(tossed - 5 * math.sqrt(tossed))
-
-
-def _right_guesses(result: AttackResult, tossed: int, members: int, each_side: int) -> int:
-    """Right guesses among the `each_side` highest and lowest scores of E, if the coins fell for so many members."""
-    labels, scores, missing = _draw(result, tossed, members)
-    kept = ~np.isnan(scores)  # no score by the text or the model, whatever the label: the guesser abstains
-    labels, scores = labels[kept], scores[kept]
-    rising = labels[np.argsort(scores, kind="stable")]
-    lowest = rising[: max(0, each_side - missing[1])]
-    highest = rising[::-1][: max(0, each_side - missing[0])]
-    return int((~lowest).sum() + highest.sum())
-
-
-def _draw(result: AttackResult, tossed: int, members: int) -> tuple[BoolArray, FloatArray, tuple[int, int]]:
-    """E without its unscored texts: labels and scores by id, and how many non-members and members lack."""
-    rng = np.random.default_rng(0)  # the guesser's own randomness, the same whatever the labels and the model
-    order = rng.permutation(len(result.items))
-    shots, size = result.metadata["counts"]["shots"], _size(tossed)
-    wanted_members = int(rng.hypergeometric(members, tossed - members, size))
-    wanted_others = size - wanted_members
-    shots_in = int(rng.hypergeometric(shots, tossed - members - shots, wanted_others)) if shots else 0
-    chosen_members = order[result.labels[order]][:wanted_members]
-    chosen_others = order[~result.labels[order]][: wanted_others - shots_in]
-    chosen = np.sort(
-        np.concatenate([chosen_members, chosen_others])
-    )  # by id, a hash of the text: so ties fall at random
-    missing = (wanted_others - len(chosen_others), wanted_members - len(chosen_members))
-    return result.labels[chosen], result.scores[chosen], missing

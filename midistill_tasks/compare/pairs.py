@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from midistill_tasks.compare.ensemble import decided, majority, mean_score
-from midistill_tasks.compare.verdict import Verdict, leak_reduction, seed_interval, verdict
+from midistill_tasks.compare.seeds import over_seeds
+from midistill_tasks.compare.verdict import Reduction, Verdict, holm, verdict
 from midistill_tasks.compare.vulnerability import Agreement, Matrices, agreement, predicted, right
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.estimate import Estimate, Interval
@@ -24,6 +25,7 @@ class ComparedStudent:
     Attributes:
         model: the student's name.
         figures: `FIGURES` → value and standard error.
+        limits: `FIGURES` → value and 95 % limits.
         paired: DeLong's test; a = student, b = teacher, so that `diff` = student − teacher.
         p_holm: its p, adjusted for the number of attacks on this student (Holm 1979).
         predicted: called a member, teacher × student.
@@ -34,6 +36,7 @@ class ComparedStudent:
 
     model: str
     figures: Mapping[str, Estimate]
+    limits: Mapping[str, Interval]
     paired: PairedTest
     p_holm: float
     predicted: Matrices
@@ -49,14 +52,16 @@ class ComparedAttack:
     Attributes:
         attack: its id.
         teacher: `FIGURES` → value and standard error.
+        teacher_limits: `FIGURES` → value and 95 % limits.
         students: one for each seed.
-        means: `FIGURES` → mean over students and its 95 % t interval (see `verdict.seed_interval`).
+        means: `FIGURES` → mean over students and its 95 % interval (see `seeds.over_seeds`).
         leak_reduction: |AUROC − 0.5| of the teacher minus the students', 95 % (this attack alone, unadjusted).
         blind: the blind baseline of the split, with the teacher's run.
     """
 
     attack: str
     teacher: Mapping[str, Estimate]
+    teacher_limits: Mapping[str, Interval]
     students: tuple[ComparedStudent, ...]
     means: Mapping[str, Interval]
     leak_reduction: Interval
@@ -121,7 +126,7 @@ def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Com
     before, *after = matching.comparable_results(runs, split)
     attacks = list(before)
     first = before[attacks[0]]
-    adjusted = [_holm([_paired(before[name], student[name]).p for name in attacks]) for student in after]
+    adjusted = [holm([_paired(before[name], student[name]).p for name in attacks]) for student in after]
     return Comparison(
         split=split,
         teacher=teacher.model,
@@ -139,7 +144,7 @@ def _compare(teacher: Run, arm: str, students: Sequence[Run], split: str) -> Com
             )
             for number, name in enumerate(attacks)
         ),
-        verdict=verdict(before, after, (teacher.model, arm), first.blind),
+        verdict=verdict(before, after, (teacher.model, arm)),
         notes=tuple(matching.notes(runs, before, split)),
     )
 
@@ -150,9 +155,10 @@ def _attack(
     return ComparedAttack(
         attack=teacher.attack,
         teacher=teacher.measured,
+        teacher_limits=teacher.intervals,
         students=tuple(compared),
-        means={name: seed_interval([student.figures[name].value for student in compared]) for name in FIGURES},
-        leak_reduction=leak_reduction([teacher], students),
+        means={name: over_seeds(students, name) for name in FIGURES},
+        leak_reduction=Reduction([teacher], students).at(),
         blind=teacher.blind,
     )
 
@@ -161,6 +167,7 @@ def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: f
     return ComparedStudent(
         model=model,
         figures=student.measured,
+        limits=student.intervals,
         paired=_paired(teacher, student),
         p_holm=p_holm,
         predicted=predicted(teacher, student),
@@ -172,13 +179,3 @@ def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: f
 
 def _paired(teacher: AttackResult, student: AttackResult) -> PairedTest:
     return delong_paired(teacher.labels, student.scores, teacher.scores, teacher.clusters)
-
-
-def _holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the given order: Scandinavian Journal of Statistics 6:65 (1979). NaN stays NaN."""
-    known = [index for index in np.argsort(p) if not np.isnan(p[index])]
-    adjusted = np.full(len(p), np.nan)
-    for rank, index in enumerate(known):
-        previous = adjusted[known[rank - 1]] if rank else 0.0
-        adjusted[index] = max(previous, min(1.0, (len(known) - rank) * p[index]))
-    return [float(value) for value in adjusted]

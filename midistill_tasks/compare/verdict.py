@@ -6,8 +6,8 @@ student lies below that of the strongest attack on the teacher (which may be ano
 
 - safer: the whole 95 % interval of that reduction lies above 0;
 - not safer: the whole interval lies below `NEGLIGIBLE`, so that a reduction worth naming is excluded;
-- undecided: otherwise, and where the blind baseline tells the sides apart, and no attack on either model does so better
-  by more than the errors.
+- undecided: otherwise; where the members were not chosen by coins and no attack on either model beats the blind
+  baseline beyond the errors; and where the answer does not hold among all answers of the page (`settled`).
 
 Which attack is the strongest is itself read off the data. The interval allows for that: every pair of attacks gets an
 interval at 1 − 0.05/A for A attacks (Bonferroni over the choice), and the reduction lies, with 95 % confidence, between
@@ -18,18 +18,21 @@ teacher's of the upper ones. Each split has a verdict of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
 from midistill_tasks.compare import wording
-from midistill_tasks.compare.wording import NEGLIGIBLE, AloneWord, Strongest, Word
+from midistill_tasks.compare.wording import FEWEST, NEGLIGIBLE, AloneWord, Strongest, Word
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
-from midistill_tasks.metrics.roc import auroc, delong_paired, delong_stderr
+from midistill_tasks.metrics.intervals import mean_auroc_interval, mean_half_width
+from midistill_tasks.metrics.roc import Areas, auroc, auroc_covariance, auroc_differences
 from midistill_tasks.results.run import AttackResult
+
+ALPHA = 0.05
+Results = Sequence[Mapping[str, AttackResult]]
+"""Attack → result on one split, of each student (seed) of an arm, or of the one model."""
 
 
 class Verdict(NamedTuple):
@@ -42,6 +45,7 @@ class Verdict(NamedTuple):
         reduction: leak of the strongest attack on the teacher minus that of the strongest on the student(s).
         teacher_attack: the strongest on the teacher.
         student_attack: the strongest on the students, by their mean.
+        p: the smallest 1 − confidence at which the word still holds; 1 for undecided.
     """
 
     word: Word
@@ -50,176 +54,192 @@ class Verdict(NamedTuple):
     reduction: Interval
     teacher_attack: str
     student_attack: str
+    p: float
 
 
-def leak_reduction(before: Sequence[AttackResult], after: Sequence[AttackResult], alpha: float = 0.05) -> Interval:
+class Reduction:
     """|AUROC − 0.5| of an attack on the teacher minus that of an attack on its students (seeds of one arm, averaged).
 
     `before` is the teacher alone, or for each student the control that it is paired with.
 
     With t and s the AUROCs, this is min(t − s, t + s − 1) where t ≥ 0.5, and so on by signs; each difference has
-    DeLong's paired error, over the texts. With several students, the error of the texts (that of one student, since
-    they share the texts) and the t interval over students add in quadrature: the one covers other texts of this kind,
-    the other other seeds. With one student the interval says nothing about seeds. For a teacher whose AUROC is 0.5 it
-    covers a little less than it says, never in favour of "safer" (both differences must be positive for that).
-
-    Returns:
-        The reduction, with limits that it lies between with probability 1 − alpha, half of alpha on either side.
+    DeLong's paired error over the texts and, from three students on, covers other students trained this way, see
+    `intervals.mean_half_width`. With one or two students it says nothing about seeds. For a teacher whose AUROC is 0.5
+    it covers a little less than it says, never in favour of "safer" (both differences must be positive for that).
     """
-    tests = [
-        [delong_paired(a.labels, a.scores, sign * b.scores, a.clusters) for a, b in _paired(before, after)]
-        for sign in (1, -1)
-    ]
-    # t − s, and t + s − 1
-    same, flipped = (
-        _mean_interval([test.diff for test in signed], [test.se for test in signed], alpha) for signed in tests
-    )
-    return Interval(
-        _fold(same.value, flipped.value, same.value, flipped.value),
-        _fold(same.lower, flipped.lower, same.upper, flipped.upper),
-        _fold(same.upper, flipped.upper, same.lower, flipped.lower),
-    )
 
-
-def _paired(before: Sequence[AttackResult], after: Sequence[AttackResult]) -> list[tuple[AttackResult, AttackResult]]:
-    return list(zip([*before] * len(after) if len(before) == 1 else before, after, strict=True))
-
-
-def strongest_reduction(
-    before: Sequence[Mapping[str, AttackResult]], after: Sequence[Mapping[str, AttackResult]]
-) -> Interval:
-    """The reduction from the strongest attack on each side, for the choice among the attacks too.
-
-    The module says by which rule; `before` and `after` as for `leak_reduction`, each attack → result.
-    """
-    attacks = list(before[0])
-    pairs = [
-        [
-            leak_reduction([run[first] for run in before], [run[second] for run in after], 0.05 / len(attacks))
-            for second in attacks
+    def __init__(self, before: Sequence[AttackResult], after: Sequence[AttackResult]) -> None:
+        first = after[0]
+        self.differences = [  # s − t, and (1 − s) − t
+            auroc_differences(
+                first.labels,
+                [result.scores for result in before],
+                [sign * result.scores for result in after],
+                first.clusters,
+            )
+            for sign in (1, -1)
         ]
-        for first in attacks
-    ]
-    lower = np.array([[pair.lower for pair in row] for row in pairs])
-    upper = np.array([[pair.upper for pair in row] for row in pairs])
-    strongest = [abs(strongest_area(side)[1].value - 0.5) for side in (before, after)]
-    limits = float(lower.min(axis=1).max()), float(upper.max(axis=0).min())
-    # No leak is beyond 0 and 0.5.
-    return Interval(strongest[0] - strongest[1], max(-0.5, limits[0]), min(0.5, limits[1]))
+
+    def at(self, alpha: float = ALPHA) -> Interval:
+        """With limits that it lies between with probability 1 − alpha, half of alpha on either side."""
+        same, flipped = (_limits(areas, alpha) for areas in self.differences)
+        return Interval(
+            _fold(same.value, flipped.value, same.value, flipped.value),
+            _fold(same.lower, flipped.lower, same.upper, flipped.upper),
+            _fold(same.upper, flipped.upper, same.lower, flipped.lower),
+        )
 
 
-def strongest_area(runs: Sequence[Mapping[str, AttackResult]]) -> tuple[str, Interval]:
-    """The attack of the largest |AUROC − 0.5| and its AUROC, with several runs (seeds of one arm) their mean.
+class StrongestReduction:
+    """The reduction from the strongest attack on each side, for the choice among the attacks too; see the module."""
 
-    The interval covers other texts and other seeds at 1 − 0.05/A for A attacks (Bonferroni: the attack is chosen).
-    """
-    means = {name: float(np.mean([auroc(run[name].labels, run[name].scores) for run in runs])) for name in runs[0]}
-    attack = max(means, key=lambda name: abs(means[name] - 0.5))
-    results = [run[attack] for run in runs]
-    areas = [auroc(result.labels, result.scores) for result in results]
-    errors = [delong_stderr(result.labels, result.scores, result.clusters) for result in results]
-    return attack, share(_mean_interval(areas, errors, 0.05 / len(means)))
+    def __init__(self, before: Results, after: Results) -> None:
+        attacks = list(before[0])
+        self.pairs = [
+            [Reduction([run[first] for run in before], [run[second] for run in after]) for second in attacks]
+            for first in attacks
+        ]
+        leaks = [abs(strongest_area(side)[1].value - 0.5) for side in (before, after)]
+        self.value = leaks[0] - leaks[1]
+
+    def at(self, alpha: float = ALPHA) -> Interval:
+        """With limits at 1 − alpha."""
+        pairs = [[pair.at(alpha / len(self.pairs)) for pair in row] for row in self.pairs]
+        lower = np.array([[pair.lower for pair in row] for row in pairs])
+        upper = np.array([[pair.upper for pair in row] for row in pairs])
+        limits = float(lower.min(axis=1).max()), float(upper.max(axis=0).min())
+        # No leak is beyond 0 and 0.5.
+        return Interval(self.value, max(-0.5, limits[0]), min(0.5, limits[1]))
+
+    def word(self) -> tuple[Word, float]:
+        """What the interval says, and the smallest alpha at which it still does; undecided has 1."""
+        if self.at().lower > 0:
+            return "safer", smallest(lambda alpha: self.at(alpha).lower > 0)
+        if self.at().upper < NEGLIGIBLE:
+            return "not safer", smallest(lambda alpha: self.at(alpha).upper < NEGLIGIBLE)
+        return "undecided", 1.0
+
+
+def smallest(holds: Callable[[float], bool]) -> float:
+    """The smallest alpha at which something holds that holds at `ALPHA`, to 5 % of itself; at least 1e-6."""
+    low, high = 1e-6, ALPHA
+    if holds(low):
+        return low
+    while high / low > 1.05:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _limits(areas: Areas, alpha: float) -> Interval:
+    """Of the mean difference, with its sign turned: before minus after."""
+    value = -float(areas.values.mean())
+    half = mean_half_width(areas.values, areas.covariance, areas.documents, alpha)
+    return Interval(value, value - half, value + half)
 
 
 def _fold(same: float, flipped: float, same_negated: float, flipped_negated: float) -> float:
     return float(np.maximum(np.minimum(same, flipped), np.minimum(-flipped_negated, -same_negated)))
 
 
-def _mean_interval(values: Sequence[float], errors: Sequence[float], alpha: float) -> Interval:
-    mean = float(np.mean(values))
-    of_texts = float(norm.isf(alpha / 2)) * float(np.mean(errors))
-    half = math.hypot(of_texts, _half_width(values, alpha)) if len(values) > 1 else of_texts
-    return Interval(mean, mean - half, mean + half)
+def strongest_area(runs: Results, alpha: float = ALPHA) -> tuple[str, Interval]:
+    """The attack of the largest |AUROC − 0.5| and its AUROC, with several runs (seeds of one arm) their mean.
 
-
-def share(interval: Interval) -> Interval:
-    """Of a figure that is a share, with limits that are cut at 0 and 1."""
-    return Interval(interval.value, *(float(np.clip(limit, 0, 1)) for limit in interval[1:]))
-
-
-def _half_width(values: Sequence[float], alpha: float) -> float:
-    n = len(values)
-    return float(student_t.isf(alpha / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-
-
-def seed_interval(values: Sequence[float]) -> Interval:
-    """Mean over students with its 95 % t interval; NaN limits for one student.
-
-    It covers the training of further students of the same teacher on the same data, attacked on these same texts, if
-    the figure is about normal over seeds. It does not cover other texts.
+    The interval covers other texts and, from three runs on, other seeds, at 1 − alpha/A for A attacks (Bonferroni: the
+    attack is chosen).
     """
-    mean = float(np.mean(values))
-    half = _half_width(values, 0.05) if len(values) > 1 else math.nan
-    return Interval(mean, mean - half, mean + half)
+    means = {name: float(np.mean([auroc(run[name].labels, run[name].scores) for run in runs])) for name in runs[0]}
+    attack = max(means, key=lambda name: -1.0 if math.isnan(means[name]) else abs(means[name] - 0.5))
+    return attack, mean_auroc_interval(seeds_areas([run[attack] for run in runs]), alpha / len(means))
 
 
-def verdict(
-    teacher: Mapping[str, AttackResult],
-    students: Sequence[Mapping[str, AttackResult]],
-    names: tuple[str, str],
-    blind: Estimate,
-) -> Verdict:
+def seeds_areas(results: Sequence[AttackResult]) -> Areas:
+    """The AUROCs of one attack on several students, with their covariances over the texts."""
+    first = results[0]
+    return auroc_covariance(first.labels, [result.scores for result in results], first.clusters)
+
+
+def verdict(teacher: Mapping[str, AttackResult], students: Results, names: tuple[str, str]) -> Verdict:
     """Compares the strongest attacks; see the module for the rule.
 
     Args:
         teacher: attack → result on the split.
         students: the same for each student (seed) of the arm, over the same texts.
-        names: how the sentence calls the teacher and the arm.
-        blind: AUROC of the bag-of-words baseline on the split.
+        names: of the teacher and the arm.
     """
-    before, after = strongest_on(names[0], [teacher], blind), strongest_on(names[1], students, blind)
-    reduction = strongest_reduction([teacher], students)
-    word = judge(reduction, before, after)
-    figures = wording.Compared(word, before, after, reduction, len(teacher), len(students), blind)
+    before, after = strongest_on(names[0], [teacher]), strongest_on(names[1], students)
+    reduction = StrongestReduction([teacher], students)
+    word, p = judge(reduction, before, after)
+    figures = wording.Compared(word, before, after, reduction.at(), len(teacher), len(students))
     scope = wording.scope(len(students))
-    return Verdict(word, scope, wording.compared(figures), reduction, before.attack, after.attack)
+    return Verdict(word, scope, wording.compared(figures), reduction.at(), before.attack, after.attack, p)
 
 
-def alone(name: str, runs: Sequence[Mapping[str, AttackResult]], blind: Estimate) -> tuple[AloneWord, str]:
-    """A word and a sentence on a model without a teacher beside it; of an arm the word that holds of most students.
+def alone(name: str, runs: Results) -> tuple[AloneWord, str, float]:
+    """A word and a sentence on a model, or on the students of an arm, without a teacher beside it, and the word's p.
 
     Args:
         name: of the model or arm.
         runs: attack → result on the split, of the model or of each student.
-        blind: AUROC of the bag-of-words baseline on the split.
     """
-    students = [strongest_on(name, [run], blind) for run in runs]
-    words = [_alone_word(student) for student in students]
-    word = max(dict.fromkeys(words), key=words.count)
-    return word, wording.alone(word, students[0], words.count(word), len(words), len(runs[0]), blind)
+    found = strongest_on(name, runs)
+    word = _alone_word(found)
+    p = smallest(lambda alpha: strongest_on(name, runs, alpha).leaks) if word == "leaks" else 1.0
+    return word, wording.alone(word, found, len(runs), len(runs[0])), p
 
 
-def _alone_word(student: Strongest) -> AloneWord:
-    if not student.beats_words:
+def _alone_word(found: Strongest) -> AloneWord:
+    if found.constant:
+        return "nothing was measured"
+    if found.documents < FEWEST or math.isnan(found.area.lower):
+        return "too few texts to say"
+    if not found.beats_words:
         return "undecided"
-    return "leaks" if student.leaks else "no leak found"
+    return "leaks" if found.leaks else "no leak found"
 
 
-def strongest_on(name: str, runs: Sequence[Mapping[str, AttackResult]], blind: Estimate) -> Strongest:
+def strongest_on(name: str, runs: Results, alpha: float = ALPHA) -> Strongest:
     """The strongest attack on a model or an arm, and whether it tells more than chance and words alone do."""
-    attack, area = strongest_area(runs)
-    more = beats_words(area, blind)
-    return Strongest(name, attack, area, beats_words=more, leaks=more and (area.lower > 0.5 or area.upper < 0.5))
-
-
-def words_tell(blind: Estimate) -> bool:
-    """Whether the blind baseline is above 0.5 beyond its error."""
-    return blind.value - Z95 * blind.stderr > 0.5
+    attack, area = strongest_area(runs, alpha)
+    first = runs[0][attack]
+    coins = bool(first.metadata["independent_coins"])
+    more = coins or beats_words(area, first.blind)
+    tells = first.documents >= FEWEST and (area.lower > 0.5 or area.upper < 0.5)
+    return Strongest(
+        name,
+        attack,
+        area,
+        beats_words=more,
+        leaks=more and tells,
+        documents=first.documents,
+        constant=all(result.constant for run in runs for result in run.values()),
+        blind=first.blind,
+    )
 
 
 def beats_words(area: Interval, blind: Estimate) -> bool:
-    """Whether an attack does better than the blind baseline by more than both errors, where that tells the sides apart.
+    """Whether an attack does better than the blind baseline by more than both errors.
 
-    Both come from the same texts, so their errors may go against each other: they are added, which is always enough.
+    It learns from few texts, so where it is not above 0.5 beyond its error a shift may still be there: an attack must
+    always beat it, unless coins chose the members, where 0.5 is what chance gives. Both figures come from the same
+    texts, and their errors may go against each other: they are added, which is always enough. No baseline, no answer.
     """
     beyond = abs(area.value - 0.5) - (blind.value - 0.5)
-    return not words_tell(blind) or beyond > max(area.upper - area.value, area.value - area.lower) + Z95 * blind.stderr
+    return beyond > max(area.upper - area.value, area.value - area.lower) + Z95 * blind.stderr
 
 
-def judge(reduction: Interval, before: Strongest, after: Strongest) -> Word:
-    """The word, from the reduction of the leak and from the strongest attack before and after."""
-    if not (before.beats_words or after.beats_words):
-        return "undecided"
-    if reduction.lower > 0:
-        return "safer"
-    return "not safer" if reduction.upper < NEGLIGIBLE else "undecided"
+def judge(reduction: StrongestReduction, before: Strongest, after: Strongest) -> tuple[Word, float]:
+    """The word and its p, from the reduction of the leak and from the strongest attack before and after."""
+    if not (before.beats_words or after.beats_words) or min(before.documents, after.documents) < FEWEST:
+        return "undecided", 1.0
+    return reduction.word()
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, in the given order: Scandinavian Journal of Statistics 6:65 (1979). NaN stays NaN."""
+    known = [index for index in np.argsort(p) if not np.isnan(p[index])]
+    adjusted = np.full(len(p), np.nan)
+    for rank, index in enumerate(known):
+        previous = adjusted[known[rank - 1]] if rank else 0.0
+        adjusted[index] = max(previous, min(1.0, (len(known) - rank) * p[index]))
+    return [float(value) for value in adjusted]

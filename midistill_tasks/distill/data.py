@@ -65,8 +65,8 @@ def load_texts(data: Data) -> Texts:
 
 
 def texts_of(documents: Documents, data: Data) -> Texts:
-    """Members and non-members among a split's documents: all members, or with ``n`` those that are drawn."""
-    members = documents.members if data.n is not None else list(documents.all_members)
+    """Members and non-members among a split's documents, in the split's order."""
+    members = documents.members
     left_out = {name: documents.counts[name] for name in ("empty", "duplicates", "both_sides")}
     counts = {"members": len(members), "nonmembers": len(documents.nonmembers), **left_out}
     return Texts(members, documents.nonmembers, counts, frozenset((*documents.all_members, *documents.shots)))

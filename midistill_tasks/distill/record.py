@@ -26,10 +26,13 @@ class Record:
         versions: of Python and the packages.
         seeds: of the run and of the draw of texts.
         hashes: xxh3-128 of teacher weights, tokenizer and token ids.
-        counts: texts used and left out.
+        counts: texts used and left out; ``tokens`` of an epoch, each scored once by the loss.
         processes: that trained together.
+        epochs: passes over the texts.
         steps: of the optimiser.
         parameters: of the student as it is saved.
+        trained_parameters: those that the optimiser changed, LoRA's adapters among them.
+        adapted: what of the stock model is another: LoRA, and interventions that change the model.
         measured: the last figures of the student next to the teacher's; empty without non-members.
         log: the Trainer's log lines.
     """
@@ -39,8 +42,11 @@ class Record:
     hashes: dict[str, str]
     counts: dict[str, int]
     processes: int
+    epochs: int
     steps: int
     parameters: int
+    trained_parameters: int
+    adapted: list[str]
     measured: dict[str, float]
     log: list[dict[str, float]]
 
@@ -59,8 +65,14 @@ def make_record(
         hashes=hashes,
         counts=counts,
         processes=trainer.args.world_size,
+        epochs=recipe.train.epochs,
         steps=trainer.state.global_step,
         parameters=n_parameters_saved(trainer.model),
+        trained_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        adapted=[
+            *(["lora"] if recipe.student.lora else []),
+            *(each.key for each in recipe.interventions.chosen if each.changes_model),
+        ],
         measured={**leakage.last, **leakage.teacher} if leakage else {},
         log=trainer.state.log_history,
     )

@@ -120,8 +120,8 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
     sample = _sample(texts, tokenizer, recipe)
-    rows = [*encoded.ids, *(sample.rows if sample else ())]
-    check_lengths(rows, teacher.config if teacher is not None else None, recipe.student, tokenizer)
+    measured = [*encoded.ids, *(sample.rows if sample else ())]
+    check_lengths(measured, teacher.config if teacher is not None else None, recipe.student, tokenizer)
     hashes = {
         "texts": fingerprint(encoded.ids),
         "tokenizer": hash_tokenizer(tokenizer),
@@ -135,11 +135,17 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
         raise InputError("interventions: every member that is left has a single token: nothing to train on")
-    counts = {"trained_on": len(positions), "too_short": len(pool) - len(encoded), "cut": encoded.cut}
+    rows = [encoded.ids[n] for n in positions]
+    counts = {
+        "trained_on": len(rows),
+        "tokens": sum(len(row) - 1 for row in rows),
+        "too_short": len(pool) - len(encoded),
+        "cut": encoded.cut,
+    }
     return Materials(
         teacher=teacher,
         tokenizer=tokenizer,
-        dataset=TextDataset([encoded.ids[n] for n in positions], cache, positions),
+        dataset=TextDataset(rows, cache, positions),
         sample=sample,
         hashes=hashes,
         counts={**texts.counts, **left_out, **counts},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,12 +27,16 @@ _FILES = ("vulnerable.jsonl", "non_vulnerable.jsonl")
 class Selection:
     """The members, divided; each side id → text.
 
-    `called` counts, per attack and for the vote, what was called a member.
+    Attributes:
+        called: per attack and for the vote, how many were called members.
+        unscored: members that some attacks have no score for, each with those attacks. They do not count under these,
+            so a control of as many texts must hold as many of them.
     """
 
     vulnerable: dict[str, str]
     non_vulnerable: dict[str, str]
     called: dict[str, dict[str, int]]
+    unscored: dict[str, list[str]] = field(default_factory=dict)
 
 
 def called_members(result: AttackResult) -> set[str]:
@@ -60,6 +64,25 @@ def select(results: Mapping[str, AttackResult], vote: Vote) -> Selection:
         vulnerable={name: text for name, text in members.items() if name in voted},
         non_vulnerable={name: text for name, text in members.items() if name not in voted},
         called=counts,
+        unscored={
+            name: missing
+            for name in members
+            if (missing := [attack for attack, result in results.items() if np.isnan(result.by_id[name].score)])
+        },
+    )
+
+
+def weak(result: AttackResult) -> str:
+    """How well an attack tells the sides apart by the decisions that a selection is made of; "" where it does.
+
+    An attack that does no better than chance calls an arbitrary share of the members vulnerable.
+    """
+    accuracy = result.intervals["balanced_acc"]
+    if accuracy.lower > 0.5:
+        return ""
+    return (
+        f"{result.attack}: balanced accuracy {accuracy.value:.3f} [{accuracy.lower:.3f}, {accuracy.upper:.3f}] is not "
+        "above 0.5 beyond its error, so whom it calls vulnerable is arbitrary"
     )
 
 
@@ -79,7 +102,9 @@ def choose_attacks(results: Mapping[str, AttackResult], attacks: Sequence[str] |
 
 
 def write_selection(selection: Selection, folder: Path, how: Mapping[str, object]) -> None:
-    """Writes vulnerable.jsonl, non_vulnerable.jsonl (``id``, ``text``) and selection.json (how, and the counts).
+    """Writes vulnerable.jsonl, non_vulnerable.jsonl and selection.json (how, and the counts).
+
+    A line of the first two has ``id``, ``text`` and, where some attacks have no score for it, ``unscored``: these.
 
     Raises:
         InputError: if the folder already holds a selection, or cannot be written.
@@ -87,8 +112,8 @@ def write_selection(selection: Selection, folder: Path, how: Mapping[str, object
     if (folder / "selection.json").exists():
         raise InputError(f"{folder} already holds a selection: give another --output, or remove that folder")
     for file, texts in zip(_FILES, (selection.vulnerable, selection.non_vulnerable), strict=True):
-        lines = (json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
-        write_atomically(folder / file, "".join(lines))
+        rows = ({"id": name, "text": text} | _missing(selection, name) for name, text in texts.items())
+        write_atomically(folder / file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     summary = {
         **how,
         "vulnerable": len(selection.vulnerable),
@@ -98,18 +123,27 @@ def write_selection(selection: Selection, folder: Path, how: Mapping[str, object
     write_atomically(folder / "selection.json", json.dumps(summary, indent=2) + "\n")
 
 
-def read_selection(folder: Path) -> tuple[set[str], set[str]]:
-    """Ids of the vulnerable and of the non-vulnerable members.
+def _missing(selection: Selection, name: str) -> dict[str, list[str]]:
+    return {"unscored": selection.unscored[name]} if name in selection.unscored else {}
+
+
+Strata = dict[str, tuple[str, ...]]
+"""Id of a member → the attacks that have no score for it."""
+
+
+def read_selection(folder: Path) -> tuple[Strata, Strata]:
+    """The vulnerable and the non-vulnerable members.
 
     Raises:
         InputError: if the folder is not one that `midistill select` wrote.
     """
     if not (folder / "selection.json").is_file():
         raise InputError(f"interventions.selection: {folder} is not a folder that `midistill select` wrote")
-    vulnerable, non_vulnerable = (_ids(folder / file) for file in _FILES)
+    vulnerable, non_vulnerable = (_strata(folder / file) for file in _FILES)
     return vulnerable, non_vulnerable
 
 
-def _ids(path: Path) -> set[str]:
+def _strata(path: Path) -> Strata:
     with path.open(encoding="utf-8") as lines:
-        return {str(json.loads(line)["id"]) for line in lines}
+        rows = [json.loads(line) for line in lines]
+    return {str(row["id"]): tuple(row.get("unscored", ())) for row in rows}

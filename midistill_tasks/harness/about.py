@@ -13,9 +13,14 @@ from weakref import WeakSet
 from midistill_tasks import __version__
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.harness.scores import Outcome
+from midistill_tasks.metrics.intervals import quantile
+from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.splits.documents import Documents
 
 logger = logging.getLogger(__name__)
+
+ENOUGH_DOCUMENTS = 30
+"""From so many on Student's t is within some 4 % of the normal quantile."""
 
 _announced: WeakSet[Documents] = WeakSet()
 
@@ -28,6 +33,25 @@ def announce(keys: TaskKeys, documents: Documents) -> None:
     counts = ", ".join(f"{name} {count}" for name, count in documents.counts.items() if count)
     logger.info("[%s] %s", keys.split_name, counts)
     logger.info("[%s] labels are valid for %s", keys.split_name, keys.valid_for)
+    _say_few_documents(keys, documents)
+
+
+def _chance(nonmembers: int) -> dict[str, float]:
+    """What the TPRs are on average for scores that say nothing."""
+    levels = {name: chance_tpr(nonmembers, bound) for name, bound in TPR_BOUNDS.items()}
+    return {name: level for name, level in levels.items() if not math.isnan(level)}
+
+
+def _say_few_documents(keys: TaskKeys, documents: Documents) -> None:
+    sides: dict[int, set[str]] = {0: set(), 1: set()}
+    for cluster, label in zip(documents.docs["cluster"], documents.docs["label"], strict=True):
+        sides[label].add(cluster)
+    fewest = min(map(len, sides.values()))
+    if fewest < ENOUGH_DOCUMENTS and len(sides[0] | sides[1]) < len(documents.docs):
+        logger.warning(
+            "[%s] a side has texts of %d documents only: an interval is value ± %.2f errors (Student's t), not ± 1.96",
+            keys.split_name, fewest, quantile(fewest),
+        )  # fmt: skip
 
 
 def about(
@@ -54,10 +78,12 @@ def about(
         "attack": keys.attack.name,
         "split": keys.split_name,
         "valid_for": keys.valid_for,
-        "independent_coins": keys.options.texts.independent_coins or bool(keys.split and keys.split.independent_coins),
+        "independent_coins": documents.coins_after is not None,
+        **({} if documents.coins_after is None else {"coins_after": documents.coins_after}),
         "options": keys.options.flat(keys.attack.name),
         "counts": counts,
         "unscored_reasons": dict(outcome.reasons),
+        "chance": _chance(sum(label == 0 for _, label in scored)),
         "data_sha256": hashlib.sha256(listed.encode()).hexdigest(),
         **({"data_commits": dict(documents.commits)} if documents.commits else {}),
         "versions": {"midistill": __version__}

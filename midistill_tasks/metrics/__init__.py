@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, warn_once
-from midistill_tasks.metrics import roc, thresholds
+from midistill_tasks.metrics import intervals, roc, thresholds
+from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import Scored, as_scored, columns
 
 __all__ = ["METRICS", "Metric", "Scored", "as_scored"]
@@ -70,8 +71,8 @@ def _tpr(percent: str) -> Metric:
         return roc.tpr_at_fpr(labels, scores, bound)
 
     def stderr(items: Sequence[Scored]) -> float:
-        labels, scores, clusters = columns(items)
-        return roc.tpr_at_fpr_stderr(labels, scores, bound, clusters)
+        lower, upper = intervals.tpr_interval(*columns(items)[:2], bound, columns(items)[2])
+        return (upper - lower) / (2 * Z95)
 
     return _metric(
         f"tpr_at_{percent}pct_fpr",
@@ -79,7 +80,7 @@ def _tpr(percent: str) -> Metric:
         value,
         stderr,
         False,
-        f"share of members caught while at most {percent} % of non-members are accused",
+        f"share of members caught while at most {percent} % of the scored non-members are accused",
     )
 
 
@@ -89,8 +90,6 @@ def _accuracy(part: str, higher_is_better: bool | None, description: str) -> Met
         return float(getattr(judged, part).value)
 
     def stderr(items: Sequence[Scored]) -> float:
-        if part == "balanced":  # which the bootstrap leaves as it is
-            return thresholds.accuracies(items, thresholds.crossfit_decisions(items)).balanced.stderr
         return float(getattr(thresholds.crossfit_accuracies(items), part).stderr)
 
     return _metric(

@@ -34,18 +34,29 @@ def mean_variance(residuals: FloatArray, codes: IntArray) -> float:
 def two_sample_variance(residuals: FloatArray, labels: BoolArray, codes: IntArray) -> float:
     """Variance of (mean over members + mean over non-members), from deviations of each from its class's mean, [n].
 
+    NaN where a class lies in fewer than two clusters; see `two_sample_covariance`.
+    """
+    return float(np.maximum(two_sample_covariance(residuals[None], labels, codes)[0, 0], 0.0))
+
+
+def two_sample_covariance(residuals: FloatArray, labels: BoolArray, codes: IntArray) -> FloatArray:
+    """Covariances [S, S] of S figures that are each (mean over members + mean over non-members), from [S, n].
+
     Obuchowski, Biometrics 53:567 (1997): S10/M + S01/N + 2·S11/(MN). A cluster may hold members only, non-members only
     or both; only the last kind adds covariance. NaN where a class lies in fewer than two clusters.
     """
-    variance = mean_variance(residuals[labels], codes[labels]) + mean_variance(residuals[~labels], codes[~labels])
-    if math.isnan(variance):
-        return variance
     total = int(codes.max()) + 1
-    sums = [
-        np.bincount(codes[side], weights=residuals[side], minlength=total) / side.sum() for side in (labels, ~labels)
-    ]
-    covariance = total / (total - 1) * float(sums[0] @ sums[1])
-    return max(variance + 2 * covariance, 0.0)
+    sums, held = [], []
+    for side in (labels, ~labels):
+        rows = [np.bincount(codes[side], weights=row[side], minlength=total) for row in residuals]
+        sums.append(np.stack(rows) / max(int(side.sum()), 1))
+        held.append(len(np.unique(codes[side])))
+    if min(held) < 2:
+        return np.full((len(residuals), len(residuals)), math.nan)
+    within = sum(count / (count - 1) * (side @ side.T) for side, count in zip(sums, held, strict=True))
+    across = total / (total - 1) * (sums[0] @ sums[1].T)
+    covariance: FloatArray = within + across + across.T
+    return covariance
 
 
 def boundary_stderr(n: int) -> float:

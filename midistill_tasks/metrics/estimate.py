@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Z95 = 1.959963984540054
-"""The two-sided 95 % quantile of the normal distribution: value ± Z95 · stderr is the interval meant everywhere."""
+"""The two-sided 95 % quantile of the normal distribution."""
 
 
 class Estimate(NamedTuple):
@@ -25,6 +25,11 @@ class Interval(NamedTuple):
     value: float
     lower: float
     upper: float
+
+
+def share(interval: Interval) -> Interval:
+    """Of a figure that is a share, with limits that are cut at 0 and 1."""
+    return Interval(interval.value, *(float(np.clip(limit, 0, 1)) for limit in interval[1:]))
 
 
 def ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> Estimate:

@@ -1,4 +1,4 @@
-"""AUROC with DeLong's error and paired test, and TPR at a low FPR with a bootstrap error.
+"""AUROC with DeLong's error and paired test, and TPR at a low FPR; their intervals are in `intervals`.
 
 Throughout: `labels` [n], true = member; `scores` [n], higher = more likely a member, NaN rows are dropped, ±inf is
 legal; `clusters` [n], the document of each text, or None where texts are independent. What a sample is too small for
@@ -17,9 +17,12 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from midistill_tasks.metrics.clusters import boundary_stderr, cluster_codes, resample, two_sample_variance
+from midistill_tasks.metrics.clusters import cluster_codes, resample, two_sample_covariance
 from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
+
+TPR_BOUNDS = {"tpr_at_1pct_fpr": 0.01, "tpr_at_0.1pct_fpr": 0.001}
+"""The figures with a bound on the FPR, and that bound."""
 
 
 def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
@@ -28,7 +31,7 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     >>> auroc([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1])  # of four pairs three are in order and one is a tie
     0.875
     """
-    member, (values,), _ = _complete(labels, [scores], None)
+    member, (values,), _ = complete(labels, [scores], None)
     return _components(member, values)[0] if _has_both(member) else math.nan
 
 
@@ -37,15 +40,71 @@ def delong_stderr(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: Sequen
 
     At complete separation (AUROC 0 or 1) DeLong's is 0, and the distance to Newcombe's limit stands in for it, see
     `newcombe_stderr`. A score that is the same for all texts has AUROC 0.5 in every resample, hence error 0.
-    NaN where a class lies in fewer than two clusters. With few clusters it is too small: ±1.96 errors covered 82 to
-    92 % in simulations of 15 clusters of four (the least at AUROC 0.93), 92 to 96 % with 100 clusters.
+    NaN where a class lies in fewer than two clusters.
     """
-    member, (values,), codes = _complete(labels, [scores], clusters)
+    return math.sqrt(max(float(auroc_covariance(labels, [scores], clusters).covariance[0, 0]), 0.0))
+
+
+class Areas(NamedTuple):
+    """AUROCs of S scores on the same texts.
+
+    Attributes:
+        values: [S]
+        covariance: over texts, [S, S].
+        documents: of the smaller class.
+    """
+
+    values: FloatArray
+    covariance: FloatArray
+    documents: int
+
+
+def auroc_covariance(
+    labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None = None
+) -> Areas:
+    """AUROC of each score with DeLong's covariances; with clusters Obuchowski's. Errors as `delong_stderr`.
+
+    A text that one of the scores lacks is dropped from all. All NaN without both classes.
+    """
+    values, covariance, separation, documents = _areas(labels, scores, clusters)
+    return Areas(values, covariance + np.outer(separation, separation), documents)
+
+
+def auroc_differences(
+    labels: npt.ArrayLike,
+    before: Sequence[npt.ArrayLike],
+    after: Sequence[npt.ArrayLike],
+    clusters: Sequence[str] | None = None,
+) -> Areas:
+    """AUROC of each score in `after` minus that of its own in `before`, or of the only one there, with covariances.
+
+    An AUROC of 0 or 1 has constant components, which would make a difference too sure: its `newcombe_stderr` is added
+    in quadrature, among the scores of one side as if they erred alike.
+    """
+    values, covariance, separation, documents = _areas(labels, [*before, *after], clusters)
+    first = np.eye(len(before)) if len(before) > 1 else np.ones((len(after), 1))
+    signs = np.hstack([-first, np.eye(len(after))])
+    of_texts = signs @ covariance @ signs.T
+    for side in (first @ separation[: len(before)], separation[len(before) :]):
+        of_texts += np.outer(side, side)
+    return Areas(signs @ values, of_texts, documents)
+
+
+def _areas(
+    labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None
+) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """AUROCs, DeLong's covariances, the error of those that are 0 or 1 (else 0), documents of the smaller class."""
+    member, columns, codes = complete(labels, scores, clusters)
+    count = len(scores)
     if not _has_both(member):
-        return math.nan
-    area, components = _components(member, values)
-    variance = two_sample_variance(components - area, member, codes)
-    return math.sqrt(variance + _separation_variance(area, member, codes))
+        return np.full(count, math.nan), np.full((count, count), math.nan), np.zeros(count), 0
+    found = [_components(member, values) for values in columns]
+    areas = np.array([area for area, _ in found], dtype=np.float64)
+    residuals = np.stack([components - area for area, components in found])
+    documents = _clusters_by_class(member, codes)
+    separated = np.isin(areas, (0.0, 1.0)).astype(np.float64)
+    error = newcombe_stderr(*documents) if separated.any() else 0.0
+    return areas, two_sample_covariance(residuals, member, codes), np.asarray(separated * error), min(documents)
 
 
 def newcombe_stderr(n_members: int, n_nonmembers: int) -> float:
@@ -82,17 +141,12 @@ def delong_paired(
     the test too sure: its `newcombe_stderr` is added in quadrature. All NaN without both classes; `se` and `p` NaN
     where a class lies in fewer than two clusters.
     """
-    member, (values_a, values_b), codes = _complete(labels, [scores_a, scores_b], clusters)
-    if not _has_both(member):
-        return PairedTest(*[math.nan] * 5)
-    area_a, components_a = _components(member, values_a)
-    area_b, components_b = _components(member, values_b)
-    diff = area_a - area_b
-    variance = two_sample_variance(components_a - components_b - diff, member, codes)
-    variance += _separation_variance(area_a, member, codes) + _separation_variance(area_b, member, codes)
-    se = math.sqrt(variance)
-    if se == 0:  # the same ranking twice; or, in a handful of texts, components that differ by a constant
-        return PairedTest(area_a, area_b, diff, se, 1.0 if diff == 0 else math.nan)
+    values, _, _, _ = _areas(labels, [scores_a, scores_b], clusters)
+    difference = auroc_differences(labels, [scores_b], [scores_a], clusters)
+    diff, se = float(difference.values[0]), math.sqrt(max(float(difference.covariance[0, 0]), 0.0))
+    area_a, area_b = map(float, values)
+    if se < 1e-12:  # the same ranking twice; or, in a handful of texts, components that differ by a constant
+        return PairedTest(area_a, area_b, diff, 0.0, 1.0 if diff == 0 else math.nan)
     return PairedTest(area_a, area_b, diff, se, 2 * float(ndtr(-abs(diff) / se)))
 
 
@@ -102,7 +156,7 @@ def tpr_at_fpr(labels: npt.ArrayLike, scores: npt.ArrayLike, bound: float) -> fl
     Texts with equal scores fall on one side of a threshold together. NaN without members, or with fewer than 1/bound
     non-members, where the FPR can only be 0 or too large.
     """
-    member, (values,), _ = _complete(labels, [scores], None)
+    member, (values,), _ = complete(labels, [scores], None)
     others = np.sort(values[~member])[::-1]
     allowed = _allowed(bound, len(others))
     if allowed < 1 or not member.any():
@@ -113,27 +167,13 @@ def tpr_at_fpr(labels: npt.ArrayLike, scores: npt.ArrayLike, bound: float) -> fl
     return float(np.mean(values[member] > others[allowed]))
 
 
-def tpr_at_fpr_stderr(
-    labels: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    bound: float,
-    clusters: Sequence[str] | None = None,
-    draws: int = 1000,
-    seed: int = 0,
-) -> float:
-    """Bootstrap standard error of `tpr_at_fpr`: clusters are drawn again with replacement, by kind (see
-    `clusters.resample`).
+def chance_tpr(n_nonmembers: int, bound: float) -> float:
+    """What `tpr_at_fpr` is on average for scores that say nothing: (k+1)/(N+1), where k of N non-members are allowed.
 
-    Rough where the bound allows only a few false positives (the k-th highest of n is hard to resample for small k).
-    A TPR that is 0 or 1 in all draws has `boundary_stderr`. NaN where `tpr_at_fpr` is, and where a class lies in
-    fewer than two clusters.
+    1.98 % for 1 % and N = 100: the threshold lies at the (k+1)-th highest non-member, not at the bound. NaN as there.
     """
-    value = tpr_at_fpr(labels, scores, bound)
-    member, _, codes = _complete(labels, [scores], clusters)
-    if math.isnan(value) or min(_clusters_by_class(member, codes)) < 2:
-        return math.nan
-    spread = float(np.std(tpr_draws(labels, scores, [bound], clusters, draws, seed), ddof=1))
-    return boundary_stderr(_clusters_by_class(member, codes)[0]) if spread == 0 and value in (0.0, 1.0) else spread
+    allowed = _allowed(bound, n_nonmembers)
+    return (allowed + 1) / (n_nonmembers + 1) if allowed >= 1 else math.nan
 
 
 def tpr_draws(
@@ -148,7 +188,7 @@ def tpr_draws(
 
     Scores of several models for the same texts are drawn alike under one seed. Both classes must have a scored text.
     """
-    member, (values,), codes = _complete(labels, [scores], clusters)
+    member, (values,), codes = complete(labels, [scores], clusters)
     order = np.argsort(-values, kind="stable")
     member, values, codes = member[order], values[order], codes[order]
     rates = [
@@ -179,7 +219,7 @@ def _allowed(bound: float, n: int) -> int:
     return k
 
 
-def _complete(
+def complete(
     labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None
 ) -> tuple[BoolArray, list[FloatArray], IntArray]:
     """Labels, scores and cluster codes of the rows that every score has."""
@@ -204,10 +244,6 @@ def _components(member: BoolArray, values: FloatArray) -> tuple[float, FloatArra
     components[member] = (ranks[member] - rankdata(values[member])) / (~member).sum()
     components[~member] = 1 - (ranks[~member] - rankdata(values[~member])) / member.sum()
     return float(components[member].mean()), components
-
-
-def _separation_variance(area: float, member: BoolArray, codes: IntArray) -> float:
-    return newcombe_stderr(*_clusters_by_class(member, codes)) ** 2 if area in (0.0, 1.0) else 0.0
 
 
 def _clusters_by_class(member: BoolArray, codes: IntArray) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Decisions (member or not) from a threshold, and their accuracies.
 
-A text is called a member where its score is strictly above the threshold.
+A text is called a member where its score is strictly above the threshold; or, where an attack turns out to have the
+wrong sign on the texts that the threshold is chosen on, strictly below it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,34 @@ def best_threshold(labels: BoolArray, scores: FloatArray) -> float:
     return middle if below <= middle < above else below
 
 
+class Rule(NamedTuple):
+    """How texts are called members: where ``sign · score`` is strictly above the threshold."""
+
+    sign: int
+    threshold: float
+
+    def called(self, scores: FloatArray) -> BoolArray:
+        """Whether each text is called a member, [n]; one without a score is not."""
+        decisions: BoolArray = self.sign * scores > self.threshold
+        return decisions
+
+
+def best_rule(labels: BoolArray, scores: FloatArray) -> Rule:
+    """The rule of highest balanced accuracy on the given texts, as `best_threshold`, for either sign of the score.
+
+    An attack whose members score lower leaks as much as one whose members score higher. Of equally good ones the sign
+    that the attack has.
+    """
+    rules = [Rule(sign, best_threshold(labels, sign * scores)) for sign in (1, -1)]
+    return max(rules, key=lambda rule: _gain(rule, labels, scores))
+
+
+def _gain(rule: Rule, labels: BoolArray, scores: FloatArray) -> int:
+    """Youden's J times M·N."""
+    called = rule.called(scores)
+    return int(called[labels].sum()) * int((~labels).sum()) - int(called[~labels].sum()) * int(labels.sum())
+
+
 def folds(items: Sequence[Scored]) -> IntArray:
     """Fold 0 or 1 of each item: clusters sorted by a hash of their name and dealt out in turn, [n].
 
@@ -66,7 +95,7 @@ def folds(items: Sequence[Scored]) -> IntArray:
 
 
 def crossfit_decisions(items: Sequence[Scored]) -> BoolArray:
-    """Whether each text is called a member, by the threshold chosen on the fold it is not in, [n].
+    """Whether each text is called a member, by the rule (threshold and sign) chosen on the fold it is not in, [n].
 
     A text without a score (NaN) is not called a member; `accuracies` leaves it out.
 
@@ -78,7 +107,8 @@ def crossfit_decisions(items: Sequence[Scored]) -> BoolArray:
     decisions = np.zeros(len(items), dtype=np.bool_)
     for judged in (0, 1):
         chosen_on = (fold != judged) & ~np.isnan(scores)
-        decisions[fold == judged] = scores[fold == judged] > _threshold(labels[chosen_on], scores[chosen_on])
+        _check_classes(labels[chosen_on])
+        decisions[fold == judged] = best_rule(labels[chosen_on], scores[chosen_on]).called(scores[fold == judged])
     return decisions
 
 
@@ -90,17 +120,17 @@ def oracle_decisions(items: Sequence[Scored]) -> BoolArray:
     """
     labels, scores, _ = columns(items)
     scored = ~np.isnan(scores)
-    decisions: BoolArray = scores > _threshold(labels[scored], scores[scored])
+    _check_classes(labels[scored])
+    decisions: BoolArray = scores > best_threshold(labels[scored], scores[scored])
     return decisions
 
 
-def _threshold(labels: BoolArray, scores: FloatArray) -> float:
+def _check_classes(labels: BoolArray) -> None:
     if not labels.any() or labels.all():
         raise InputError(
             f"a threshold needs scored texts of both classes, in each half where it is cross-fitted, but there are "
             f"{int(labels.sum())} members and {int((~labels).sum())} non-members to choose it on: give more texts"
         )
-    return best_threshold(labels, scores)
 
 
 def accuracies(items: Sequence[Scored], decisions: BoolArray) -> Accuracies:
@@ -126,26 +156,26 @@ def accuracies(items: Sequence[Scored], decisions: BoolArray) -> Accuracies:
 def crossfit_accuracies(items: Sequence[Scored], draws: int = 200) -> Accuracies:
     """Accuracies of `crossfit_decisions`, with errors that allow for the choice of the thresholds.
 
-    Other texts would have set the thresholds elsewhere, which moves member and non-member accuracy against each other
-    by much more than their binomial errors say. So these two have a bootstrap's error, where it is the larger one: in
-    each half the documents are drawn again by kind, and both thresholds are chosen again. Their mean hardly moves and
-    keeps the error of `accuracies`. In simulations of 200 to 1,000 texts at AUROCs of 0.5 to 0.92, ±1.96 errors covered
-    90 to 97 % (binomial ones 14 to 74 %).
+    Other texts would have set the thresholds (and the sign) elsewhere, which moves member and non-member accuracy
+    against each other by much more than their binomial errors say, and their mean a little. So each has a bootstrap's
+    error, where it is the larger one: in each half the documents are drawn again by kind, and both rules are chosen
+    again. `tests/campaigns/coverage.py` measures how often ± its quantile covers.
 
     Raises:
         InputError: as `crossfit_decisions`.
     """
     judged = accuracies(items, crossfit_decisions(items))
     spreads = np.std(list(_redrawn(items, draws)), axis=0, ddof=1)
-    sides = [
-        Estimate(side.value, float(np.maximum(side.stderr, spread)))
-        for side, spread in zip((judged.member, judged.nonmember), spreads, strict=True)
-    ]
-    return Accuracies(judged.balanced, *sides)
+    return Accuracies(
+        *(
+            Estimate(part.value, float(np.maximum(part.stderr, spread)))
+            for part, spread in zip(judged, spreads, strict=True)
+        )
+    )
 
 
-def _redrawn(items: Sequence[Scored], draws: int) -> Iterator[tuple[float, float]]:
-    """Member and non-member accuracy of each bootstrap draw."""
+def _redrawn(items: Sequence[Scored], draws: int) -> Iterator[tuple[float, float, float]]:
+    """The `Accuracies` of each bootstrap draw."""
     labels, scores, clusters = columns(items)
     codes, fold, scored = cluster_codes(clusters, len(items)), folds(items), ~np.isnan(scores)
     halves = [np.flatnonzero((fold == number) & scored) for number in (0, 1)]
@@ -157,10 +187,11 @@ def _redrawn(items: Sequence[Scored], draws: int) -> Iterator[tuple[float, float
     ]
     for drawn in zip(*counts, strict=True):
         texts = [np.repeat(half, times) for half, times in zip(halves, drawn, strict=True)]
-        chosen = [best_threshold(labels[own], scores[own]) for own in texts]
-        called = np.concatenate([scores[texts[0]] > chosen[1], scores[texts[1]] > chosen[0]])
+        rules = [best_rule(labels[own], scores[own]) for own in texts]
+        called = np.concatenate([rules[1].called(scores[texts[0]]), rules[0].called(scores[texts[1]])])
         member = labels[np.concatenate(texts)]
-        yield float(called[member].mean()), float((~called[~member]).mean())
+        right = float(called[member].mean()), float((~called[~member]).mean())
+        yield sum(right) / 2, *right
 
 
 def _share(right: FloatArray, codes: IntArray) -> Estimate:

@@ -7,10 +7,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midistill_tasks import __version__
-from midistill_tasks.compare.pairs import Comparison, compare
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
-from midistill_tasks.report.findings import Settings, find
+from midistill_tasks.report.findings import Settings, answer, find
 from midistill_tasks.report.lead import lead, statements, title, warnings
 from midistill_tasks.report.page import Page
 from midistill_tasks.report.sections import in_order
@@ -32,21 +31,19 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
     Raises:
         InputError: where the runs cannot be compared, see `compare`, lack the utility figure, or share no split.
     """
-    comparisons: list[Comparison] = []
-    if group.teacher and group.arms:
-        comparisons = compare(group.teacher_run, {entry.name: entry.runs for entry in group.arms})
+    answers = answer(group)
     if not group.splits:
         had = ", ".join(dict.fromkeys(split for run in group.runs for split in run.splits))
         raise InputError(f"there is no split on which all seeds of a model have figures ({had}): evaluate them alike")
-    splits = [find(group, split, comparisons, Settings(show_texts, utility)) for split in group.splits]
+    splits = [find(group, split, answers, Settings(show_texts, utility)) for split in group.splits]
     parts = in_order()
     made = [part.make(findings) for findings in splits for part in parts if part.per == "split"]
     made += [part.make(splits[0]) for part in parts if part.per == "page"]
-    answers = statements(splits)
+    said = statements(splits)
     return Page(
         title=title(group),
-        lead=lead(group, splits, answers),
-        statements=answers,
+        lead=lead(group, splits, said),
+        statements=said,
         warnings=warnings(group, splits),
         sections=tuple(section for section in made if section is not None),
     )

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from midistill_tasks.compare.epsilon import Epsilon, arm_epsilons
+from midistill_tasks.compare.epsilon import Epsilon, epsilons
+from midistill_tasks.compare.family import settled
 from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles, noted
 from midistill_tasks.compare.pareto import Point, points, shared_perplexity
 from midistill_tasks.files import write_atomically
@@ -81,15 +82,16 @@ def assess(
     students = [run for runs in arms.values() for run in runs]
     several = {name: runs for name, runs in arms.items() if ensembles and len(runs) > 1}
     utility = shared_perplexity([teacher, *students])
-    comparisons = [*compare(teacher, arms), *(compare_ensembles(teacher, several) if several else [])]
+    compared = [*compare(teacher, arms), *(compare_ensembles(teacher, several) if several else [])]
+    comparisons, _ = settled(compared, [])
     return Assessment(
         teacher=teacher,
         arms=arms,
         comparisons=tuple(comparisons),
         epsilons=tuple(
             (run.model, bound)
-            for runs in ((teacher,), *arms.values())
-            for run, bounds in zip(runs, arm_epsilons(runs), strict=True)
+            for split in teacher.splits
+            for run, bounds in zip([teacher, *students], epsilons([teacher, *students], split), strict=True)
             for bound in bounds
         ),
         points={

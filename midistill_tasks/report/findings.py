@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.controls import Controlled, against_controls
-from midistill_tasks.compare.pairs import Comparison
-from midistill_tasks.compare.verdict import share, words_tell
-from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
+from midistill_tasks.compare.family import settled
+from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles
+from midistill_tasks.metrics.estimate import Z95, Estimate, Interval, share
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.results.roles import Entry, Group
 from midistill_tasks.results.run import AttackResult, Run
@@ -42,7 +42,10 @@ class Findings:
         entries: those that were attacked on it, each with its position in the page's list.
         attacks: that ran on any of them, in the registry's order.
         first: a result on it, for what all share (texts, labels, what the labels are valid for).
-        comparisons: the teacher against each arm; empty without a teacher.
+        comparisons: the teacher against each arm; empty without a teacher. Their words, and those of the next two, hold
+            among all answers of the page.
+        controlled: the interventions against their controls.
+        ensembles: the teacher against each arm of several students together.
         group: all models of the page, on all splits.
         settings: what was asked of the page.
     """
@@ -52,6 +55,8 @@ class Findings:
     attacks: tuple[str, ...]
     first: AttackResult
     comparisons: tuple[Comparison, ...]
+    controlled: tuple[Controlled, ...]
+    ensembles: tuple[Comparison, ...]
     group: Group
     settings: Settings
 
@@ -85,27 +90,46 @@ class Findings:
         """The strongest attack on the first entry: the teacher where there is one."""
         return self.strongest_on(self.entries[0][1])
 
-    @cached_property
-    def controlled(self) -> tuple[Controlled, ...]:
-        """The interventions against their controls."""
-        return against_controls(self.group, self.split)
-
     def strongest_on(self, entry: Entry) -> str:
         """The attack with the largest |AUROC − 0.5|, of the mean over an arm's students."""
         leaks = {name: abs(area(entry.results(self.split, name)) - 0.5) for name in self.attacks}
         return max(leaks, key=lambda name: -1.0 if math.isnan(leaks[name]) else leaks[name])
 
     def blind_wins(self, value: float) -> bool:
-        """Whether the classifier, above 0.5 beyond its error, does at least as well as an attack of this AUROC."""
-        return words_tell(self.blind) and self.blind.value - 0.5 >= abs(value - 0.5)
+        """Whether the classifier does at least as well as an attack of this AUROC, where coins did not choose."""
+        coins = self.first.metadata["independent_coins"]
+        return not coins and self.blind.value - 0.5 >= abs(value - 0.5)
 
     def of_split(self, table: Table) -> Table:
         """The table under a name of its own, for a page of several splits."""
         return replace(table, name=f"{table.name}-{self.split}")
 
 
-def find(group: Group, split: str, comparisons: Sequence[Comparison], settings: Settings) -> Findings:
-    """Everything about one split; `comparisons` are those of all splits."""
+class Answers(NamedTuple):
+    """Of a whole page, on all splits, settled among each other."""
+
+    comparisons: Sequence[Comparison]
+    controlled: Sequence[Controlled]
+    ensembles: Sequence[Comparison]
+
+
+def answer(group: Group) -> Answers:
+    """Teacher and arms, arms and controls, teacher and ensembles.
+
+    Raises:
+        InputError: where runs cannot be compared, see `compare`.
+    """
+    arms = {entry.name: entry.runs for entry in group.arms}
+    compared = compare(group.teacher_run, arms) if group.teacher and arms else []
+    several = {name: runs for name, runs in arms.items() if len(runs) > 1}
+    ensembles = compare_ensembles(group.teacher_run, several) if group.teacher and several else []
+    controlled = [each for split in group.splits for each in against_controls(group, split)]
+    said, beside = settled([*compared, *ensembles], controlled)
+    return Answers(said[: len(compared)], beside, said[len(compared) :])
+
+
+def find(group: Group, split: str, answers: Answers, settings: Settings) -> Findings:
+    """Everything about one split; `answers` are those of all splits."""
     present = [(n, entry) for n, entry in enumerate(group.entries) if all(split in run.splits for run in entry.runs)]
     results = [result for _, entry in present for run in entry.runs for result in run.on(split).values()]
     ran = {result.attack for result in results}
@@ -115,7 +139,9 @@ def find(group: Group, split: str, comparisons: Sequence[Comparison], settings: 
         entries=tuple(present),
         attacks=(*known, *sorted(ran - set(known))),
         first=results[0],
-        comparisons=tuple(comparison for comparison in comparisons if comparison.split == split),
+        comparisons=tuple(comparison for comparison in answers.comparisons if comparison.split == split),
+        controlled=tuple(controlled for controlled in answers.controlled if controlled.split == split),
+        ensembles=tuple(comparison for comparison in answers.ensembles if comparison.split == split),
         group=group,
         settings=settings,
     )

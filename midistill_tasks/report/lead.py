@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midistill_tasks.compare.pairs import noted
-from midistill_tasks.compare.verdict import alone
+from midistill_tasks.compare.verdict import ALPHA, alone, holm
+from midistill_tasks.compare.wording import not_among
 from midistill_tasks.report.findings import Findings, area, interval
 from midistill_tasks.report.page import Statement
 from midistill_tasks.results.matching import option_notes, skip_notes, version_notes
@@ -24,23 +25,32 @@ def title(group: Group) -> str:
 
 def statements(splits: Sequence[Findings]) -> tuple[Statement, ...]:
     """The answers: of splits with comparisons where there are any, else of each model alone."""
-    answered = [findings for findings in splits if findings.comparisons] or splits
-    return tuple(statement for findings in answered for statement in _of_split(findings, len(splits) == 1))
+    compared = [findings for findings in splits if findings.comparisons]
+    if not compared:
+        return _alone(splits)
+    return tuple(
+        Statement(comparison.arm + _of_split(findings, splits), comparison.verdict.word, comparison.verdict.sentence)
+        for findings in compared
+        for comparison in findings.comparisons
+    )
 
 
-def _of_split(findings: Findings, alone_on_page: bool) -> list[Statement]:
-    several = "" if alone_on_page else f" on {findings.split}"
-    if findings.comparisons:
-        return [
-            Statement(comparison.arm + several, comparison.verdict.word, comparison.verdict.sentence)
-            for comparison in findings.comparisons
-        ]
-    return [
-        Statement(
-            entry.name + several, *alone(entry.name, [run.on(findings.split) for run in entry.runs], findings.blind)
-        )
-        for _, entry in findings.entries
-    ]
+def _alone(splits: Sequence[Findings]) -> tuple[Statement, ...]:
+    """Of each model on each split, those undecided that do not hold among all of them (Holm)."""
+    about = [(findings, entry) for findings in splits for _, entry in findings.entries]
+    said = [alone(entry.name, [run.on(findings.split) for run in entry.runs]) for findings, entry in about]
+    adjusted = holm([p for *_, p in said])
+    made = []
+    for (findings, entry), (word, sentence, p), among in zip(about, said, adjusted, strict=True):
+        lost = word == "leaks" and among > ALPHA
+        more = not_among(p, among, len(said), word) if lost else ""
+        name = entry.name + _of_split(findings, splits)
+        made.append(Statement(name, "undecided" if lost else word, sentence + more))
+    return tuple(made)
+
+
+def _of_split(findings: Findings, splits: Sequence[Findings]) -> str:
+    return f" on {findings.split}" if len(splits) > 1 else ""
 
 
 def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement]) -> str:
@@ -60,8 +70,8 @@ def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement])
     return (
         "Does a student give away less than its teacher about the texts they were trained on? Of "
         f"{_count(len(answers), 'comparison')} with {group.teacher.name}: {said}. Measured on {texts}, with 95 % "
-        f"intervals. {_reach(group)}{against_controls} A weaker model leaks less: read each answer beside the model's "
-        "perplexity."
+        f"intervals; the words hold among all answers of this page (Holm). {_reach(group)}{against_controls} A weaker "
+        "model leaks less: read each answer beside the model's perplexity."
     )
 
 
@@ -75,10 +85,13 @@ def _reach(group: Group) -> str:
     return f"Seeds of each: {', '.join(map(str, sorted(seeds)))}{of_one}"
 
 
+UNSAID = ("too few texts to say", "nothing was measured")
+
+
 def _counted(answers: Sequence[tuple[str, str]]) -> str:
     """``2 safer (a, b), 1 undecided (c)`` from pairs of name and word, the names only where they are few."""
     parts = []
-    for word in ("safer", "not safer", "leaks", "no leak found", "undecided"):
+    for word in ("safer", "not safer", "leaks", "no leak found", "undecided", *UNSAID):
         names = [about for about, answer in answers if answer == word]
         listed = f" ({', '.join(names)})" if len(names) <= 8 else ""
         parts += [f"{len(names)} {word}{listed}"] if names else []
@@ -114,11 +127,10 @@ def _blind_wins(findings: Findings) -> list[str]:
     beaten = sum(findings.blind_wins(value) for value in areas)
     if not beaten:
         return []
-    by_chance = ", here by chance: coins chose them" if findings.first.metadata["independent_coins"] else ""
     return [
         f"The blind baseline wins on {findings.split}: a classifier that sees only words, and no model, reaches "
         f"AUROC {shown(interval(findings.blind))}, at least as good as {beaten} of {len(areas)} results (marked ⚠). "
-        f"They measure how the two sets of texts differ{by_chance}."
+        f"They measure how the two sets of texts differ."
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from midistill_tasks.compare.epsilon import Epsilon
+from midistill_tasks.compare.epsilon import DELTA, Epsilon
 from midistill_tasks.compare.pairs import ComparedAttack, Comparison
 from midistill_tasks.compare.pareto import Point
 from midistill_tasks.metrics.estimate import Estimate
@@ -25,9 +25,9 @@ def verdicts(comparisons: Sequence[Comparison]) -> Table:
     """A row an arm and split."""
     rows: list[tuple[Cell, ...]] = []
     for comparison in comparisons:
-        word, scope, _, reduction, teacher_attack, student_attack = comparison.verdict
-        rows.append((comparison.split, comparison.arm, word, reduction, teacher_attack, student_attack, scope))
-    columns = ("split", "arm", "verdict", "leak reduction", "strongest on teacher", "on student", "speaks of")
+        word, scope, _, reduction, teacher_attack, student_attack, p = comparison.verdict
+        rows.append((comparison.split, comparison.arm, word, reduction, p, teacher_attack, student_attack, scope))
+    columns = ("split", "arm", "verdict", "leak reduction", "p", "strongest on teacher", "on student", "speaks of")
     return Table(
         "verdicts", "Verdict (leak = |AUROC − 0.5| of the strongest attack; 95 % interval)", columns, tuple(rows)
     )
@@ -56,12 +56,12 @@ def figures(comparisons: Sequence[Comparison]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for comparison in comparisons:
         for key, attack in _by_attack([comparison]):
-            students = [(student.model, student.figures) for student in attack.students]
+            students = [(student.model, student.limits) for student in attack.students]
             rows += [
                 (*key, model, *(measured[name] for name in names))
-                for model, measured in ((comparison.teacher, attack.teacher), *students)
+                for model, measured in ((comparison.teacher, attack.teacher_limits), *students)
             ]
-    title = "TPR at a low FPR, and accuracies at cross-fitted thresholds, ± standard error"
+    title = "TPR at a low FPR, and accuracies at cross-fitted thresholds, with 95 % intervals"
     return Table("figures", title, ("split", "arm", "attack", "model", *names), tuple(dict.fromkeys(rows)))
 
 
@@ -72,7 +72,7 @@ def over_seeds(comparisons: Sequence[Comparison]) -> Table:
         for key, attack in _by_attack(comparisons)
         if len(attack.students) > 1
     ]
-    title = "Mean over seeds, 95 % t interval (other seeds on these texts; leak reduction: other texts, too)"
+    title = "Mean over seeds, 95 % interval for other texts and, from three seeds on, other seeds"
     return Table("seeds", title, ("split", "arm", "attack", "seeds", *FIGURES, "leak reduction"), tuple(rows))
 
 
@@ -113,12 +113,18 @@ def _by_attack(comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[str, s
 def epsilons(bounds: Sequence[tuple[str, Epsilon]]) -> Table:
     """One row a model and attack to which the bound applies; pairs of model and bound."""
     rows = [
-        (model, bound.task, bound.value, f"{bound.correct}/{bound.guesses}", bound.confidence, bound.reason)
+        (
+            *(model, bound.task, bound.value, bound.at_delta, f"{bound.correct}/{bound.guesses}", bound.ceiling),
+            *(f"{bound.confidence:.2%}", bound.reason),
+        )
         for model, bound in bounds
         if not math.isnan(bound.value)
     ]
-    columns = ("model", "task", "ε at least", "right guesses", "confidence", "meaning")
-    return Table("epsilon", "Lower bound on ε from one training run (δ = 0)", columns, tuple(rows))
+    columns = (
+        *("model", "task", "ε at least, δ = 0", f"δ = {DELTA:.0e}", "right guesses", "ceiling (all right, δ = 0)"),
+        *("confidence", "what it says"),
+    )
+    return Table("epsilon", "Lower bound on ε from one training run", columns, tuple(rows))
 
 
 def front(split: str, points: Sequence[Point]) -> Table:

@@ -16,6 +16,18 @@ MANIFEST = "study.json"
 """Written by `midistill study` into its folder: where each model's results are, and what they are to each other."""
 
 
+class Trained(BaseModel):
+    """What one student was trained on, and what of it; None where an older version wrote no such thing."""
+
+    texts: int | None = None
+    tokens: int | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    parameters: int | None = None
+    trained_parameters: int | None = None
+    adapted: tuple[str, ...] | None = None
+
+
 class _Manifest(BaseModel):
     """What `MANIFEST` holds."""
 
@@ -23,6 +35,7 @@ class _Manifest(BaseModel):
     arms: dict[str, dict[str, str]]
     controls: dict[str, str] = {}
     failed: list[str] = []
+    trained: dict[str, dict[str, Trained]] = {}
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,14 @@ class Group:
         arms: the others, in order.
         controls: arm → the arm that it is to be read against.
         failed: what a study could not do, in words.
+        trained: of a study: arm → seed → what that student was trained on.
     """
 
     teacher: Entry | None
     arms: tuple[Entry, ...]
     controls: Mapping[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    trained: Mapping[str, Mapping[str, Trained]] = field(default_factory=dict)
 
     @property
     def teacher_run(self) -> Run:
@@ -164,7 +179,7 @@ def _of_study(folder: Path) -> Group:
         failed += [f"{run.model}: {run.why_unusable}" for run in read if not run.tasks]
         usable = tuple(run for run in read if run.tasks)
         arms += [Entry(arm, usable)] if usable else []
-    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, tuple(failed))
+    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, tuple(failed), manifest.trained)
 
 
 def _below(folder: Path, place: str) -> Path:

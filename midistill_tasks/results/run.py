@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.metrics import METRICS, Scored
-from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.metrics import METRICS, Scored, intervals
+from midistill_tasks.metrics.estimate import Estimate, Interval, share
+from midistill_tasks.metrics.roc import TPR_BOUNDS
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
 from midistill_tasks.metrics.thresholds import accuracies, crossfit_accuracies, crossfit_decisions
 
@@ -117,6 +118,35 @@ class AttackResult:
             "member_acc": judged.member,
             "nonmember_acc": judged.nonmember,
         }
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The `FIGURES` with their 95 % limits; NaN limits where the sample is too small for them.
+
+        Raises:
+            InputError: as `decisions`.
+        """
+        limits: dict[str, Interval] = {"auroc": intervals.auroc_interval(self.labels, self.scores, self.clusters)}
+        for name, bound in TPR_BOUNDS.items():
+            value = self.measured[name].value
+            limits[name] = Interval(value, *intervals.tpr_interval(self.labels, self.scores, bound, self.clusters))
+        for name in FIGURES[3:]:
+            value, stderr = self.measured[name]
+            half = intervals.quantile(self.documents) * stderr
+            limits[name] = share(Interval(value, value - half, value + half))
+        return limits
+
+    @cached_property
+    def documents(self) -> int:
+        """How many documents the scored texts of the smaller class come from."""
+        scored = [item for item in self.items if not math.isnan(item.score)]
+        return min(len({item.cluster for item in scored if item.label == label}) for label in (0, 1))
+
+    @property
+    def constant(self) -> bool:
+        """Whether all texts have the same score, so that nothing was measured."""
+        scores = self.scores[~np.isnan(self.scores)]
+        return bool(len(scores)) and bool((scores == scores[0]).all())
 
     @property
     def blind(self) -> Estimate:

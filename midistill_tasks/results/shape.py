@@ -19,7 +19,7 @@ class _Counts(BaseModel):
     duplicates: StrictInt
     both_sides: StrictInt
     shots: StrictInt
-    unbalanced: StrictInt
+    unbalanced: StrictInt = 0  # up to 0.1.0 the larger side was cut to the smaller one
     members: StrictInt
     nonmembers: StrictInt
 
@@ -31,6 +31,7 @@ class _About(BaseModel):
     split: StrictStr
     valid_for: StrictStr
     independent_coins: StrictBool
+    coins_after: StrictStr | None = None
     options: dict[str, Any]
     counts: _Counts
     data_sha256: StrictStr

@@ -1,4 +1,4 @@
-"""One resolved set of texts: what a split gives under options, cleaned, balanced, the same for all who ask."""
+"""One resolved set of texts: what a split gives under options, cleaned, the same for all who ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -34,16 +33,19 @@ class Documents:
 
     docs: datasets.Dataset
     """Columns ``id`` (first 16 hex digits of the text's SHA-256), ``text``, ``label`` (1 member, 0 non-member),
-    ``cluster`` (the document it came from; = ``id`` where the split has none); member, non-member, member …, so that
-    any first N are balanced."""
+    ``cluster`` (the document it came from; = ``id`` where the split has none); the sides interleaved in proportion, a
+    member first, so that any first N hold of each as all texts do."""
     shots: tuple[str, ...]
-    """The first non-members of the split, taken out for all attacks and never scored."""
+    """The first non-members of the split (by id, where coins chose), taken out for all attacks and never scored."""
     counts: Mapping[str, int]
-    """Rows: ``empty``, ``duplicates``, ``both_sides``, ``shots`` and ``unbalanced`` were left out, ``members`` and
-    ``nonmembers`` are scored."""
+    """Rows: ``empty``, ``duplicates``, ``both_sides`` and ``shots`` were left out, ``members`` and ``nonmembers`` are
+    scored."""
     all_members: tuple[str, ...]
-    """Every member that is no duplicate, scored or cut for balance."""
+    """Every member that is no duplicate, whether ``n`` drew it or not."""
 
+    coins_after: str | None = None
+    """Where a fair coin of its own chose the side of each text: the largest id of the shots. All texts up to it were
+    looked at until there were enough shots; of those after it nobody knows the side by the shots."""
     commits: Mapping[str, str] = field(default_factory=dict)
     """Of the hub's data sets that were read: name → commit."""
 
@@ -96,7 +98,8 @@ def documents(
             rows = load_split(split, config, options)
         if split is None or split.loader is None:
             rows = columns(rows) if columns else _renamed(rows, config)
-        found = _known[key] = replace(prepare(rows, options, name), commits=read)
+        coins = options.independent_coins or bool(split and split.independent_coins)
+        found = _known[key] = replace(prepare(rows, options, name, coins), commits=read)
     return found
 
 
@@ -108,17 +111,20 @@ def _renamed(rows: datasets.Dataset, config: Mapping[str, Any]) -> datasets.Data
     return rows
 
 
-def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split") -> Documents:
-    """Cleans, takes the shots out, balances and draws.
+def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split", coins: bool = False) -> Documents:
+    """Cleans, takes the shots out and, with ``options.n``, draws.
 
     In this order: texts of white space alone go; of equal texts on one side the first stays; texts on both sides go
-    altogether; the first ``options.shots`` non-members become the shots; the larger side is cut to the smaller one, or
-    both to ``options.n``, by a draw with ``options.seed`` that keeps the split's order.
+    altogether; the first ``options.shots`` non-members become the shots; ``options.n`` cuts both sides to it, by a draw
+    with ``options.seed`` that keeps the split's order. Without, all are scored: no metric needs sides of equal size,
+    and a member that is left out would count as not found.
 
     Args:
         rows: columns ``text`` (str), ``label`` (0, 1, False, True, "0" or "1") and perhaps ``cluster`` (str).
         options: read here: ``shots``, ``n``, ``seed``.
         name: of the split, for messages.
+        coins: a fair coin of its own chose the side of each text. The shots are then the first non-members by id, a
+            hash of the text, which no label decides: see `compare.epsilon`.
 
     Raises:
         InputError: a column is missing, a value is of the wrong kind (rows are counted from 1), one side is empty,
@@ -139,25 +145,23 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
             f"{name} has {len(nonmembers)} non-members, but {options.shots} are taken out as shots and 2 must remain;"
             ' give more non-members, or fewer shots with {"mia": {"shots": …}}'
         )
-    shots, nonmembers = nonmembers[: options.shots], nonmembers[options.shots :]
+    in_order = sorted(nonmembers, key=lambda row: _id(row.text)) if coins else nonmembers
+    shots = in_order[: options.shots]
+    nonmembers = [row for row in nonmembers if row not in shots]
     smaller = min(len(members), len(nonmembers))
     if options.n is not None and options.n > smaller:
         raise InputError(
             f"option 'n' is {options.n}, but {name} has {len(members)} members and {len(nonmembers)} non-members to"
             f" score; use at most {smaller}"
         )
-    size = options.n or smaller
-    drawn = chain.from_iterable(
-        zip(_draw(members, size, options.seed), _draw(nonmembers, size, options.seed), strict=True)
-    )
-    counts |= {
-        "shots": len(shots),
-        "unbalanced": len(members) + len(nonmembers) - 2 * smaller,
-        "members": size,
-        "nonmembers": size,
-    }
+    sides_drawn = [_draw(side, options.n or len(side), options.seed) for side in (members, nonmembers)]
+    counts |= {"shots": len(shots), "members": len(sides_drawn[0]), "nonmembers": len(sides_drawn[1])}
     return Documents(
-        _documents(list(drawn)), tuple(row.text for row in shots), counts, tuple(row.text for row in members)
+        _documents(_interleaved(*sides_drawn)),
+        tuple(row.text for row in shots),
+        counts,
+        tuple(row.text for row in members),
+        _id(shots[-1].text) if coins else None,
     )
 
 
@@ -196,6 +200,10 @@ def _labels(values: list[Any], name: str) -> list[int]:
     return [known[value] for value in values]
 
 
+def _id(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _draw(rows: list[_Row], size: int, seed: int) -> list[_Row]:
     """`size` of `rows` without replacement, in their own order."""
     if size == len(rows):
@@ -204,10 +212,16 @@ def _draw(rows: list[_Row], size: int, seed: int) -> list[_Row]:
     return [rows[index] for index in np.sort(chosen)]
 
 
+def _interleaved(members: list[_Row], nonmembers: list[_Row]) -> list[_Row]:
+    """Both in their order and in proportion, a member first: ``--limit`` takes the first N."""
+    placed = [(n / len(side), -row.label, row) for side in (members, nonmembers) for n, row in enumerate(side)]
+    return [row for _, _, row in sorted(placed, key=lambda place: place[:2])]
+
+
 def _documents(rows: list[_Row]) -> datasets.Dataset:
     import datasets
 
-    ids = [hashlib.sha256(row.text.encode()).hexdigest()[:16] for row in rows]
+    ids = [_id(row.text) for row in rows]
     return datasets.Dataset.from_dict(
         {
             "id": ids,

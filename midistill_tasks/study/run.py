@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from midistill_tasks.distill.run_folder import RECORD
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import write_atomically
 from midistill_tasks.locks import held
@@ -17,9 +18,9 @@ from midistill_tasks.processes import by_first, from_first, processes
 from midistill_tasks.recipes.file import dump_recipe, find_recipe, read_yaml
 from midistill_tasks.report.build import build, write
 from midistill_tasks.report.page import Page
-from midistill_tasks.results.roles import MANIFEST, read_group
+from midistill_tasks.results.roles import MANIFEST, Trained, read_group
 from midistill_tasks.study.check import HASHES, STUDY, check, check_output, hashes
-from midistill_tasks.study.folders import TEACHER, results_folder
+from midistill_tasks.study.folders import TEACHER, results_folder, student_folder
 from midistill_tasks.study.graph import Part, all_needs
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.work import Work
@@ -152,4 +153,15 @@ def _manifest(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         "arms": arms,
         "controls": study.controls,
         "failed": [f"{part}, {reason}" for part, reason in failed.items()],
+        "trained": {arm: _trained(study, arm, list(arms[arm])) for arm in study.arms},
     }
+
+
+def _trained(study: Study, arm: str, seeds: list[str]) -> dict[str, Any]:
+    """Per seed what its student was trained on: what an arm and its control should differ in once."""
+    found = {}
+    for seed in seeds:
+        record = json.loads((student_folder(study, f"{arm}/{seed}") / RECORD).read_text(encoding="utf-8"))
+        counts = {"texts": record["counts"].get("trained_on"), "tokens": record["counts"].get("tokens")}
+        found[seed] = counts | {name: record[name] for name in Trained.model_fields if name in record}
+    return found

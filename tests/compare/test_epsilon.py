@@ -8,13 +8,33 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from midistill_tasks.compare.epsilon import epsilon, epsilon_lower_bound, epsilons
+from midistill_tasks.compare.epsilon import chance, epsilon, epsilon_lower_bound, epsilons
 from midistill_tasks.report.comparison import assess
 
 
 @pytest.fixture
 def coin_task(make_task):
-    """``coin_task(rng, texts, score, shots)``: coins, scores from them, then shots and balancing as in `prepare`."""
+    """``coin_task(rng, texts, score, shots)``: coins, scores from them, then the first non-members are shots."""
+
+    def make(rng: np.random.Generator, texts: int, score, shots: int = 2, **changes):
+        coins = rng.integers(0, 2, texts)
+        scores = score(rng, coins)
+        last = int(np.flatnonzero(coins == 0)[shots - 1])
+        kept = np.ones(texts, dtype=bool)
+        kept[np.flatnonzero(coins == 0)[:shots]] = False
+        counts = {"empty": 0, "duplicates": 0, "both_sides": 0, "shots": shots}
+        counts |= {"members": int(coins[kept].sum()), "nonmembers": int((1 - coins[kept]).sum())}
+        # `make_task` names texts by their place: those before the last shot are the members among the first ones.
+        after = f"{last + 1 - shots - 1:016x}" if last + 1 > shots else ""
+        about = {"independent_coins": True, "coins_after": after, "counts": counts, **changes}
+        return make_task(coins[kept], scores[kept], **about)
+
+    return make
+
+
+@pytest.fixture
+def balanced_task(make_task):
+    """The same as midistill 0.1.0 made it: shots, then the larger side cut to the smaller one."""
 
     def make(rng: np.random.Generator, texts: int, score, shots: int = 2, **changes):
         coins = rng.integers(0, 2, texts)
@@ -50,6 +70,18 @@ def test_at_the_bound_so_many_right_guesses_have_the_chance_that_is_left(correct
     assert chance == pytest.approx(0.05) if eps > 0 else chance >= 0.05
 
 
+def test_the_chance_under_delta_is_the_theorems() -> None:
+    """Corollary 5.4 and appendix D, term by term; at δ = 0 the binomial tail (0.553 for 75 of 100 at ε = ln 3)."""
+    assert chance(75, 100, math.log(3), 0.0, 100) == pytest.approx(0.553, abs=5e-4)
+    q, delta, m = math.exp(0.8) / (1 + math.exp(0.8)), 1e-3, 500
+    at_least = [binom.sf(k - 1, 60, q) for k in range(61)]
+    worst = max((at_least[50 - i] - at_least[50]) / i for i in range(1, 51))
+    assert chance(50, 60, 0.8, delta, m) == pytest.approx(at_least[50] + 2 * m * delta * worst)
+    bound = epsilon_lower_bound(50, 60, delta=1e-5, texts=m)
+    assert 0 < bound < epsilon_lower_bound(50, 60)
+    assert chance(50, 60, bound, 1e-5, m) == pytest.approx(0.05)
+
+
 def test_no_more_right_than_chance_is_no_evidence() -> None:
     assert epsilon_lower_bound(50, 100) == 0
     assert epsilon_lower_bound(0, 100) == 0
@@ -57,9 +89,11 @@ def test_no_more_right_than_chance_is_no_evidence() -> None:
 
 @pytest.mark.parametrize("score", [lambda rng, coins: rng.normal(size=len(coins)), by_order])
 @pytest.mark.parametrize("shots", [2, 7])
-def test_it_is_silent_on_scores_that_know_nothing_of_the_coins(coin_task, score, shots: int) -> None:
+@pytest.mark.parametrize("made_by", ["coin_task", "balanced_task"])
+def test_it_is_silent_on_scores_that_know_nothing_of_the_coins(request, made_by, score, shots: int) -> None:
+    make = request.getfixturevalue(made_by)
     rng = np.random.default_rng(1)
-    found = [epsilon(coin_task(rng, 400, score, shots)) for _ in range(300)]
+    found = [epsilon(make(rng, 400, score, shots)) for _ in range(300)]
     assert sum(one.value > 0 for one in found) <= 21  # 15 allowed on average; above 21 has a chance of 1 in 20
     silent = next(one for one in found if one.value == 0)
     assert silent.reason.startswith("no evidence (")
@@ -92,24 +126,27 @@ def test_the_counts_of_the_embedded_split_are_those_of_its_coins(make_task) -> N
     fair = make_task(labels, task.scores, counts=prepared.counts, independent_coins=True)
     assert epsilon(fair).guesses == 2 * int(0.1 * (bios.PEOPLE - 5 * math.sqrt(bios.PEOPLE)))
     assert epsilon(fair).value > 2
+    coins = prepare(bios.load(), TextOptions(), "bios", coins=True)
+    ids = sorted(coins.docs["id"][:])
+    labels = dict(zip(coins.docs["id"][:], coins.docs["label"][:], strict=True))
+    # `make_task` names texts by their place; the two shots are the only ones that are not there.
+    after = sum(name <= (coins.coins_after or "") for name in ids)
+    about = {"independent_coins": True, "coins_after": f"{after - 1:016x}", "counts": coins.counts}
+    betrayed = epsilon(make_task([labels[name] for name in ids], [float(labels[name]) for name in ids], **about))
+    assert betrayed.correct == betrayed.guesses == 2 * int(0.1 * (bios.PEOPLE - after - 2))
+    assert betrayed.value == betrayed.ceiling > betrayed.at_delta > 2
+    assert "saturated" in betrayed.reason
 
 
-def test_a_model_that_betrays_every_member_shows_what_so_many_guesses_can_show(coin_task) -> None:
-    found = epsilon(coin_task(np.random.default_rng(4), 1000, lambda rng, coins: coins + 0.1 * rng.random(len(coins))))
-    assert found.guesses == 168  # a tenth of 1000 − 5√1000 on either side
-    assert found.correct >= 160
-    assert 2 < found.value < math.log(0.05 ** (1 / 168) / (1 - 0.05 ** (1 / 168)))
-
-
-def test_texts_taken_out_count_as_wrong_guesses(coin_task) -> None:
-    """A perfect attack, and so many shots that the unscored texts of E are sure to fall on guesses."""
+def test_shots_are_no_wrong_guesses(coin_task) -> None:
+    """A perfect attack guesses right however many texts were taken out."""
 
     def perfect(rng, coins):
         return coins + 0.1 * rng.random(len(coins))
 
-    few, many = (epsilon(coin_task(np.random.default_rng(5), 1000, perfect, shots)) for shots in (1, 60))
-    assert few.guesses == many.guesses
-    assert few.correct - many.correct > 30
+    for shots in (1, 60):
+        found = epsilon(coin_task(np.random.default_rng(5), 1000, perfect, shots))
+        assert found.correct == found.guesses > 150
 
 
 @pytest.mark.parametrize("side", ["highest", "lowest"])
@@ -161,22 +198,19 @@ def test_texts_that_share_a_coin_or_were_left_out_get_no_epsilon(make_task, coin
     assert "fewer than 100 texts, or than half of them, have a score" in epsilon(unscored).reason
 
 
-def test_several_attacks_share_the_error_so_that_the_largest_bound_holds(coin_task, make_run) -> None:
-    tasks = [coin_task(np.random.default_rng(6), 1000, response(1.0), attack=name) for name in ("loss", "zlib")]
+def test_all_bounds_of_all_models_share_the_error_and_have_one_confidence(coin_task, make_run) -> None:
+    teachers = [coin_task(np.random.default_rng(6), 1000, response(1.0), attack=name) for name in ("loss", "zlib")]
     recall = coin_task(np.random.default_rng(6), 1000, response(1.0), attack="recall")
-    found = epsilons(make_run("S", *tasks, recall))
-    assert [one.confidence for one in found[:2]] == pytest.approx([0.975, 0.975])
-    assert math.isnan(found[2].value)
-    assert found[0].value == epsilon(tasks[0], 0.975).value < epsilon(tasks[0]).value
+    runs = [make_run(name, *teachers, recall) for name in ("T", "S0", "S1")]
+    found = epsilons(runs, "made")
+    assert [[one.confidence for one in of_run] for of_run in found] == [[pytest.approx(1 - 0.05 / 6)] * 3] * 3
+    assert math.isnan(found[0][2].value)
+    assert found[0][0].value == epsilon(teachers[0], 1 - 0.05 / 6).value < epsilon(teachers[0]).value
+    assert [bound.confidence for _, bound in assess(runs[0], {"arm": runs[1:]}).epsilons] == [
+        found[0][0].confidence
+    ] * 9
 
 
-def test_several_seeds_of_an_arm_share_the_error_too(coin_task, make_run) -> None:
-    task = coin_task(np.random.default_rng(7), 1000, response(1.0))
-    teacher, *students = [make_run(name, task) for name in ("T", "S0", "S1")]
-    found = assess(teacher, {"arm": students}).epsilons
-    assert [(name, bound.confidence) for name, bound in found] == [
-        ("T", pytest.approx(0.95)),
-        ("S0", pytest.approx(0.975)),
-        ("S1", pytest.approx(0.975)),
-    ]
-    assert found[1][1].value < found[0][1].value
+def test_the_bound_of_a_reference_says_on_what_it_rests(coin_task) -> None:
+    found = epsilon(coin_task(np.random.default_rng(8), 1000, response(1.0), attack="ref"))
+    assert "valid if the reference model saw none of these texts" in found.reason

@@ -29,12 +29,12 @@ def test_ids_are_the_harness_tasks_ids():
 
 def test_with_n_the_texts_are_those_that_the_tasks_score():
     texts = load_texts(Data(split="bios", n=20, seed=3))
-    docs = prepare(load_split(SPLITS["bios"], {}, TextOptions()), TextOptions(n=20, seed=3), "bios").docs
+    docs = prepare(load_split(SPLITS["bios"], {}, TextOptions()), TextOptions(n=20, seed=3), "bios", coins=True).docs
     assert texts.members == [doc["text"] for doc in docs if doc["label"] == 1]
     assert texts.nonmembers == [doc["text"] for doc in docs if doc["label"] == 0]
 
 
-def test_without_n_all_members_are_trained_on_even_where_the_tasks_balance(tmp_path):
+def test_without_n_all_members_are_trained_on(tmp_path):
     members, others = write(tmp_path / "m.jsonl", MEMBERS), write(tmp_path / "n.jsonl", [*OTHERS, MEMBERS[0]])
     texts = load_texts(Data(members=members, nonmembers=others))
     assert texts.members == MEMBERS[1:]  # the first stands on both sides

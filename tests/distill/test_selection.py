@@ -42,8 +42,8 @@ def test_every_member_gets_a_decision_and_the_counts_are_printed(tmp_path, capsy
     write_samples(tmp_path / "results", "loss", separable())
     assert run(str(tmp_path / "results"), "--output", str(tmp_path / "out")) == 0
     vulnerable, others = read_selection(tmp_path / "out")
-    assert vulnerable == {f"id{i}" for i in range(5, 20)}
-    assert others == {f"id{i}" for i in range(5)}
+    assert vulnerable.keys() == {f"id{i}" for i in range(5, 20)}
+    assert others.keys() == {f"id{i}" for i in range(5)}
     assert "15 vulnerable, 5 non-vulnerable members" in capsys.readouterr().out
     first = json.loads((tmp_path / "out" / "vulnerable.jsonl").read_text().splitlines()[0])
     assert first == {"id": "id5", "text": "text 5"}
@@ -55,7 +55,7 @@ def test_rows_are_matched_by_id_and_not_by_position(tmp_path):
     shuffled = random.Random(0).sample(documents, len(documents))
     write_samples(tmp_path / "a", "mink", shuffled)
     run(str(tmp_path / "a"), "--vote", "all", "--output", str(tmp_path / "out"))
-    assert read_selection(tmp_path / "out")[0] == {f"id{i}" for i in range(5, 20)}
+    assert read_selection(tmp_path / "out")[0].keys() == {f"id{i}" for i in range(5, 20)}
 
 
 @pytest.mark.parametrize(("vote", "found"), [("any", 15), ("majority", 15), ("all", 0)])
@@ -72,8 +72,19 @@ def test_a_member_without_a_score_is_not_vulnerable_and_is_counted(tmp_path, cap
     documents[10]["score"] = float("nan")
     write_samples(tmp_path / "a", "loss", documents)
     run(str(tmp_path / "a"), "--output", str(tmp_path / "out"))
-    assert "id10" in read_selection(tmp_path / "out")[1]
+    assert read_selection(tmp_path / "out")[1]["id10"] == ("loss",)
     assert "(1 without a score)" in capsys.readouterr().out
+
+
+def test_an_attack_that_does_no_better_than_chance_is_said_to_choose_at_random(tmp_path, capsys, caplog):
+    noise = random.Random(1)
+    write_samples(tmp_path / "a", "loss", separable())
+    write_samples(tmp_path / "a", "zlib", [{**doc, "score": noise.random()} for doc in separable()])
+    run(str(tmp_path / "a"), "--output", str(tmp_path / "out"))
+    assert "zlib: balanced accuracy" in caplog.text
+    assert "is not above 0.5 beyond its error" in caplog.text
+    assert "loss: balanced accuracy" not in caplog.text
+    assert "balanced accuracy" in capsys.readouterr().out
 
 
 def test_the_newest_run_of_a_task_counts(tmp_path):

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
 from made_scores import draw
+from scipy.special import expit, logit
+from scipy.stats import t as student_t
 from sklearn.metrics import roc_auc_score
 
-from midistill_tasks.metrics import roc
+from midistill_tasks.metrics import intervals, roc
 from midistill_tasks.metrics.clusters import resample
 
 
@@ -157,8 +158,8 @@ def test_copies_of_a_text_in_its_cluster_do_not_shrink_the_errors():
     tripled = (np.repeat(labels, 3), np.repeat(scores, 3), list(np.repeat(ids, 3)))
     assert roc.delong_stderr(*tripled) == pytest.approx(roc.delong_stderr(labels, scores, ids))
     assert roc.delong_stderr(*tripled[:2]) < 0.6 * roc.delong_stderr(labels, scores, ids)
-    single = roc.tpr_at_fpr_stderr(labels, scores, 0.05, ids)
-    assert roc.tpr_at_fpr_stderr(*tripled[:2], 0.05, tripled[2]) == pytest.approx(single, rel=0.15)
+    single = intervals.tpr_interval(labels, scores, 0.1, ids)
+    assert intervals.tpr_interval(*tripled[:2], 0.1, tripled[2]) == pytest.approx(single, abs=0.06)
 
 
 @pytest.mark.parametrize(("bound", "n"), [(0.01, 220), (0.01, 400), (0.05, 90), (0.2, 30)])
@@ -187,7 +188,6 @@ def test_the_bound_is_met_exactly_where_its_float_product_is_not_whole():
 def test_tpr_is_nan_below_one_false_positive():
     labels, scores = draw(np.random.default_rng(8), 198)
     assert math.isnan(roc.tpr_at_fpr(labels, scores, 0.01))
-    assert math.isnan(roc.tpr_at_fpr_stderr(labels, scores, 0.01))
     assert not math.isnan(roc.tpr_at_fpr([*labels, 0], [*scores, 0.0], 0.01))
 
 
@@ -211,21 +211,48 @@ def test_bootstrap_draws_each_kind_of_cluster_as_often_as_there_are_and_repeats_
         assert (weights[:, [0, 8, 9]].sum(axis=1) == 3).all()  # members only
         assert (weights[:, [2, 3]].sum(axis=1) == 2).all()  # non-members only
         assert (weights[:, [4, 6]].sum(axis=1) == 2).all()  # both
-    labels, scores = draw(np.random.default_rng(2), 300)
-    assert roc.tpr_at_fpr_stderr(labels, scores, 0.01) == roc.tpr_at_fpr_stderr(labels, scores, 0.01)
 
 
-def test_tpr_at_separation_has_an_error():
-    labels = np.arange(300) % 2
-    assert roc.tpr_at_fpr(labels, labels, 0.01) == 1.0
-    assert 0 < roc.tpr_at_fpr_stderr(labels, labels, 0.01) < 0.02
+def test_a_tpr_has_limits_only_where_the_bound_allows_five_false_positives():
+    labels, scores = draw(np.random.default_rng(2), 998)
+    assert all(map(math.isnan, intervals.tpr_interval(labels, scores, 0.01)))
+    labels, scores = draw(np.random.default_rng(2), 1000)
+    lower, upper = intervals.tpr_interval(labels, scores, 0.01)
+    assert lower < roc.tpr_at_fpr(labels, scores, 0.01) < upper
 
 
-def test_thousand_draws_at_two_thousand_texts_are_quick():
-    labels, scores = draw(np.random.default_rng(10), 2000, digits=8)
-    start = time.perf_counter()
-    roc.tpr_at_fpr_stderr(labels, scores, 0.01)
-    assert time.perf_counter() - start < 2  # 0.15 s alone on this machine; room for a busy one
+def test_a_tpr_at_separation_has_limits():
+    labels = np.arange(1000) % 2
+    lower, upper = intervals.tpr_interval(labels, labels, 0.01)
+    assert (upper, roc.tpr_at_fpr(labels, labels, 0.01)) == (1.0, 1.0)
+    assert 0.98 < lower < 1
+
+
+def test_chance_alone_reaches_more_than_the_bound():
+    assert roc.chance_tpr(100, 0.01) == pytest.approx(2 / 101)
+    assert roc.chance_tpr(1000, 0.001) == pytest.approx(2 / 1001)
+    assert math.isnan(roc.chance_tpr(99, 0.01))
+    rng = np.random.default_rng(3)
+    labels = np.arange(240) % 2
+    mean = np.mean([roc.tpr_at_fpr(labels, rng.normal(size=240), 0.01) for _ in range(1500)])
+    assert mean == pytest.approx(roc.chance_tpr(120, 0.01), abs=0.0015)
+
+
+def test_the_limits_of_an_auroc_are_delongs_on_the_logit_scale():
+    labels, scores = draw(np.random.default_rng(4), 120, shift=2.5, digits=8)
+    value, se = roc.auroc(labels, scores), roc.delong_stderr(labels, scores)
+    half = student_t.isf(0.025, 59) * se / (value * (1 - value))
+    assert intervals.auroc_interval(labels, scores) == pytest.approx(
+        (value, expit(logit(value) - half), expit(logit(value) + half))
+    )
+    separated = intervals.auroc_interval(labels, labels)
+    assert separated.upper == 1.0
+    assert separated.lower < 0.97
+
+
+def test_few_documents_widen_the_limits_by_students_t():
+    assert intervals.quantile(15) == pytest.approx(2.1448, abs=1e-4)
+    assert math.isnan(intervals.quantile(1))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +264,6 @@ def test_one_class_or_none_is_nan(labels, scores):
     assert math.isnan(roc.delong_stderr(labels, scores))
     assert all(math.isnan(figure) for figure in roc.delong_paired(labels, scores, scores))
     assert math.isnan(roc.tpr_at_fpr(labels, scores, 0.5))
-    assert math.isnan(roc.tpr_at_fpr_stderr(labels, scores, 0.5))
 
 
 def test_two_texts_have_an_auroc_but_no_error():

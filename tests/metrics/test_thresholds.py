@@ -132,12 +132,12 @@ def test_cross_fitting_is_fair_where_nothing_leaks_and_the_oracle_is_not():
     for _ in range(200):
         labels, scores = draw(rng, 60, shift=0.0, digits=8)
         items = make_items(labels, scores, [str(i) for i in rng.integers(1 << 40, size=60)])
-        estimate = thresholds.accuracies(items, thresholds.crossfit_decisions(items)).balanced
+        estimate = thresholds.crossfit_accuracies(items, draws=50).balanced
         fair.append(estimate.value)
         covered += abs(estimate.value - 0.5) < 1.96 * estimate.stderr
         oracle.append(thresholds.accuracies(items, thresholds.oracle_decisions(items)).balanced.value)
     assert abs(np.mean(fair) - 0.5) < 3 * np.std(fair) / math.sqrt(200)
-    assert covered / 200 > 0.89
+    assert covered / 200 > 0.92
     assert np.mean(oracle) > 0.57
 
 
@@ -155,7 +155,9 @@ def test_member_and_nonmember_errors_allow_for_the_choice_of_the_threshold():
         off = abs(values - values.mean())
         assert (off < 1.96 * np.array([one[side].stderr for one in judged])).mean() > 0.85
         assert (off < 1.96 * np.array([one[side].stderr for one in binomial])).mean() < 0.7
-    assert [one.balanced for one in judged] == [one.balanced for one in binomial]
+    for one, other in zip(judged, binomial, strict=True):
+        assert one.balanced.value == other.balanced.value
+        assert one.balanced.stderr >= other.balanced.stderr
 
 
 def test_near_separation_the_errors_stay_those_of_a_share():
@@ -174,7 +176,7 @@ def test_a_draw_of_the_bootstrap_is_both_halves_drawn_again_and_judged_across():
     found = list(thresholds._redrawn(items, 3))
     rows = [[item for item, own in zip(items, fold, strict=True) if own == half] for half in (0, 1)]
     drawn = [list(weights(rows[half], names, half, 3)) for half in (0, 1)]
-    for number, (member, nonmember) in enumerate(found):
+    for number, (_, member, nonmember) in enumerate(found):
         right = {1: [], 0: []}
         for half in (0, 1):
             other = drawn[1 - half][number]
@@ -225,3 +227,12 @@ def test_threshold_at_fpr_needs_a_population_and_a_rate():
     assert math.isnan(thresholds.threshold_at_fpr(np.arange(50.0), 0.01))
     with pytest.raises(InputError, match="between 0 and 1"):
         thresholds.threshold_at_fpr(np.arange(50.0), 1.0)
+
+
+def test_an_attack_of_the_wrong_sign_leaks_as_much_as_one_of_the_right_sign():
+    """The sign is chosen with the threshold, on the other half."""
+    labels, scores = draw(np.random.default_rng(10), 400, shift=1.0, digits=8)
+    right, wrong = (thresholds.crossfit_decisions(make_items(labels, sign * scores)) for sign in (1, -1))
+    assert (right == wrong).all()
+    assert balanced(labels, right) > 0.6
+    assert thresholds.best_rule(labels.astype(bool), -scores).sign == -1

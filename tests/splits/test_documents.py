@@ -33,13 +33,12 @@ def test_every_row_is_scored_or_counted() -> None:
         "duplicates": 3,
         "both_sides": 2,
         "shots": 2,
-        "unbalanced": 3,
-        "members": 2,
+        "members": 5,
         "nonmembers": 2,
     }
     assert sum(counts.values()) == len(members) + len(nonmembers)
     assert {text for text, label in zip(docs["text"], docs["label"], strict=True) if label == 0} == {"x", "y"}
-    assert {text for text, label in zip(docs["text"], docs["label"], strict=True) if label == 1} <= set("abcde")
+    assert {text for text, label in zip(docs["text"], docs["label"], strict=True) if label == 1} == set("abcde")
 
 
 def test_any_first_documents_are_balanced_and_in_the_splits_order() -> None:
@@ -59,6 +58,27 @@ def test_shots_are_the_first_non_members_whatever_is_drawn_and_never_scored() ->
         docs, shots = prepared.docs, prepared.shots
         assert shots == ("non-member 0", "non-member 1", "non-member 2")
         assert not set(shots) & set(docs["text"])
+
+
+def test_all_texts_are_scored_and_any_first_ones_hold_of_each_side_as_all_do() -> None:
+    docs = prepare(many(30, 92), TextOptions()).docs
+    labels = docs["label"][:]
+    assert (sum(labels), len(labels)) == (30, 120)
+    for limit in range(1, 121):
+        assert abs(sum(labels[:limit]) - limit / 4) <= 1
+
+
+def test_where_coins_chose_no_label_decides_which_texts_are_looked_at_for_shots() -> None:
+    """Whoever is a shot is known by the ids up to the last shot: the coins of all later ones are still unknown."""
+    for flipped in range(20):
+        members = [f"text {i}" for i in range(40) if (i * 7 + flipped) % 3 == 0]
+        nonmembers = [f"text {i}" for i in range(40) if (i * 7 + flipped) % 3]
+        prepared = prepare(rows(members, nonmembers), TextOptions(shots=3), coins=True)
+        ids = sorted(hashlib.sha256(text.encode()).hexdigest()[:16] for text in nonmembers)
+        assert prepared.coins_after == ids[2]
+        assert not set(prepared.shots) & set(prepared.docs["text"])
+        assert [hashlib.sha256(text.encode()).hexdigest()[:16] for text in prepared.shots] == ids[:3]
+    assert prepare(rows(members, nonmembers), TextOptions()).coins_after is None
 
 
 def test_shots_are_taken_after_cleaning() -> None:
@@ -139,7 +159,7 @@ def test_a_split_of_one_class_is_refused(members: list[str], nonmembers: list[st
 
 
 def test_too_few_non_members_for_the_shots_are_refused() -> None:
-    assert len(prepare(many(9, 4), TextOptions(shots=2)).docs) == 4
+    assert prepare(many(9, 4), TextOptions(shots=2)).counts["nonmembers"] == 2
     with pytest.raises(InputError, match="4 non-members, but 3 are taken out as shots"):
         prepare(many(9, 4), TextOptions(shots=3))
 
@@ -151,6 +171,6 @@ def test_more_texts_than_there_are_are_refused_with_the_most_there_is() -> None:
 
 def test_a_hundred_thousand_texts_take_seconds() -> None:
     start = time.perf_counter()
-    prepared = prepare(many(50_000, 50_002), TextOptions())
+    prepared = prepare(many(50_000, 50_002), TextOptions(), coins=True)
     assert len(prepared.docs) == 100_000
     assert time.perf_counter() - start < 10

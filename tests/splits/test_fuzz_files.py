@@ -174,6 +174,7 @@ def test_every_row_of_both_sides_is_scored_or_counted(
     counts = dict(prepared.counts)
     everything = prepare(load_split(SPLITS["files"], {}, options), options.model_copy(update={"n": None})).counts
     assert sum(everything.values()) == len(members) + len(nonmembers)
-    assert (counts["members"], counts["nonmembers"]) == (n or everything["members"],) * 2
+    drawn = (n or everything["members"], n or everything["nonmembers"])
+    assert (counts["members"], counts["nonmembers"]) == drawn
     assert len(prepared.docs) == counts["members"] + counts["nonmembers"]
     assert isinstance(prepared.docs, datasets.Dataset)

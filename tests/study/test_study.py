@@ -109,13 +109,15 @@ def test_a_finished_step_is_not_run_again(finished, monkeypatch):
     assert before.count("<svg") == again.file.read_text().count("<svg")
 
 
-def test_every_member_has_a_decision_also_those_that_the_balance_left_out(finished):
+def test_every_member_is_judged_and_has_a_decision(finished):
     study, _ = finished
     vulnerable, others = read_selection(Path(study.output) / "selection")
     assert len(vulnerable | others) == 50
     assert not vulnerable & others
     summary = json.loads((Path(study.output) / "selection" / "selection.json").read_text())
-    assert summary["not_judged"] == 50 - 34  # two of the 36 non-members are shots
+    assert summary["vulnerable"] + summary["non_vulnerable"] == 50
+    run = read_group([study.output]).teacher_run
+    assert run.tasks["mia_loss_files"].metadata["counts"]["members"] == 50
 
 
 def test_a_study_may_grow_but_not_change(finished):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from pydantic import Field
@@ -22,16 +23,18 @@ class _Divided(Choosing):
         Raises:
             InputError: if the selection does not decide on exactly these members, or nothing is left.
         """
-        vulnerable, others = divided(members, self.selection)
-        kept = sorted(self.choose(vulnerable, others, random.Random(seed)))
+        strata = divided(members, self.selection)
+        draw = random.Random(seed)
+        kept = sorted(chain.from_iterable(self.choose(*strata[key], draw) for key in sorted(strata)))
         if not kept:
+            vulnerable = sum(len(hit) for hit, _ in strata.values())
             raise InputError(
-                f"interventions: no member is left to train on ({len(vulnerable)} of {len(members)} are vulnerable)"
+                f"interventions: no member is left to train on ({vulnerable} of {len(members)} are vulnerable)"
             )
         return kept
 
     def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
-        """The positions to keep, of the vulnerable members and the others."""
+        """The positions to keep, of the vulnerable members and the others of a stratum (see `divided`)."""
         raise NotImplementedError
 
 
@@ -57,15 +60,20 @@ class VulnerablePlus(_Divided):
 
 @intervention("random_drop", "control: drop as many members at random as there are vulnerable ones")
 class RandomDrop(_Divided):
-    """As many texts as `NonVulnerable` leaves, whoever they are."""
+    """As many texts as `NonVulnerable` leaves, whoever they are, and as many of them that each attack scores.
+
+    Else the control would train on more (or fewer) of the members that are judged than its arm, and a part of what
+    divides the two would be that alone.
+    """
 
     def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
         """As many as there are others."""
         return draw.sample(sorted(vulnerable + others), len(others))
 
 
-def divided(members: Sequence[str], selection: str) -> tuple[list[int], list[int]]:
-    """Positions of the vulnerable members and of the others.
+def divided(members: Sequence[str], selection: str) -> dict[tuple[str, ...], tuple[list[int], list[int]]]:
+    """Positions of the vulnerable members and of the others, by the attacks that have no score for them: in most
+    selections a single stratum, ().
 
     Raises:
         InputError: if the selection does not decide on exactly these members.
@@ -75,16 +83,19 @@ def divided(members: Sequence[str], selection: str) -> tuple[list[int], list[int
 
     folder = Path(selection)
     vulnerable, others = read_selection(folder)
+    known = vulnerable | others
     ids = [text_id(text) for text in members]
-    undecided = len(set(ids) - vulnerable - others)
-    strangers = len((vulnerable | others) - set(ids))
+    undecided = len(set(ids) - known.keys())
+    strangers = len(known.keys() - set(ids))
     if undecided or strangers:
         remedy = "run lm_eval and `midistill select` on these texts"
         if not strangers:
-            remedy = f"set data.n: {len(vulnerable | others)} and data.seed to that of the harness run"
+            remedy = f"set data.n: {len(known)} and data.seed to that of the harness run"
         raise InputError(
-            f"interventions.selection: {folder} decides on {len(vulnerable | others)} members, of which {strangers} are"
+            f"interventions.selection: {folder} decides on {len(known)} members, of which {strangers} are"
             f" not in the data, and {undecided} of the data's {len(ids)} are not in it: {remedy}"
         )
-    hit = [position for position, name in enumerate(ids) if name in vulnerable]
-    return hit, [position for position, name in enumerate(ids) if name not in vulnerable]
+    strata: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+    for position, name in enumerate(ids):
+        strata.setdefault(known[name], ([], []))[name not in vulnerable].append(position)
+    return strata

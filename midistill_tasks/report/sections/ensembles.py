@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from midistill_tasks.compare.pairs import compare_ensembles
 from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
@@ -16,12 +15,10 @@ NOTE = (
 )
 
 
-@section(after="epsilon", per="page")
+@section(after="epsilon")
 def ensembles(findings: Findings) -> Section | None:
-    """The verdicts on all splits; None where no arm has several students."""
-    group = findings.group
-    arms = {arm.name: arm.runs for arm in group.arms if len(arm.runs) > 1}
-    if group.teacher is None or not arms:
+    """The verdicts on the split; None where no arm has several students."""
+    if not findings.ensembles:
         return None
-    table = tables.verdicts(compare_ensembles(group.teacher_run, arms))
-    return Section("Ensembles of students", tables=((replace(table, name="ensembles"), NOTE),))
+    table = replace(tables.verdicts(findings.ensembles), name="ensembles")
+    return Section(f"Ensembles of students: {findings.split}", tables=((findings.of_split(table), NOTE),))

@@ -4,56 +4,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from midistill_tasks.compare.epsilon import Epsilon, arm_epsilons
+from midistill_tasks.compare.epsilon import Epsilon, epsilons
+from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
 from midistill_tasks.report.sections import section
-from midistill_tasks.results.table import Table
 
-NOTE = "Steinke, Nasr and Jagielski 2023, one training run, δ = 0. 0 = no evidence, which is no proof of privacy."
-COLUMNS = ("model", "run", "attack", "ε at least", "confidence", "what it says")
-
-
-class Bounded(NamedTuple):
-    """The bound of one attack on one run of a model."""
-
-    model: str
-    run: str
-    attack: str
-    bound: Epsilon
+NOTE = (
+    "Steinke, Nasr and Jagielski 2023, one training run. All bounds have one confidence, at which all of them together "
+    "hold at 95 %, so they can be compared. The ceiling is the bound if every guess were right: equal bounds at the "
+    "ceiling do not say that models leak alike. 0 = no evidence, which is no proof of privacy."
+)
 
 
 @section(after="exposed")
 def epsilon(findings: Findings) -> Section:
     """A sentence on each model's largest bound, and all of them as a table."""
     bounds = [
-        Bounded(entry.name, run.model, result.attack, bound)
-        for _, entry in findings.entries
-        for run, of_run in zip(entry.runs, arm_epsilons(entry.runs), strict=True)
-        for result, bound in zip(run.tasks.values(), of_run, strict=True)
-        if result.split == findings.split
+        (entry.name, run.model, bound)
+        for (_, entry), of_entry in zip(findings.entries, _of_entries(findings), strict=True)
+        for run, of_run in zip(entry.runs, of_entry, strict=True)
+        for bound in of_run
     ]
     heading = f"ε of differential privacy, a lower bound: {findings.split}"
-    if all(math.isnan(each.bound.value) for each in bounds):
-        reasons = sorted({each.bound.reason for each in bounds})
+    if all(math.isnan(bound.value) for *_, bound in bounds):
+        reasons = sorted({bound.reason for *_, bound in bounds})
         return Section(heading, tuple(f"There is {reason}." for reason in reasons))
-    rows = tuple(
-        (model, run, attack, bound.value, f"{bound.confidence:.1%}", bound.reason)
-        for model, run, attack, bound in bounds
+    table = tables.epsilons([(run, bound) for _, run, bound in bounds])
+    largest = _largest([(model, bound) for model, _, bound in bounds])
+    return Section(heading, (largest,), folded=((findings.of_split(table), NOTE),))
+
+
+def _of_entries(findings: Findings) -> list[list[list[Epsilon]]]:
+    """Entry → run → bounds, corrected over all of them."""
+    found = iter(epsilons(findings.runs, findings.split))
+    return [[next(found) for _ in entry.runs] for _, entry in findings.entries]
+
+
+def _largest(bounds: Sequence[tuple[str, Epsilon]]) -> str:
+    """One line: the largest bound of each model, with its guesses."""
+    best: dict[str, Epsilon] = {}
+    for model, bound in bounds:
+        if not math.isnan(bound.value) and (model not in best or bound.value > best[model].value):
+            best[model] = bound
+    first = next(iter(best.values()))
+    said = ", ".join(f"{name} {_said(bound)}" for name, bound in best.items())
+    return (
+        f"Largest bound of each model at δ = 0, all at {first.confidence:.2%} confidence, which is 95 % over all "
+        f"models, seeds and attacks of this split: {said}. If all guesses were right it would be {first.ceiling:.2f}."
     )
-    table = findings.of_split(Table("epsilon", "Lower bound on ε of each model", COLUMNS, rows))
-    return Section(heading, (_largest(bounds),), folded=((table, NOTE),))
 
 
-def _largest(bounds: Sequence[Bounded]) -> str:
-    """One line: the largest bound of each model."""
-    best: dict[str, tuple[float, str]] = {}
-    for model, _, attack, bound in bounds:
-        if not math.isnan(bound.value):
-            best[model] = max(best.get(model, (-1.0, "")), (bound.value, attack))
-    said = [
-        f"{name} {value:.2f} ({attack})" if value else f"{name} no evidence" for name, (value, attack) in best.items()
-    ]
-    return f"Largest bound of each model, at 95 % confidence over its attacks and its seeds: {', '.join(said)}."
+def _said(bound: Epsilon) -> str:
+    guesses = f"{bound.task}, {bound.correct} of {bound.guesses}"
+    if not bound.value:
+        return f"no evidence ({guesses})"
+    return f"{bound.value:.2f} ({guesses}{', saturated' if bound.correct == bound.guesses else ''})"

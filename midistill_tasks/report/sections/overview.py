@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from midistill_tasks.compare.verdict import seed_interval, share
-from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
+from midistill_tasks.compare.seeds import over_seeds
+from midistill_tasks.metrics.estimate import Estimate, Interval
+from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings, area, interval
 from midistill_tasks.report.page import Section
@@ -101,7 +102,7 @@ def _row(
     findings: Findings, attack: str, entry: Entry, results: Sequence[AttackResult], figures: Sequence[str]
 ) -> tuple[Cell, ...]:
     warning = "⚠ blind wins" if findings.blind_wins(area(results)) else ""
-    measured = (_over_seeds(results, name) for name in figures)
+    measured = (over_seeds(results, name) for name in figures)
     return (entry.name, attack, len(results), *measured, interval(findings.blind), warning)
 
 
@@ -111,21 +112,20 @@ def _note(findings: Findings) -> str:
     most = max(int(np.isnan(result.scores).sum()) for result in findings.results)
     unscored = f" Up to {most} of these texts have no score under an attack and do not count there." if most else ""
     return (
-        "Value [95 % interval]: over texts, with several seeds over seeds, too, around their mean. AUROC 0.5 is no "
+        "Value [95 % interval]: over texts, from three seeds on over seeds, too, around their mean. AUROC 0.5 is no "
         "leak, and 0.3 leaks as much as 0.7. Accuracies by a threshold chosen on the "
-        "other half of the texts. A rate needs 1/FPR non-members, else it is –. "
+        "other half of the texts. A rate needs 1/FPR non-members, else it is –, and five times as many for an "
+        f"interval; {_chance(findings)}. "
         f"{labels.sum()} members, {(~labels).sum()} non-members.{unscored}"
     )
 
 
-def _over_seeds(results: Sequence[AttackResult], name: str) -> Interval:
-    """95 %: over texts and, for several models, over seeds, in quadrature; cut at 0 and 1, as all are shares."""
-    values, errors = zip(*(result.measured[name] for result in results), strict=True)
-    seeds = seed_interval(values)
-    half = Z95 * float(np.mean(errors))
-    if len(results) > 1:
-        half = math.hypot(half, seeds.upper - seeds.value)
-    return share(Interval(seeds.value, seeds.value - half, seeds.value + half))
+def _chance(findings: Findings) -> str:
+    """What the rates are for scores that say nothing."""
+    others = int((~findings.first.labels).sum())
+    levels = [(bound, chance_tpr(others, bound)) for bound in TPR_BOUNDS.values()]
+    said = [f"{level:.2%} at an FPR of {bound:.1%}" for bound, level in levels if not math.isnan(level)]
+    return f"chance alone gives {' and '.join(said)}" if said else "here there are too few"
 
 
 def _dots(findings: Findings) -> list[tuple[str, list[Dot]]]:
@@ -144,7 +144,7 @@ def _dots(findings: Findings) -> list[tuple[str, list[Dot]]]:
 
 def _dot(position: int, name: str, results: Sequence[AttackResult]) -> Dot:
     singles = tuple(result.measured["auroc"].value for result in results) if len(results) > 1 else ()
-    return Dot(name, position, _over_seeds(results, "auroc"), singles)
+    return Dot(name, position, over_seeds(results, "auroc"), singles)
 
 
 def auroc_chart(attacks: Sequence[tuple[str, Sequence[Dot]]], blind: Estimate) -> Markup:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from midistill_tasks.distill.data import text_id
-from midistill_tasks.distill.selection import choose_attacks, select, write_selection
+from midistill_tasks.distill.selection import choose_attacks, select, weak, write_selection
+from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.processes import first_alone
 from midistill_tasks.results.reader import read_attacks
 from midistill_tasks.study.folders import TEACHER, results_folder, selection_folder
@@ -37,13 +37,16 @@ class SelectStep(StudyStep):
 
 
 def _select(work: Work) -> None:
-    """Members that no attack judged (the harness balances the sides) count as not vulnerable."""
     study = work.study
     results = choose_attacks(read_attacks([results_folder(study, TEACHER)]), study.select.attacks)
-    selection = select(results, study.select.vote)
     judged = next(iter(results.values())).by_id
-    members = {text_id(text): text for text in work.texts.members}
-    unjudged = {name: text for name, text in members.items() if name not in judged}
-    chosen = replace(selection, non_vulnerable=selection.non_vulnerable | unjudged)
-    how = {"vote": study.select.vote, "attacks": list(results), "not_judged": len(unjudged)}
-    write_selection(chosen, selection_folder(study), how)
+    left_out = sum(text_id(text) not in judged for text in work.texts.members)
+    if left_out:
+        raise InputError(
+            f"{results_folder(study, TEACHER)} was written by a version of midistill that left {left_out} members out,"
+            " to balance the sides: remove that folder and run the study again, which judges them all"
+        )
+    for reason in filter(None, map(weak, results.values())):
+        warn_once(f"selection: {reason}")
+    selection = select(results, study.select.vote)
+    write_selection(selection, selection_folder(study), {"vote": study.select.vote, "attacks": list(results)})

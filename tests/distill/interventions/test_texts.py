@@ -41,6 +41,25 @@ def test_random_drop_drops_as_many_but_others(selection):
     assert set(positions) & set(range(8))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_arm_and_control_train_on_equally_many_members_that_each_attack_judges(tmp_path, seed):
+    """Some members have no score under an attack: none is called a member, so all of them stay in the arm."""
+    (tmp_path / "selection.json").write_text("{}")
+    unscored = {0: ["mink"], 1: ["mink"], 2: ["mink"], 9: ["loss", "mink"]}
+    for name, numbers in (("vulnerable", [0, *range(10, 20)]), ("non_vulnerable", range(1, 10))):
+        rows = [
+            {"id": text_id(MEMBERS[n]), "text": "", **({"unscored": unscored[n]} if n in unscored else {})}
+            for n in numbers
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arm = kept(MEMBERS, seed, selection=str(tmp_path), non_vulnerable=True)
+    control = kept(MEMBERS, seed, selection=str(tmp_path), random_drop=True)
+    assert len(arm) == len(control)
+    for attack in ("loss", "mink"):
+        judged = {n for n in range(20) if attack not in unscored.get(n, [])}
+        assert len(judged & set(arm)) == len(judged & set(control))
+
+
 @pytest.mark.parametrize(("share", "size"), [(0.0, 8), (0.05, 9), (0.5, 14), (1.0, 20)])
 def test_vulnerable_plus_adds_a_share_of_the_others(selection, share, size):
     positions = kept(MEMBERS, selection=selection, vulnerable_plus=share)
