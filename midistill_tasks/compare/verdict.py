@@ -154,8 +154,16 @@ def strongest_area(runs: Results, alpha: float = ALPHA) -> tuple[str, Interval]:
 
 
 def seeds_areas(results: Sequence[AttackResult]) -> Areas:
-    """The AUROCs of one attack on several students, with their covariances over the texts."""
+    """The AUROCs of one attack on several students, with their covariances over the texts.
+
+    Where students were attacked on different texts, their errors are taken to go together, which is never too narrow.
+    """
     first = results[0]
+    if any(result.metadata["data_sha256"] != first.metadata["data_sha256"] for result in results):
+        single = [auroc_covariance(result.labels, [result.scores], result.clusters) for result in results]
+        errors = np.sqrt([max(float(one.covariance[0, 0]), 0.0) for one in single])
+        values = np.array([float(one.values[0]) for one in single])
+        return Areas(values, np.outer(errors, errors), min(one.documents for one in single))
     return auroc_covariance(first.labels, [result.scores for result in results], first.clusters)
 
 
@@ -193,7 +201,9 @@ def _alone_word(found: Strongest) -> AloneWord:
         return "nothing was measured"
     if found.documents < FEWEST or math.isnan(found.area.lower):
         return "too few texts to say"
-    if not found.beats_words:
+    at_chance = found.area.lower <= 0.5 <= found.area.upper
+    shifted = math.isnan(found.blind.value) or found.blind.value - Z95 * found.blind.stderr > 0.5
+    if not found.beats_words and (shifted or not at_chance):
         return "undecided"
     return "leaks" if found.leaks else "no leak found"
 

@@ -104,8 +104,8 @@ def test_a_folder_of_several_students_under_one_name_is_one_arm_and_the_teacher_
         (outputs / name).rename(outputs / "students" / name)
     assert main(["compare", f"big={outputs / 't'}", f"small={outputs / 'students'}"]) == 0
     printed = capsys.readouterr().out
-    assert "whether small leaks less than big" in printed
-    assert "(2 seeds)" in printed
+    assert "small leaks less than big" in printed
+    assert "This speaks of these two models" in printed
     assert "| small, run 2 |" in printed
     places = [f"big={outputs / 't'}", f"small={outputs / 'students'}"]
     assert main(["report", *places, "--teacher", "big", "--output", str(tmp_path / "r")]) == 0
@@ -129,7 +129,7 @@ def test_an_epsilon_is_shown_where_coins_decided(tmp_path: Path, write_output, c
         write_output(tmp_path / name, labels, {"loss": scores}, model=name, independent_coins=True)
     assert main(["compare", str(tmp_path / "t"), str(tmp_path / "s")]) == 0
     printed = capsys.readouterr().out
-    assert "| t     | mia_loss_made | 4.0" in printed
+    assert re.search(r"\| t +\| mia_loss_made \| (3|4)\.\d+ ", printed), printed
     assert "no evidence (" in printed
 
 

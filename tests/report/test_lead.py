@@ -17,8 +17,8 @@ from midistill_tasks.results.roles import read_group
 
 def test_the_first_paragraph_counts_the_verdicts_and_the_failed_arm_is_named(page):
     words = Tags(page.read_text()).words
-    assert "Of 2 comparisons with teacher: 1 safer (nonorm), 1 undecided (vanilla)." in words
-    assert "Interventions against their controls: 1 undecided (nonorm)." in words
+    assert "Of 2 comparisons with teacher: 2 safer (vanilla, nonorm)." in words
+    assert "Interventions against their controls: 1 safer (nonorm)." in words
     assert "bottleneck, seed 0: no space left" in words
     assert "A weaker model leaks less" in words
 
@@ -43,7 +43,9 @@ def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_p
     assert page.warnings[0].endswith("how the two sets of texts differ.")
     content["configs"]["mia_loss_made"]["metadata"]["midistill"]["independent_coins"] = True
     path.write_text(json.dumps(content))
-    assert build(read_group([tmp_path])).warnings[0].endswith("differ, here by chance: coins chose them.")
+    again = build(read_group([tmp_path]))
+    assert not again.warnings, "where coins chose, one half is what chance gives, whatever words tell"
+    assert again.statements[0].word == "leaks"
 
 
 @pytest.mark.parametrize(("blind", "word"), [(0.6, "leaks"), (0.68, "undecided"), (0.99, "undecided")])
