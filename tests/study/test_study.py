@@ -113,7 +113,7 @@ def test_every_member_is_judged_and_has_a_decision(finished):
     study, _ = finished
     vulnerable, others = read_selection(Path(study.output) / "selection")
     assert len(vulnerable | others) == 50
-    assert not vulnerable & others
+    assert not vulnerable.keys() & others.keys()
     summary = json.loads((Path(study.output) / "selection" / "selection.json").read_text())
     assert summary["vulnerable"] + summary["non_vulnerable"] == 50
     run = read_group([study.output]).teacher_run
