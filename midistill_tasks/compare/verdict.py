@@ -25,8 +25,9 @@ import numpy as np
 
 from midistill_tasks.compare import wording
 from midistill_tasks.compare.wording import FEWEST, NEGLIGIBLE, AloneWord, Strongest, Word
-from midistill_tasks.metrics.estimate import Z95, Estimate, Interval
-from midistill_tasks.metrics.intervals import mean_auroc_interval, mean_half_width
+from midistill_tasks.metrics.blind import covariance_with_blind
+from midistill_tasks.metrics.estimate import Z95, Interval
+from midistill_tasks.metrics.intervals import mean_auroc_interval, mean_half_width, quantile
 from midistill_tasks.metrics.roc import Areas, auroc, auroc_covariance, auroc_differences
 from midistill_tasks.results.run import AttackResult
 
@@ -159,12 +160,17 @@ def seeds_areas(results: Sequence[AttackResult]) -> Areas:
     Where students were attacked on different texts, their errors are taken to go together, which is never too narrow.
     """
     first = results[0]
-    if any(result.metadata["data_sha256"] != first.metadata["data_sha256"] for result in results):
+    if _differ(results):
         single = [auroc_covariance(result.labels, [result.scores], result.clusters) for result in results]
         errors = np.sqrt([max(float(one.covariance[0, 0]), 0.0) for one in single])
         values = np.array([float(one.values[0]) for one in single])
         return Areas(values, np.outer(errors, errors), min(one.documents for one in single))
     return auroc_covariance(first.labels, [result.scores for result in results], first.clusters)
+
+
+def _differ(results: Sequence[AttackResult]) -> bool:
+    """Whether the students were attacked on different texts."""
+    return len({result.metadata["data_sha256"] for result in results}) > 1
 
 
 def verdict(teacher: Mapping[str, AttackResult], students: Results, names: tuple[str, str]) -> Verdict:
@@ -213,7 +219,7 @@ def strongest_on(name: str, runs: Results, alpha: float = ALPHA) -> Strongest:
     attack, area = strongest_area(runs, alpha)
     first = runs[0][attack]
     coins = bool(first.metadata["independent_coins"])
-    more = coins or beats_words(area, first.blind)
+    more = coins or beats_words([run[attack] for run in runs], area, alpha / len(runs[0]))
     tells = first.documents >= FEWEST and (area.lower > 0.5 or area.upper < 0.5)
     return Strongest(
         name,
@@ -227,15 +233,33 @@ def strongest_on(name: str, runs: Results, alpha: float = ALPHA) -> Strongest:
     )
 
 
-def beats_words(area: Interval, blind: Estimate) -> bool:
-    """Whether an attack does better than the blind baseline by more than both errors.
+def beats_words(results: Sequence[AttackResult], area: Interval, alpha: float) -> bool:
+    """Whether the limit of |AUROC − 0.5| minus what the blind baseline has of it lies above 0 (paired by text).
 
-    It learns from few texts, so where it is not above 0.5 beyond its error a shift may still be there: an attack must
-    always beat it, unless coins chose the members, where 0.5 is what chance gives. Both figures come from the same
-    texts, and their errors may go against each other: they are added, which is always enough. No baseline, no answer.
+    The baseline learns from few texts, so where it is not above 0.5 beyond its error a shift may still be there: an
+    attack must always beat it, unless coins chose the members, where 0.5 is what chance gives. No baseline, no answer.
+
+    Args:
+        results: of one attack on each student.
+        area: its mean AUROC with limits at 1 − alpha.
+        alpha: of both sides.
     """
-    beyond = abs(area.value - 0.5) - (blind.value - 0.5)
-    return beyond > max(area.upper - area.value, area.value - area.lower) + Z95 * blind.stderr
+    first, blind = results[0], results[0].blind
+    factor = quantile(first.documents, alpha)
+    stderr = max(area.upper - area.value, area.value - area.lower) / factor
+    together = _covariance_with_words(results) * (1 if area.value > 0.5 else -1)
+    if math.isnan(together):  # errors that go against each other: the most there can be
+        together = -stderr * blind.stderr
+    variance = max(0.0, stderr**2 + blind.stderr**2 - 2 * together)
+    return abs(area.value - 0.5) - (blind.value - 0.5) > factor * math.sqrt(variance)
+
+
+def _covariance_with_words(results: Sequence[AttackResult]) -> float:
+    """NaN where older samples do not have the baseline's ranks, or the students were attacked on different texts."""
+    first = results[0]
+    if not first.blind_ranks or _differ(results):
+        return math.nan
+    return covariance_with_blind(first.labels, [result.scores for result in results], first.blind_ranks, first.clusters)
 
 
 def judge(reduction: StrongestReduction, before: Strongest, after: Strongest) -> tuple[Word, float]:

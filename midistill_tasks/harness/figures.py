@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import METRICS, Scored
-from midistill_tasks.metrics.blind import blind_auroc
+from midistill_tasks.metrics.blind import Blind, blind_auroc
 from midistill_tasks.splits.documents import Documents
 
 Figures = dict[str, Callable[[Sequence[Scored]], Any]]
 
-_blind: WeakKeyDictionary[Documents, dict[str, tuple[float, float]]] = WeakKeyDictionary()
+_blind: WeakKeyDictionary[Documents, dict[str, Blind]] = WeakKeyDictionary()
 """The baseline by a hash of the documents it was computed on: six attacks on a split share it."""
 
 
@@ -32,7 +32,7 @@ def aggregations(keys: TaskKeys, documents: Documents, scored: Sequence[str]) ->
     for name in keys.metrics:
         if name == "blind_auroc":
             chosen |= {
-                name: lambda items: _blind_baseline(documents, scored)[0],
+                name: lambda items: _blind_baseline(documents, scored).value,
                 f"{name}_stderr": lambda items: _blind_stderr(keys, _blind_baseline(documents, scored), items),
             }
             continue
@@ -48,8 +48,16 @@ def directions(keys: TaskKeys) -> dict[str, bool | None]:
     return {name: METRICS[name].higher_is_better if name in METRICS else None for name in keys.metrics}
 
 
-def _blind_baseline(documents: Documents, scored: Sequence[str]) -> tuple[float, float]:
-    """The bag-of-words baseline on the documents that were scored, and its error; once per split."""
+def blind_ranks(keys: TaskKeys, documents: Documents, scored: Sequence[str]) -> dict[str, float]:
+    """What the samples keep of the baseline, by id; see `Blind.ranks`. Empty where the task does not show it."""
+    if "blind_auroc" not in keys.metrics:
+        return {}
+    ranks = _blind_baseline(documents, scored).ranks.tolist()
+    return {name: rank for name, rank in zip(scored, ranks, strict=True) if not math.isnan(rank)}
+
+
+def _blind_baseline(documents: Documents, scored: Sequence[str]) -> Blind:
+    """The bag-of-words baseline on the documents that were scored; once per split."""
     known = _blind.setdefault(documents, {})
     key = hashlib.sha256("".join(scored).encode()).hexdigest()
     if key not in known:
@@ -60,8 +68,8 @@ def _blind_baseline(documents: Documents, scored: Sequence[str]) -> tuple[float,
     return known[key]
 
 
-def _blind_stderr(keys: TaskKeys, baseline: tuple[float, float], items: Sequence[Scored]) -> float | str:
-    value, stderr = baseline
+def _blind_stderr(keys: TaskKeys, baseline: Blind, items: Sequence[Scored]) -> float | str:
+    value, stderr, _ = baseline
     attack = METRICS["auroc"].value(items)
     if value > max(attack, 1 - attack):
         warn_once(

@@ -50,7 +50,7 @@ def _blind(rows: tuple[tuple[Any, ...], ...]) -> tuple[float, float]:
     """The baseline's value and error, computed once for both."""
     scored = as_scored([(label, None, *rest) for label, _, *rest in rows])
     texts = [str(row[1]) for row in rows]
-    return blind_auroc(texts, [row.label for row in scored], [row.cluster for row in scored])
+    return blind_auroc(texts, [row.label for row in scored], [row.cluster for row in scored])[:2]
 
 
 def _of_texts(part: int, undefined: float | str) -> Aggregation:

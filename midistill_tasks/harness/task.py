@@ -11,7 +11,7 @@ from lm_eval.api.task import ConfigurableTask
 from midistill_tasks.harness.about import about, announce
 from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.harness.documents import task_documents
-from midistill_tasks.harness.figures import aggregations, directions
+from midistill_tasks.harness.figures import aggregations, blind_ranks, directions
 from midistill_tasks.harness.keys import read_keys, reading_yaml
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
 from midistill_tasks.harness.scores import Outcome, outcome
@@ -34,6 +34,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         self.keys, harness_config = read_keys(config or {})
         self.ranks = 1
         self.outcome = Outcome()
+        self.blind_ranks: dict[str, float] = {}
         with reading_yaml(self.keys):
             super().__init__(data_dir, cache_dir, download_mode, config=harness_config)
         self.OUTPUT_TYPE = REQUEST_TYPE
@@ -96,13 +97,17 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         self._instances = list(instances(self.keys, docs, texts, self.documents.shots))
 
     def apply_filters(self) -> None:
-        """Turns the answers of each document into its score."""
+        """Turns the answers of each document into its score, and judges its words by the blind baseline."""
         self.outcome = outcome(self.keys, self._instances)
+        if "bypass" not in self._metric_fn_list and not self.outcome.silent:
+            self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 
     def process_results(self, doc: dict[str, Any], results: Sequence[float]) -> dict[str, Any]:
         """The document's label, score and id under the name of every metric (and of its error)."""
         text = self.outcome.scores[doc["id"]]
         doc |= text._asdict()
+        if doc["id"] in self.blind_ranks:
+            doc["blind_rank"] = self.blind_ranks[doc["id"]]
         if "bypass" in self._metric_fn_list:
             return {"bypass": 999}
         if self.outcome.silent:

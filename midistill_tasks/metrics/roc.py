@@ -32,7 +32,7 @@ def auroc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     0.875
     """
     member, (values,), _ = complete(labels, [scores], None)
-    return _components(member, values)[0] if _has_both(member) else math.nan
+    return auroc_components(member, values)[0] if _has_both(member) else math.nan
 
 
 def delong_stderr(labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: Sequence[str] | None = None) -> float:
@@ -98,7 +98,7 @@ def _areas(
     count = len(scores)
     if not _has_both(member):
         return np.full(count, math.nan), np.full((count, count), math.nan), np.zeros(count), 0
-    found = [_components(member, values) for values in columns]
+    found = [auroc_components(member, values) for values in columns]
     areas = np.array([area for area, _ in found], dtype=np.float64)
     residuals = np.stack([components - area for area, components in found])
     documents = _clusters_by_class(member, codes)
@@ -234,10 +234,11 @@ def _has_both(member: BoolArray) -> bool:
     return bool(member.any() and not member.all())
 
 
-def _components(member: BoolArray, values: FloatArray) -> tuple[float, FloatArray]:
+def auroc_components(member: BoolArray, values: FloatArray) -> tuple[float, FloatArray]:
     """The AUROC and DeLong's structural components V10 (members) and V01 (non-members) in the rows' order, [n].
 
-    By midranks: Sun and Xu, IEEE Signal Processing Letters 21:1389 (2014).
+    The component of a text is the share of the other class that it is in order with, ties half. By midranks: Sun and
+    Xu, IEEE Signal Processing Letters 21:1389 (2014).
     """
     ranks = rankdata(values)
     components = np.empty(len(values))

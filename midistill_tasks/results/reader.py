@@ -76,8 +76,8 @@ def read_attacks(places: Iterable[str | Path]) -> dict[str, AttackResult]:
     results = {}
     for task, (_, path) in sorted(newest.items()):
         attack, split = named[task]
-        items, texts = read_samples(path, need_texts=True)
-        results[attack] = AttackResult(task, attack, split, "", path, items, texts, figures={}, metadata={})
+        read = read_samples(path, need_texts=True)
+        results[attack] = AttackResult(task, attack, split, "", path, read.items, read.texts, figures={}, metadata={})
     first, *others = results.values()
     for other in others:
         if differing := match_texts(first, other).differing:
@@ -206,7 +206,7 @@ def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], pat
     samples = path.with_name(f"samples_{name}_{date}.jsonl")
     if not samples.is_file():
         raise InputError(f"{path} has no {samples.name} beside it: run lm_eval again with --log_samples")
-    items, texts = read_samples(samples)
+    items, texts, blind_ranks = read_samples(samples)
     listed = "\n".join(sorted(f"{item.id}{item.label}" for item in items))
     if hashlib.sha256(listed.encode()).hexdigest() != about["data_sha256"]:
         raise InputError(
@@ -225,6 +225,7 @@ def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], pat
         texts=texts,
         figures=_figures(content["results"].get(name, {})),
         metadata=about,
+        blind_ranks=blind_ranks,
     )
 
 

@@ -49,6 +49,7 @@ class AttackResult:
         texts: by id, in the order of the file; empty where the run kept them out (``log_text`` false).
         figures: as they stand in the harness's table; `measured` has those that every attack has.
         metadata: what the run says under ``metadata.midistill``.
+        blind_ranks: see `metrics.blind.Blind.ranks`, in the order of `items`; empty or NaN where they are not known.
         given: decisions of an ensemble's vote in the order of `items`; None where thresholds are cross-fitted.
     """
 
@@ -61,6 +62,7 @@ class AttackResult:
     texts: Mapping[str, str]
     figures: Mapping[str, Estimate]
     metadata: Mapping[str, Any]
+    blind_ranks: tuple[float, ...] = ()
     given: tuple[bool, ...] | None = None
 
     @cached_property

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import NamedTuple
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import Scored
 
 
-def read_samples(path: Path, need_texts: bool = False) -> tuple[tuple[Scored, ...], dict[str, str]]:
-    """The texts of one MIA task by rising id, and their words by id as far as the file has them, in its order.
+class Samples(NamedTuple):
+    """The texts of one MIA task.
+
+    Attributes:
+        items: by rising id.
+        texts: the words by id as far as the file has them, in its order.
+        blind_ranks: of the blind baseline, in the order of `items`; NaN where the file has none, as older files.
+    """
+
+    items: tuple[Scored, ...]
+    texts: dict[str, str]
+    blind_ranks: tuple[float, ...]
+
+
+def read_samples(path: Path, need_texts: bool = False) -> Samples:
+    """The texts of one MIA task.
 
     Raises:
         InputError: for a broken line, a missing key, a label other than 0 and 1, one id with two figures, or no line;
@@ -18,9 +34,11 @@ def read_samples(path: Path, need_texts: bool = False) -> tuple[tuple[Scored, ..
     """
     items: dict[str, Scored] = {}
     texts: dict[str, str] = {}
+    ranks: dict[str, float] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            item, text = _sample(line, f"{path}, line {number}")
+            item, text, rank = _sample(line, f"{path}, line {number}")
+            ranks[item.id] = rank
             known = items.setdefault(item.id, item)
             if repr(known) != repr(item):  # by repr, since NaN != NaN
                 raise InputError(f"{path}, line {number}: the text {item.id} stands here twice with different figures")
@@ -32,18 +50,20 @@ def read_samples(path: Path, need_texts: bool = False) -> tuple[tuple[Scored, ..
                 )
     if not items:
         raise InputError(f"{path} is empty: run the harness again with --log_samples")
-    return tuple(items[name] for name in sorted(items)), texts
+    names = sorted(items)
+    return Samples(tuple(items[name] for name in names), texts, tuple(ranks[name] for name in names))
 
 
-def _sample(line: bytes, place: str) -> tuple[Scored, str | None]:
+def _sample(line: bytes, place: str) -> tuple[Scored, str | None, float]:
     try:
         doc = json.loads(line)["doc"]
         label, score = doc["label"], float(doc["score"])
         names, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
+        rank = float(doc.get("blind_rank", math.nan))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{place} is not a sample of a MIA task: give the file that the harness wrote") from None
     if label not in (0, 1) or not isinstance(label, int):
         raise InputError(f"{place}: the label is {label!r}; labels are 1 for members, 0 for non-members")
     if not isinstance(text, str | None):
         raise InputError(f"{place}: the text is {text!r}, which is no text: give the file that the harness wrote")
-    return Scored(int(label), score, *names), text
+    return Scored(int(label), score, *names), text, rank

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from midistill_tasks.compare.verdict import Reduction, StrongestReduction, alone, holm, verdict
-from midistill_tasks.metrics.roc import auroc, delong_paired
+from midistill_tasks.compare.verdict import Reduction, StrongestReduction, alone, holm, strongest_on, verdict
+from midistill_tasks.metrics.roc import auroc, auroc_components, delong_paired, delong_stderr
 
 
 def tasks(make_task, seed: int, *shifts: float, n: int = 400, common: float = 0.5, **about):
@@ -145,6 +146,22 @@ def test_without_coins_an_attack_must_beat_the_words_also_where_these_are_not_ab
     assert ("no attack does better, beyond the errors" in found.sentence) != math.isnan(blind[0])
     coins = family(make_task, 6, {"loss": 0.7}, {"loss": 0.0}, blind=blind, n=2000)
     assert verdict(coins[0], coins[1:], ("T", "S")).word == "safer", "one half is what chance gives"
+
+
+def test_an_attack_is_paired_with_the_words_where_the_samples_hold_their_ranks(make_task) -> None:
+    rng = np.random.default_rng(8)
+    labels = np.arange(200) % 2
+    words = rng.normal(size=200) + 0.8 * labels
+    area, ranks = auroc_components(labels == 1, words)
+    for attack, paired in (
+        (words + 0.3 * labels, True),
+        (-words - 0.3 * labels, True),
+        (rng.permutation(words), False),
+    ):
+        task = make_task(labels, attack, blind=(area, delong_stderr(labels, words)), independent_coins=False)
+        known = replace(task, blind_ranks=tuple(ranks))
+        found = [strongest_on("T", [{"loss": result}]).beats_words for result in (task, known)]
+        assert found == [False, paired]
 
 
 def test_of_a_teacher_that_shows_no_leak_it_is_said(make_task) -> None:

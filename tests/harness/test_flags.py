@@ -98,7 +98,7 @@ def test_log_text_false_writes_no_text_anywhere(command, tiny, secret, tmp_path,
         assert CANARY not in content
     rows = next(text for path, text in written.items() if "mia_recall_files" in path.name)
     docs = [json.loads(line)["doc"] for line in rows.splitlines()]
-    assert set(docs[0]) == {"id", "label", "cluster", "score", "n_tokens", "truncated"}
+    assert set(docs[0]) == {"id", "label", "cluster", "score", "n_tokens", "truncated", "blind_rank"}
 
 
 def test_log_text_false_changes_no_figure(run: Run):

@@ -18,7 +18,7 @@ from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.keys import DEFAULT_METRICS
 from midistill_tasks.metrics import METRICS, Scored
-from midistill_tasks.metrics.blind import blind_auroc
+from midistill_tasks.metrics.blind import Blind, blind_auroc
 
 from .conftest import N, write_rows
 
@@ -94,17 +94,22 @@ def test_shots_are_never_scored_by_any_attack(group, people):
 
 def test_the_blind_baseline_is_in_every_task_and_is_the_split_s(group):
     docs = [sample["doc"] for sample in group["samples"]["mia_loss_files"]]
-    value, error = blind_auroc([doc["text"] for doc in docs], [doc["label"] for doc in docs])
+    value, error, ranks = blind_auroc([doc["text"] for doc in docs], [doc["label"] for doc in docs])
     rows = [group["results"][task] for task in GROUP]
     assert {row["blind_auroc,none"] for row in rows} == {value}
     assert {row["blind_auroc_stderr,none"] for row in rows} == {error}
+    for task in GROUP:
+        ranked = {sample["doc"]["id"]: sample["doc"]["blind_rank"] for sample in group["samples"][task]}
+        assert [ranked[doc["id"]] for doc in docs] == ranks.tolist()
 
 
 def test_the_blind_baseline_is_computed_once_for_all_attacks(run: Run, monkeypatch):
     from midistill_tasks.harness import figures
 
     calls = []
-    monkeypatch.setattr(figures, "blind_auroc", lambda *args: calls.append(args) or (0.5, 0.1))
+    monkeypatch.setattr(
+        figures, "blind_auroc", lambda *args: calls.append(args) or Blind(0.5, 0.1, np.full(len(args[0]), 0.5))
+    )
     run("mia_loss_files,mia_mink_files,mia_recall_files")
     assert len(calls) == 1
 

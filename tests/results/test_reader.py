@@ -185,9 +185,17 @@ def test_a_broken_sample_is_named_by_its_line(tmp_path: Path, line: str, message
 def test_a_text_may_stand_twice_with_the_same_figures(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text('{"doc": {"id": "a", "label": 1, "score": NaN, "text": "<script>"}}\n' * 2)
-    items, texts = read_samples(path)
+    items, texts, ranks = read_samples(path)
     assert [item.id for item in items] == ["a"]
     assert texts == {"a": "<script>"}
+    assert math.isnan(ranks[0])
+
+
+def test_the_blind_baseline_s_ranks_come_in_the_order_of_the_texts(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    docs = [{"id": name, "label": 1, "score": 1.0, "blind_rank": rank} for name, rank in (("b", 0.2), ("a", 1))]
+    path.write_text("".join(json.dumps({"doc": doc}) + "\n" for doc in docs))
+    assert read_samples(path).blind_ranks == (1.0, 0.2)
 
 
 @pytest.mark.parametrize(
