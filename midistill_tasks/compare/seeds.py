@@ -24,9 +24,9 @@ def over_seeds(results: Sequence[AttackResult], figure: str) -> Interval:
     if len(results) == 1:
         return results[0].intervals[figure]
     single = [result.intervals[figure] for result in results]
-    documents = min(result.documents for result in results)
-    errors = np.array([(each.upper - each.lower) / 2 for each in single]) / quantile(documents)
+    freedom = min(result.documents for result in results) - 1
+    errors = np.array([(each.upper - each.lower) / 2 for each in single]) / quantile(freedom)
     values = np.array([each.value for each in single])
-    half = mean_half_width(values, np.outer(errors, errors), documents)
+    half = mean_half_width(values, np.outer(errors, errors), freedom)
     mean = float(values.mean())
     return share(Interval(mean, mean - half, mean + half))

@@ -135,7 +135,7 @@ def smallest(holds: Callable[[float], bool]) -> float:
 def _limits(areas: Areas, alpha: float) -> Interval:
     """Of the mean difference, with its sign turned: before minus after."""
     value = -float(areas.values.mean())
-    half = mean_half_width(areas.values, areas.covariance, areas.documents, alpha)
+    half = mean_half_width(areas.values, areas.covariance, areas.freedom, alpha)
     return Interval(value, value - half, value + half)
 
 
@@ -164,7 +164,7 @@ def seeds_areas(results: Sequence[AttackResult]) -> Areas:
         single = [auroc_covariance(result.labels, [result.scores], result.clusters) for result in results]
         errors = np.sqrt([max(float(one.covariance[0, 0]), 0.0) for one in single])
         values = np.array([float(one.values[0]) for one in single])
-        return Areas(values, np.outer(errors, errors), min(one.documents for one in single))
+        return Areas(values, np.outer(errors, errors), min(one.freedom for one in single))
     return auroc_covariance(first.labels, [result.scores for result in results], first.clusters)
 
 
@@ -244,8 +244,8 @@ def beats_words(results: Sequence[AttackResult], area: Interval, alpha: float) -
         area: its mean AUROC with limits at 1 − alpha.
         alpha: of both sides.
     """
-    first, blind = results[0], results[0].blind
-    factor = quantile(first.documents, alpha)
+    blind = results[0].blind
+    factor = quantile(results[0].documents - 1, alpha)
     stderr = max(area.upper - area.value, area.value - area.lower) / factor
     together = _covariance_with_words(results) * (1 if area.value > 0.5 else -1)
     if math.isnan(together):  # errors that go against each other: the most there can be

@@ -50,7 +50,7 @@ def _say_few_documents(keys: TaskKeys, documents: Documents) -> None:
     if fewest < ENOUGH_DOCUMENTS and len(sides[0] | sides[1]) < len(documents.docs):
         logger.warning(
             "[%s] a side has texts of %d documents only: an interval is value ± %.2f errors (Student's t), not ± 1.96",
-            keys.split_name, fewest, quantile(fewest),
+            keys.split_name, fewest, quantile(fewest - 1),
         )  # fmt: skip
 
 

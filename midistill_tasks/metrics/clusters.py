@@ -59,6 +59,28 @@ def two_sample_covariance(residuals: FloatArray, labels: BoolArray, codes: IntAr
     return covariance
 
 
+def freedom(residuals: FloatArray, labels: BoolArray, codes: IntArray) -> float:
+    """Degrees of freedom of `two_sample_covariance` of one figure, from its deviations [n]: Satterthwaite's 2V²/Var V.
+
+    Var V is that of a sample variance with the clusters' own fourth moment, Var s² = (m₄ − s⁴(C−3)/(C−1))/C: where a
+    few texts carry the error, as at an AUROC near 1, it is known as badly as from so few. Within 2 and C − 1 for the C
+    clusters of the smaller class; NaN where that has fewer than two.
+    """
+    variance, doubt, held = 0.0, 0.0, []
+    for side in (labels, ~labels):
+        sums = np.bincount(np.unique(codes[side], return_inverse=True)[1], weights=residuals[side])
+        count = len(sums)
+        held.append(count)
+        if count < 2:
+            return math.nan
+        sums *= count / side.sum()
+        squared = float(sums @ sums) / (count - 1)
+        variance += squared / count
+        doubt += max(0.0, float(np.mean(sums**4)) - squared**2 * (count - 3) / (count - 1)) / count**3
+    most = min(held) - 1.0
+    return min(most, max(2.0, 2 * variance**2 / doubt)) if doubt > 0 else most
+
+
 def boundary_stderr(n: int) -> float:
     """Standard error of a share that came out as exactly 0 or 1 in n independent cases, where the usual one is 0.
 

@@ -25,12 +25,12 @@ FALSE_POSITIVES = 5
 """So many the bound on the FPR must allow on average for a TPR to have an interval."""
 
 
-def quantile(documents: int, alpha: float = 0.05) -> float:
-    """Of Student's t with documents − 1 degrees of freedom, `documents` being those of the smaller class.
+def quantile(freedom: float, alpha: float = 0.05) -> float:
+    """Of Student's t with so many degrees of freedom; NaN where there are none.
 
     A normal quantile takes the error for known: with fewer than 30 documents a side ±1.96 errors cover 78 to 92 %.
     """
-    return float(student_t.isf(alpha / 2, documents - 1)) if documents > 1 else math.nan
+    return float(student_t.isf(alpha / 2, freedom)) if freedom > 0 else math.nan
 
 
 def auroc_interval(
@@ -38,7 +38,8 @@ def auroc_interval(
 ) -> Interval:
     """AUROC with limits from DeLong's error on the logit scale; NaN where it is not defined.
 
-    expit(logit A ± q·se / (A(1−A))): they lie within 0 and 1, the longer side towards one half.
+    expit(logit A ± q·se / (A(1−A))), with q of Student's t by `clusters.freedom`: they lie within 0 and 1, the longer
+    side towards one half, and are wide where a few texts carry the error, as they do near 1.
     """
     return mean_auroc_interval(auroc_covariance(labels, [scores], clusters), alpha)
 
@@ -46,7 +47,7 @@ def auroc_interval(
 def mean_auroc_interval(areas: Areas, alpha: float = 0.05) -> Interval:
     """Mean AUROC of one model, or of the seeds of an arm over the same texts, with limits on the logit scale."""
     value = float(areas.values.mean())
-    half = mean_half_width(areas.values, areas.covariance, areas.documents, alpha)
+    half = mean_half_width(areas.values, areas.covariance, areas.freedom, alpha)
     if math.isnan(value) or math.isnan(half):
         return Interval(value, *NO_INTERVAL)
     if value in (0.0, 1.0):  # the limits of `newcombe_stderr`, which the covariance holds
@@ -55,7 +56,7 @@ def mean_auroc_interval(areas: Areas, alpha: float = 0.05) -> Interval:
     return Interval(value, float(expit(logit(value) - wide)), float(expit(logit(value) + wide)))
 
 
-def mean_half_width(values: FloatArray, covariance: FloatArray, documents: int, alpha: float = 0.05) -> float:
+def mean_half_width(values: FloatArray, covariance: FloatArray, freedom: float, alpha: float = 0.05) -> float:
     """Half the width of the interval of a mean over S seeds [S], for other texts and, from three seeds, other seeds.
 
     Obuchowski and Rockette's model (Communications in Statistics 24:285, 1995) with Hillis' degrees of freedom
@@ -64,16 +65,17 @@ def mean_half_width(values: FloatArray, covariance: FloatArray, documents: int, 
 
         Var = MS/S + c,    df = (MS + S·c)² / (MS² / (S − 1)),    half width = max(t(df)·√Var, q·√(ΣV)/S).
 
-    Two seeds say too little of others (simulated: the interval covers less than it says): as with one, texts only.
+    q has the `freedom` of the variance over texts. Two seeds say too little of others (simulated: the interval covers
+    less than it says): as with one, texts only.
     """
     seeds = len(values)
-    over_texts = quantile(documents, alpha) * math.sqrt(max(float(covariance.sum()), 0.0)) / seeds
+    over_texts = quantile(freedom, alpha) * math.sqrt(max(float(covariance.sum()), 0.0)) / seeds
     spread = float(np.var(values, ddof=1)) if seeds > 2 else 0.0
     if spread == 0 or math.isnan(over_texts):
         return over_texts
     common = max(0.0, float(covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1)))
-    freedom = (spread + seeds * common) ** 2 / (spread**2 / (seeds - 1))
-    return max(float(student_t.isf(alpha / 2, freedom)) * math.sqrt(spread / seeds + common), over_texts)
+    of_seeds = (spread + seeds * common) ** 2 / (spread**2 / (seeds - 1))
+    return max(quantile(of_seeds, alpha) * math.sqrt(spread / seeds + common), over_texts)
 
 
 def tpr_interval(

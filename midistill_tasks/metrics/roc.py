@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from midistill_tasks.metrics.clusters import cluster_codes, resample, two_sample_covariance
+from midistill_tasks.metrics.clusters import cluster_codes, freedom, resample, two_sample_covariance
 from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
 
@@ -51,12 +51,12 @@ class Areas(NamedTuple):
     Attributes:
         values: [S]
         covariance: over texts, [S, S].
-        documents: of the smaller class.
+        freedom: how many degrees of freedom the variance of their mean has, see `clusters.freedom`.
     """
 
     values: FloatArray
     covariance: FloatArray
-    documents: int
+    freedom: float
 
 
 def auroc_covariance(
@@ -66,8 +66,12 @@ def auroc_covariance(
 
     A text that one of the scores lacks is dropped from all. All NaN without both classes.
     """
-    values, covariance, separation, documents = _areas(labels, scores, clusters)
-    return Areas(values, covariance + np.outer(separation, separation), documents)
+    found = _areas(labels, scores, clusters)
+    return Areas(
+        found.values,
+        found.covariance + np.outer(found.separation, found.separation),
+        found.freedom(np.eye(len(scores))),
+    )
 
 
 def auroc_differences(
@@ -81,30 +85,47 @@ def auroc_differences(
     An AUROC of 0 or 1 has constant components, which would make a difference too sure: its `newcombe_stderr` is added
     in quadrature, among the scores of one side as if they erred alike.
     """
-    values, covariance, separation, documents = _areas(labels, [*before, *after], clusters)
+    found = _areas(labels, [*before, *after], clusters)
     first = np.eye(len(before)) if len(before) > 1 else np.ones((len(after), 1))
     signs = np.hstack([-first, np.eye(len(after))])
-    of_texts = signs @ covariance @ signs.T
-    for side in (first @ separation[: len(before)], separation[len(before) :]):
+    of_texts = signs @ found.covariance @ signs.T
+    for side in (first @ found.separation[: len(before)], found.separation[len(before) :]):
         of_texts += np.outer(side, side)
-    return Areas(signs @ values, of_texts, documents)
+    return Areas(signs @ found.values, of_texts, found.freedom(signs))
 
 
-def _areas(
-    labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None
-) -> tuple[FloatArray, FloatArray, FloatArray, int]:
-    """AUROCs, DeLong's covariances, the error of those that are 0 or 1 (else 0), documents of the smaller class."""
+class _Found(NamedTuple):
+    """AUROCs [S], DeLong's covariances [S, S], the error of those that are 0 or 1 (else 0) [S], and what they are of.
+
+    `residuals` [S, n] are the components' distances from the AUROC, of the texts that all scores have.
+    """
+
+    values: FloatArray
+    covariance: FloatArray
+    separation: FloatArray
+    residuals: FloatArray
+    member: BoolArray
+    codes: IntArray
+
+    def freedom(self, signs: FloatArray) -> float:
+        """Of the variance of the mean of these sums of the AUROCs, [sums, S]."""
+        both = _has_both(self.member)
+        return freedom((signs @ self.residuals).mean(axis=0), self.member, self.codes) if both else math.nan
+
+
+def _areas(labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None) -> _Found:
     member, columns, codes = complete(labels, scores, clusters)
     count = len(scores)
     if not _has_both(member):
-        return np.full(count, math.nan), np.full((count, count), math.nan), np.zeros(count), 0
+        unknown = np.full((count, count), math.nan)
+        return _Found(unknown[0], unknown, np.zeros(count), np.zeros((count, len(member))), member, codes)
     found = [auroc_components(member, values) for values in columns]
     areas = np.array([area for area, _ in found], dtype=np.float64)
     residuals = np.stack([components - area for area, components in found])
-    documents = _clusters_by_class(member, codes)
     separated = np.isin(areas, (0.0, 1.0)).astype(np.float64)
-    error = newcombe_stderr(*documents) if separated.any() else 0.0
-    return areas, two_sample_covariance(residuals, member, codes), np.asarray(separated * error), min(documents)
+    error = newcombe_stderr(*_clusters_by_class(member, codes)) if separated.any() else 0.0
+    covariance = two_sample_covariance(residuals, member, codes)
+    return _Found(areas, covariance, np.asarray(separated * error), residuals, member, codes)
 
 
 def newcombe_stderr(n_members: int, n_nonmembers: int) -> float:
@@ -141,7 +162,7 @@ def delong_paired(
     the test too sure: its `newcombe_stderr` is added in quadrature. All NaN without both classes; `se` and `p` NaN
     where a class lies in fewer than two clusters.
     """
-    values, _, _, _ = _areas(labels, [scores_a, scores_b], clusters)
+    values = _areas(labels, [scores_a, scores_b], clusters).values
     difference = auroc_differences(labels, [scores_b], [scores_a], clusters)
     diff, se = float(difference.values[0]), math.sqrt(max(float(difference.covariance[0, 0]), 0.0))
     area_a, area_b = map(float, values)

@@ -134,7 +134,7 @@ class AttackResult:
             limits[name] = Interval(value, *intervals.tpr_interval(self.labels, self.scores, bound, self.clusters))
         for name in FIGURES[3:]:
             value, stderr = self.measured[name]
-            half = intervals.quantile(self.documents) * stderr
+            half = intervals.quantile(self.documents - 1) * stderr
             limits[name] = share(Interval(value, value - half, value + half))
         return limits
 

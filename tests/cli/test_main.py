@@ -45,6 +45,15 @@ def test_bad_input_is_one_sentence_on_stderr_and_status_two(monkeypatch, capsys)
     assert capsys.readouterr().err == "midistill tasks: there is no file 'x'; check the path\n"
 
 
+@pytest.fixture
+def interruptible():
+    """A shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("verb", ["distill", "study"])
 def test_a_verb_that_is_stopped_says_in_one_line_what_to_type_to_go_on(verb, number, status, monkeypatch, capsys):

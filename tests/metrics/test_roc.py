@@ -241,7 +241,8 @@ def test_chance_alone_reaches_more_than_the_bound():
 def test_the_limits_of_an_auroc_are_delongs_on_the_logit_scale():
     labels, scores = draw(np.random.default_rng(4), 120, shift=2.5, digits=8)
     value, se = roc.auroc(labels, scores), roc.delong_stderr(labels, scores)
-    half = student_t.isf(0.025, 59) * se / (value * (1 - value))
+    freedom = roc.auroc_covariance(labels, [scores]).freedom
+    half = student_t.isf(0.025, freedom) * se / (value * (1 - value))
     assert intervals.auroc_interval(labels, scores) == pytest.approx(
         (value, expit(logit(value) - half), expit(logit(value) + half))
     )
@@ -250,9 +251,28 @@ def test_the_limits_of_an_auroc_are_delongs_on_the_logit_scale():
     assert separated.lower < 0.97
 
 
+def test_few_texts_that_carry_the_error_widen_the_limits():
+    """Satterthwaite's degrees of freedom; where all texts carry it, those of the smaller class."""
+    rng = np.random.default_rng(9)
+    labels = np.arange(200) % 2
+    normal = roc.auroc_covariance(labels, [rng.normal(size=200) + labels])
+    assert normal.freedom == 99
+    mostly = np.where(labels, 2.0, 0.0) + rng.uniform(size=200)
+    mostly[1] = 0.5  # one member among the non-members
+    components = roc.auroc_components(labels == 1, mostly)[1]
+    sides = [components[labels == side] for side in (0, 1)]
+    doubt = sum((np.mean((c - c.mean()) ** 4) - c.var(ddof=1) ** 2 * 97 / 99) / 100**3 for c in sides)
+    variance = sum(c.var(ddof=1) / 100 for c in sides)
+    found = roc.auroc_covariance(labels, [mostly]).freedom
+    assert found == pytest.approx(2 * variance**2 / doubt)
+    assert found < 4
+    names = [f"doc{n // 4}" for n in range(200)]
+    assert roc.auroc_covariance(labels, [mostly], names).freedom < 4, "two of its texts are members, two are not"
+
+
 def test_few_documents_widen_the_limits_by_students_t():
-    assert intervals.quantile(15) == pytest.approx(2.1448, abs=1e-4)
-    assert math.isnan(intervals.quantile(1))
+    assert intervals.quantile(14) == pytest.approx(2.1448, abs=1e-4)
+    assert math.isnan(intervals.quantile(0))
 
 
 @pytest.mark.parametrize(
