@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
 
-Statistic = Literal["logprob", "greedy", "moments", "words"]
-"""What an attack may need: ℓ; whether the token was the arg-max; μ and σ; the words that were scored. The first three
-are what a backend gives, the last one comes with the text."""
+Statistic = Literal["logprob", "greedy", "moments", "words", "tokens"]
+"""What an attack may need: ℓ; whether the token was the arg-max; μ and σ; the words that were scored; the tokens. The
+first three are what a backend gives, the others come with the text."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,15 @@ class View:
 TEXT = View("text")
 REFERENCE = View("reference", model="reference")
 AFTER_SHOTS = View("after_shots", prefix="shots")
+LOWER = View("lower", transform=str.lower)
 
 
 class MissingStatisticError(LookupError):
     """An attack reads a statistic that is not there: a backend does not give it, and the attack did not ask for it."""
+
+
+class UnscorableError(ValueError):
+    """An attack cannot score a text; the message is a clause that says why, and the way out."""
 
 
 class TokenStats:
@@ -76,7 +82,7 @@ class TokenStats:
         truncated: whether the text was cut to the model's length.
     """
 
-    __slots__ = ("_ends", "_greedy", "_mean", "_std", "_words", "logprob", "n_chars", "truncated")
+    __slots__ = ("_ends", "_greedy", "_mean", "_std", "_tokens", "_words", "logprob", "n_chars", "truncated")
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class TokenStats:
         mean: FloatArray | None = None,
         std: FloatArray | None = None,
         words: str | None = None,
+        tokens: IntArray | None = None,
         n_chars: int | None = None,
         truncated: bool = False,
         ends: Callable[[], Sequence[int]] | None = None,
@@ -93,7 +100,7 @@ class TokenStats:
         """`ends` tells, when it is asked, the character of the text at which each scored token ends, [n]."""
         self.logprob, self.truncated, self._ends = logprob, truncated, ends
         self.n_chars = len(words) if words is not None and n_chars is None else n_chars
-        self._greedy, self._mean, self._std, self._words = greedy, mean, std, words
+        self._greedy, self._mean, self._std, self._words, self._tokens = greedy, mean, std, words, tokens
 
     @property
     def greedy(self) -> BoolArray:
@@ -116,6 +123,11 @@ class TokenStats:
         return self._there(self._words, "words")
 
     @property
+    def tokens(self) -> IntArray:
+        """int64, the ids of the scored tokens in the vocabulary of the view's model."""
+        return self._there(self._tokens, "tokens")
+
+    @property
     def has(self) -> frozenset[Statistic]:
         """The statistics that are there."""
         given: dict[Statistic, object] = {
@@ -123,6 +135,7 @@ class TokenStats:
             "greedy": self._greedy,
             "moments": None if self._mean is None else self._std,
             "words": self._words,
+            "tokens": self._tokens,
         }
         return frozenset(name for name, value in given.items() if value is not None)
 
@@ -142,6 +155,7 @@ class TokenStats:
             mean=None if self._mean is None else self._mean[:n],
             std=None if self._std is None else self._std[:n],
             words=None if self._words is None else self._words[:n_chars],
+            tokens=None if self._tokens is None else self._tokens[:n],
             n_chars=n_chars,
             truncated=True,
             ends=lambda: ends()[:n],

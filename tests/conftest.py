@@ -249,31 +249,40 @@ def attack(
 ) -> Any:
     """Scores of every attack, by name: ``{"loss": [one float per text], …}``; recall as published beside the others."""
     from midistill_tasks.attacks import ATTACKS
+    from midistill_tasks.options import defaults
     from midistill_tasks.scoring.requests import ViewRequest
-    from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT
+    from midistill_tasks.views import View
 
-    first, k = options.get("first_token", "skip"), options.get("k", 0.2)
-    given = tuple(shots)
-    requests = [ViewRequest(text, TEXT, first_token=first) for text in text_list]
-    requests += [ViewRequest(text, AFTER_SHOTS, given, first_token=first) for text in text_list]
-    requests += [ViewRequest(text, AFTER_SHOTS, given, first_token="always") for text in text_list]
-    if reference:
-        requests += [ViewRequest(text, REFERENCE, first_token=first, reference=reference) for text in text_list]
-    answers = ask(lm, requests)
-    n = len(text_list)
-    scores: dict[str, list[float]] = {name: [] for name in (*ATTACKS, "recall_as_published")}
-    for i in range(n):
-        stats = {"text": answers[i], "after_shots": answers[n + i]}
-        for name in ("loss", "zlib"):
-            scores[name].append(ATTACKS[name].score(stats, {}))
-        for name in ("mink", "minkpp"):
-            scores[name].append(ATTACKS[name].score(stats, {"k": k}))
-        scores["recall"].append(ATTACKS["recall"].score(stats, {"as_published": False}))
-        published = stats | {"after_shots": answers[2 * n + i]}
-        scores["recall_as_published"].append(ATTACKS["recall"].score(published, {"as_published": True}))
-        if reference:
-            scores["ref"].append(ATTACKS["ref"].score(stats | {"reference": answers[3 * n + i]}, {}))
-    return {name: values for name, values in scores.items() if values}
+    first, given = options.get("first_token", "skip"), tuple(shots)
+    asked: dict[str, tuple[str, dict[str, Any]]] = {"recall_as_published": ("recall", {"as_published": True})}
+    for name, kind in ATTACKS.items():
+        if name not in options.get("without", ()) and (reference or not kind.needs_reference):
+            asked[name] = name, {"k": options["k"]} if "k" in options and "k" in kind.fields else {}
+
+    def request(text: str, view: View) -> ViewRequest:
+        return ViewRequest(
+            text,
+            view,
+            given if view.prefix == "shots" else (),
+            first_token="always" if view.first_token == "always" else first,
+            reference=reference if view.model == "reference" else None,
+        )
+
+    chosen = {
+        name: ATTACKS[kind].views_of({**defaults(ATTACKS[kind].fields), **o}) for name, (kind, o) in asked.items()
+    }
+    requests = list(
+        dict.fromkeys(request(text, view) for text in text_list for views in chosen.values() for view in views)
+    )
+    answers = dict(zip(requests, ask(lm, requests), strict=True))
+    scores: dict[str, list[float]] = {}
+    for name, (kind, own) in asked.items():
+        every = {**defaults(ATTACKS[kind].fields), **own}
+        scores[name] = [
+            ATTACKS[kind].score({view.name: answers[request(text, view)] for view in chosen[name]}, every)
+            for text in text_list
+        ]
+    return scores
 
 
 @pytest.fixture(scope="session")

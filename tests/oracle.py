@@ -1,4 +1,4 @@
-"""The six attacks as one would write them on paper: one text at a time, token by token, in float64."""
+"""The attacks as one would write them on paper: one text at a time, token by token, in float64."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ def _plain(tokenizer: Any, text: str, first_token: str) -> tuple[list[int], int]
 
 
 def scores(model: Any, tokenizer: Any, text: str, shots: list[str], k: float = 0.2, first_token: str = "skip") -> dict:
-    """All attacks but `ref`, which is the difference of two `mean_logprob`s."""
+    """All attacks but those with a reference: `ref` is the difference of two `mean_logprob`s; `paired` has others."""
     plain = statistics(model, *_plain(tokenizer, text, first_token))
     ids, prefix = tokenizer.encode(text), tokenizer.encode("".join(shots))
     after = statistics(model, prefix + ids, len(prefix) + len(ids) - len(plain))
     with_first = statistics(model, prefix + ids, len(prefix))
     loss, mu, sigma = np.mean(plain[:, 0]), plain[:, 1], plain[:, 2]
     return {
+        "lowercase": mean_logprob(model, tokenizer, text.lower(), first_token) / loss,
+        "surp": surprising(plain, 0.4 if k == 0.2 else k),
         "loss": loss,
         "zlib": loss / len(zlib.compress(text.encode("utf-8"))),
         "mink": mean_of_lowest(plain[:, 0], k),
@@ -58,3 +60,25 @@ def scores(model: Any, tokenizer: Any, text: str, shots: list[str], k: float = 0
         "recall": np.mean(after[:, 0]) / loss,
         "recall_as_published": np.mean(with_first[:, 0]) / loss,
     }
+
+
+def surprising(rows: np.ndarray, k: float, entropy: float = 2.0) -> float:
+    lowest = sorted(range(len(rows)), key=lambda t: rows[t, 0])[: max(1, int(k * len(rows)))]
+    sure = [rows[t, 0] for t in lowest if -rows[t, 1] < entropy]
+    surest = min(lowest, key=lambda t: -rows[t, 1])
+    return float(np.mean(sure)) if sure else float(rows[surest, 0])
+
+
+def paired(model: Any, reference: Any, tokenizer: Any, text: str, first_token: str = "skip") -> dict[str, float]:
+    """EZ-MIA and WBC, token by token and window by window; both models have the tokenizer."""
+    ids, start = _plain(tokenizer, text, first_token)
+    mine, theirs = log_distributions(model, ids), log_distributions(reference, ids)
+    gaps = [mine[t - 1][ids[t]] - theirs[t - 1][ids[t]] for t in range(start, len(ids))]
+    errs = [ids[t] != int(np.argmax(mine[t - 1])) for t in range(start, len(ids))]
+    chosen = [gap for gap, err in zip(gaps, errs, strict=True) if err] if any(errs) else gaps
+    gained, lost = sum(g for g in chosen if g > 0), sum(-g for g in chosen if g < 0)
+    shares = []
+    for w in (2, 3, 4, 6, 9, 13, 18, 25, 32, 40):
+        windows = [sum(gaps[i : i + w]) > 0 for i in range(len(gaps) - w + 1)]
+        shares += [sum(windows) / len(windows)] if windows else []
+    return {"ez": gained / (lost + 1e-6), "wbc": sum(shares) / len(shares) if shares else float("nan")}

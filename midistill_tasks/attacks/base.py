@@ -18,10 +18,19 @@ from typing import Any
 
 from midistill_tasks.options import Fields, defaults, options_of
 from midistill_tasks.registry import Registry
-from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT, MissingStatisticError, Statistic, TokenStats, View
+from midistill_tasks.views import (
+    AFTER_SHOTS,
+    LOWER,
+    REFERENCE,
+    TEXT,
+    MissingStatisticError,
+    Statistic,
+    TokenStats,
+    View,
+)
 
 Views = tuple[View, ...]
-STANDARD: Views = (TEXT, REFERENCE, AFTER_SHOTS)
+STANDARD: Views = (TEXT, REFERENCE, AFTER_SHOTS, LOWER)
 """Views that an attack may name in its parameters without listing them."""
 
 
@@ -38,6 +47,8 @@ class Attack:
             may return NaN where the score is undefined.
         views_of: the views, in the order of the function's parameters, under given options.
         fields: its options.
+        by_default: whether it is in the group ``mia_<split>``; in ``mia_all_<split>`` it always is.
+        strong: whether it is in ``mia_strong_<split>``, those with the best evidence for fine-tuned models.
     """
 
     name: str
@@ -47,6 +58,8 @@ class Attack:
     function: Callable[..., float]
     views_of: Callable[[Mapping[str, Any]], Views]
     fields: Fields
+    by_default: bool = True
+    strong: bool = False
 
     def __call__(self, *stats: TokenStats, **options: Any) -> float:
         """The score of one text; options that are not given have their defaults.
@@ -107,6 +120,10 @@ ATTACKS: Registry[Attack] = Registry(
         "minkpp": "midistill_tasks.attacks.mink",
         "ref": "midistill_tasks.attacks.likelihood",
         "recall": "midistill_tasks.attacks.recall",
+        "lowercase": "midistill_tasks.attacks.likelihood",
+        "surp": "midistill_tasks.attacks.mink",
+        "ez": "midistill_tasks.attacks.paired",
+        "wbc": "midistill_tasks.attacks.paired",
     },
 )
 
@@ -118,6 +135,8 @@ def attack(
     source: str,
     needs: Sequence[Statistic] = ("logprob",),
     views: Sequence[View] | Callable[[Mapping[str, Any]], Views] = STANDARD,
+    by_default: bool = True,
+    strong: bool = False,
 ) -> Callable[[Callable[..., float]], Attack]:
     """Registers a function as an attack.
 
@@ -125,9 +144,11 @@ def attack(
         name: letters, digits and underscores.
         title: one line for people.
         source: author and year.
-        needs: of logprob, greedy, moments (mean and std), words.
+        needs: of logprob, greedy, moments (mean and std), words, tokens.
         views: those beside `STANDARD` that the function's positional parameters name; or, where they depend on options,
             a function from the options to all of them.
+        by_default: whether the group ``mia_<split>`` has it, and not only ``mia_all_<split>``.
+        strong: whether the group ``mia_strong_<split>`` has it.
 
     Raises:
         TypeError: a positional parameter is no view, or an option is not declared by `option`.
@@ -135,7 +156,9 @@ def attack(
 
     def register(function: Callable[..., float]) -> Attack:
         views_of = views if callable(views) else _fixed(_by_name(function, views))
-        made = Attack(name, title, source, frozenset(needs), function, views_of, options_of(function))
+        made = Attack(
+            name, title, source, frozenset(needs), function, views_of, options_of(function), by_default, strong
+        )
         return ATTACKS.register(name, made, function.__module__)
 
     return register

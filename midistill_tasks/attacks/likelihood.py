@@ -1,7 +1,8 @@
-"""Attacks on the mean log-likelihood of a text: plain, and against two yardsticks of how hard the text is."""
+"""Attacks on the mean log-likelihood of a text: plain, and against three yardsticks of how hard the text is."""
 
 from __future__ import annotations
 
+import math
 import zlib as compression
 
 import numpy as np
@@ -32,7 +33,23 @@ def zlib(text: TokenStats) -> float:
     return mean_logprob(text) / len(compression.compress(text.words.encode("utf-8")))
 
 
-@attack("ref", "mean log-probability against a reference model's", source="Carlini et al. 2021")
+@attack("ref", "mean log-probability against a reference model's", source="Carlini et al. 2021", strong=True)
 def ref(text: TokenStats, reference: TokenStats) -> float:
     """Mean ℓ minus the mean ℓ of a reference model under its own tokenizer (Carlini et al. 2021)."""
     return mean_logprob(text) - mean_logprob(reference)
+
+
+@attack(
+    "lowercase",
+    "log-probability of the text in lower case over that of the text",
+    source="Carlini et al. 2021",
+    by_default=False,
+)
+def lowercase(text: TokenStats, lower: TokenStats) -> float:
+    """Mean ℓ of the text in lower case over mean ℓ of the text (Carlini et al. 2021, section 4.2).
+
+    What was learnt by heart loses much by another spelling. The paper has the ratio of perplexities; this is that of
+    their logarithms, as in zlib. NaN where the text is certain.
+    """
+    plain = mean_logprob(text)
+    return mean_logprob(lower) / plain if plain else math.nan

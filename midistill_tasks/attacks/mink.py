@@ -25,7 +25,41 @@ def mink(text: TokenStats, *, k: float = option(0.2, "share of the lowest-scorin
     "Min-K%++: the same, normalised per token",
     source="Zhang et al. 2025",
     needs=("logprob", "moments"),
+    strong=True,
 )
 def minkpp(text: TokenStats, *, k: float = option(0.2, "share of the lowest-scoring tokens", gt=0, le=1)) -> float:
     """The same over (ℓ_t − μ_t) / σ_t, μ and σ under the model's own distribution (Min-K%++, Zhang et al. 2025)."""
     return _mean_of_lowest((text.logprob - text.mean) / text.std, k)
+
+
+NOTHING_SURPRISING = -100.0
+
+
+@attack(
+    "surp",
+    "SURP: unlikely tokens where the model was sure",
+    source="Zhang and Wu 2024",
+    needs=("logprob", "moments"),
+    by_default=False,
+)
+def surp(
+    text: TokenStats,
+    *,
+    k: float = option(0.4, "share of the lowest-scoring tokens", gt=0, le=1),
+    entropy: float = option(2.0, "nats of entropy below which the model was sure", gt=0),
+    as_published: bool = option(False, "-100 for a text without such a token, as the published code has"),
+) -> float:
+    """Mean ℓ_t over tokens among the ⌊kT⌋ (at least one) lowest whose distribution has an entropy −μ_t below `entropy`.
+
+    Zhang and Wu, "Adaptive pre-training data detection for large language models via surprising tokens" (2024). Where
+    no token is both, the one of the lowest entropy among the lowest ℓ_t stands for them: it is what was left of them
+    just before, so the score does not jump, while a constant would rank such texts below all others.
+    """
+    count = max(1, int(k * len(text)))
+    lowest = np.argsort(text.logprob, kind="stable")[:count]
+    sure = lowest[-text.mean[lowest] < entropy]
+    if not len(sure):
+        if as_published:
+            return NOTHING_SURPRISING
+        sure = lowest[[np.argmax(text.mean[lowest])]]
+    return float(np.mean(text.logprob[sure], dtype=np.float64))

@@ -26,6 +26,7 @@ def _views(options: Mapping[str, Any]) -> Views:
     "ReCaLL: log-probability after non-member shots over without",
     source="Xie et al. 2024",
     views=_views,
+    strong=True,
 )
 def recall(
     text: TokenStats,

@@ -6,6 +6,7 @@ import argparse
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.harness import yaml_folder
+from midistill_tasks.harness.expand import groups
 from midistill_tasks.splits import SPLITS
 
 
@@ -39,7 +40,8 @@ def listing() -> str:
             "Attacks (tag mia_<attack>: this attack on every split but files)",
             *attacks,
             "",
-            "Splits (group mia_<split>: every attack on this split)",
+            f"Splits (groups: mia_<split> is {', '.join(groups()['mia'])};",
+            f"        mia_all_<split> is all attacks; mia_strong_<split> is {', '.join(groups()['mia_strong'])})",
             *splits,
             "",
             f"mia_paper is the group of the paper's four data sets: {paper}.",

@@ -1,8 +1,8 @@
 """From one YAML a split to the tasks of all attacks: in memory for the harness's index, or as files for a folder.
 
 A split's file (``task_yamls/mia_<split>.yaml``, as in the README's "Your own split") says what all its tasks share.
-From it and the registry of attacks, other packages' included, come ``mia_<attack>_<split>``, the group ``mia_<split>``
-and ``heldout_<split>``.
+From it and the registry of attacks, other packages' included, come ``mia_<attack>_<split>``, ``heldout_<split>`` and
+the groups ``mia_<split>``, ``mia_all_<split>`` and ``mia_strong_<split>``.
 """
 
 from __future__ import annotations
@@ -42,14 +42,24 @@ def read_split(path: Path) -> dict[str, Any]:
     return content
 
 
-def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The tasks, the group and the perplexity of a split, from what its file says; functions by name.
+def groups() -> dict[str, list[str]]:
+    """Beginning of a group's name → its attacks: the paper's and other packages', all there are, the strongest."""
+    return {
+        "mia": [name for name, attack in ATTACKS.items() if attack.by_default],
+        "mia_all": list(ATTACKS),
+        "mia_strong": [name for name, attack in ATTACKS.items() if attack.strong],
+    }
 
-    The group comes first; inside it, what an attack lacks leaves its row out, asked for by name it stops.
+
+def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tasks, the groups and the perplexity of a split, from what its file says; functions by name.
+
+    The groups come first; inside them, what an attack lacks leaves its row out, asked for by name it stops.
     """
     name, metadata = str(split["split"]), split["metadata"]
-    members = [{"task": f"mia_{attack}_{name}", "optional": True} for attack in ATTACKS]
-    yield {"group": f"mia_{name}", "task": members, "metadata": metadata}
+    for group, attacks in groups().items():
+        members = [{"task": f"mia_{attack}_{name}", "optional": True} for attack in attacks]
+        yield {"group": f"{group}_{name}", "task": members, "metadata": metadata}
     for attack in ATTACKS:
         # A user's own files are nowhere to be found, so they would stop all others of the tag.
         tag = {} if name == "files" else {"tag": f"mia_{attack}"}

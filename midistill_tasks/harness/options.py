@@ -24,7 +24,9 @@ class RunOptions(Strict):
     """Options of a run that belong to no split and to no single attack."""
 
     reference: str | dict[str, Any] | None = Field(
-        None, description="ref: the reference model, a path or model_args; 'base' = a PEFT target without its adapter"
+        None,
+        description="ref, ez, wbc (these two: with the target's tokenizer): the reference model, a path or model_args; "
+        "'base' = a PEFT target without its adapter",
     )
     first_token: Literal["skip", "prefix"] = Field(
         "skip", description="whether a text's first token is left out, or scored after the harness's prefix token"

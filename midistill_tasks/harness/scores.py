@@ -14,7 +14,7 @@ from lm_eval.api.instance import Instance
 from midistill_tasks.attacks.base import common_part
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
-from midistill_tasks.views import TokenStats, Unscored
+from midistill_tasks.views import TokenStats, UnscorableError, Unscored
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +56,16 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
         answers = {instance.args[1].view.name: instance.resps[0] for instance in group}
         unequal += len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
         refused = next((answer for answer in answers.values() if isinstance(answer, Unscored)), None)
-        found = TextScore(math.nan) if refused else _score(keys, answers)
+        why = ""
+        try:
+            found = TextScore(math.nan) if refused else _score(keys, answers)
+        except UnscorableError as error:
+            found, why = TextScore(math.nan), str(error)
         if refused:
             silent = silent or refused.whole_task
             reasons[refused.reason] += 1
         elif math.isnan(found.score):
-            reasons["the score is not defined for it"] += 1
+            reasons[why or "the score is not defined for it"] += 1
         scores[group[0].doc["id"]] = found
         for instance in group:
             instance.resps = [repr(instance.resps[0])]

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from tqdm import tqdm
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.protocol import Job, Result, Scorer
 from midistill_tasks.scoring.requests import ViewRequest
-from midistill_tasks.views import TokenStats, Unscored
+from midistill_tasks.views import IntArray, TokenStats, Unscored
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Planned:
 
     request: ViewRequest
     words: str
+    tokens: IntArray
     truncated: bool
     ends: Callable[[], Sequence[int]]
 
@@ -36,6 +38,7 @@ class Planned:
             mean=result.mean,
             std=result.std,
             words=self.words,
+            tokens=self.tokens,
             truncated=self.truncated,
             ends=self.ends,
         )
@@ -102,4 +105,4 @@ def _job(scorer: Scorer, request: ViewRequest, prefix: tuple[int, ...]) -> tuple
     job = Job(lead + kept, prefix, first=0 if prefix and first_counts else 1)
     ends = lambda: encoded.ends()[len(kept) - job.scored : len(kept)]  # noqa: E731
     words = text[: encoded.ends()[len(kept) - 1]] if cut and kept else text
-    return job, Planned(request, words, cut, ends)
+    return job, Planned(request, words, np.array(job.targets, dtype=np.int64), cut, ends)

@@ -65,7 +65,7 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
 
 def _lacking(scorer: Scorer, request: ViewRequest, backend: str) -> str:
     """Why the backend cannot serve the attack that asks; "" where it can."""
-    missing = sorted(request.needs - scorer.gives - {"words"})
+    missing = sorted(request.needs - scorer.gives - {"words", "tokens"})
     if not missing:
         return ""
     return (

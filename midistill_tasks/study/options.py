@@ -52,7 +52,9 @@ class _Section(Strict):
     def chosen(self) -> list[str]:
         """The attacks that run."""
         return self.attacks or [
-            name for name, attack in ATTACKS.items() if self._reference is not None or not attack.needs_reference
+            name
+            for name, attack in ATTACKS.items()
+            if attack.by_default and (self._reference is not None or not attack.needs_reference)
         ]
 
     @property
@@ -118,8 +120,9 @@ else:
 
 
 def resolved(evaluate: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section, as YAML has it, with each attack's options as they are in the end, however they were said."""
+    """The section, as YAML has it, with the options of the attacks that run as they are in the end, however said."""
     section = Evaluate.model_validate(evaluate)
     said = {name for attack in ATTACKS.values() for name in (attack.name, *attack.fields)}
     rest = {name: value for name, value in evaluate.items() if name not in said}
-    return {**rest, **parse_options({"mia": section.options}).attacks}
+    options = parse_options({"mia": section.options}).attacks
+    return {**rest, **{name: options[name] for name in section.chosen}}

@@ -10,14 +10,16 @@ import pytest
 
 from midistill_tasks.attacks import ATTACKS, attack
 from midistill_tasks.options import defaults
-from midistill_tasks.views import MissingStatisticError, TokenStats
+from midistill_tasks.views import MissingStatisticError, TokenStats, UnscorableError
 
 
-def stats(logprob, mean=None, std=None, words=None):
+def stats(logprob, mean=None, std=None, words=None, greedy=None, tokens=None):
     logprob = np.array(logprob, dtype=np.float32)
     mean = np.zeros_like(logprob) if mean is None else np.array(mean, dtype=np.float32)
     std = np.ones_like(logprob) if std is None else np.array(std, dtype=np.float32)
-    return TokenStats(logprob, greedy=np.zeros(len(logprob), dtype=bool), mean=mean, std=std, words=words)
+    greedy = np.zeros(len(logprob), dtype=bool) if greedy is None else np.array(greedy, dtype=bool)
+    tokens = np.arange(len(logprob)) if tokens is None else np.array(tokens)
+    return TokenStats(logprob, greedy=greedy, mean=mean, std=std, words=words, tokens=tokens)
 
 
 @pytest.mark.parametrize(("tokens", "counted"), [(1, 1), (4, 1), (5, 1), (9, 1), (10, 2), (14, 2), (15, 3)])
@@ -58,13 +60,72 @@ def test_recall_without_a_common_token_is_undefined():
     assert math.isnan(ATTACKS["recall"](stats([0.0]), stats([-1.0]), as_published=False))
 
 
+def test_lowercase_compares_the_text_with_its_lower_case():
+    assert ATTACKS["lowercase"](stats([-1.0, -3.0]), stats([-5.0, -3.0, -4.0])) == pytest.approx(2.0)
+    assert math.isnan(ATTACKS["lowercase"](stats([0.0]), stats([-1.0])))
+
+
+def test_surp_means_the_unlikely_tokens_where_the_model_was_sure():
+    seen = stats([-9.0, -4.0, -2.0, -1.0, -0.5], mean=[-3.0, -1.0, -1.5, -0.1, -0.1])
+    assert ATTACKS["surp"](seen) == pytest.approx(-4.0)  # of the two lowest the second
+    assert ATTACKS["surp"](seen, k=0.6) == pytest.approx(-3.0)
+    assert ATTACKS["surp"](seen, entropy=3.5) == pytest.approx(-6.5)
+
+
+def test_surp_of_a_text_without_such_a_token_does_not_jump():
+    def at(entropy):
+        return stats([-9.0, -4.0, -2.0], mean=[-3.0, -entropy, -0.1])
+
+    just_below, above = (ATTACKS["surp"](at(entropy), k=0.7) for entropy in (1.999, 2.001))
+    assert just_below == above == pytest.approx(-4.0)
+    assert ATTACKS["surp"](at(2.001), k=0.7, as_published=True) == -100.0
+    assert ATTACKS["surp"](stats([-3.0], mean=[-5.0])) == -3.0
+
+
+def test_ez_sets_gains_against_losses_where_the_target_errs():
+    text, reference = stats([-1.0, -2.0, -1.0, -3.0], greedy=[1, 0, 0, 0]), stats([-9.0, -3.0, -1.5, -2.5])
+    assert ATTACKS["ez"](text, reference) == pytest.approx(1.5 / 0.5, rel=1e-5)
+
+
+def test_ez_ranks_a_text_that_loses_nowhere_first_and_as_published_last():
+    gains, more = (stats([level, level]) for level in (-2.0, -1.0))
+    reference, other = stats([-3.0, -3.0]), stats([-3.0, -0.5])
+    ez = ATTACKS["ez"]
+    assert ez(more, reference) > ez(gains, reference) > ez(more, other) > 0
+    assert ez(gains, reference, as_published=True) == 0.0 < ez(more, other, as_published=True)
+
+
+def test_ez_judges_a_text_without_an_error_by_all_its_tokens():
+    certain = stats([-0.1, -0.2], greedy=[1, 1])
+    assert ATTACKS["ez"](certain, stats([-3.1, -0.1])) == pytest.approx(3.0 / 0.1, rel=1e-4)
+
+
+def test_wbc_counts_the_windows_in_which_the_reference_loses_more():
+    text, reference = stats([-1.0, -1.0, -1.0, -1.0]), stats([-2.0, -1.5, -0.2, -0.2])
+    # d = 1, 0.5, −0.8, −0.8: windows of two + − −, of three + −, of four −
+    assert ATTACKS["wbc"](text, reference) == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+    assert ATTACKS["wbc"](text, text) == 0.0
+    assert math.isnan(ATTACKS["wbc"](stats([-1.0]), stats([-2.0])))
+    impossible = stats([-math.inf, -1.0, -1.0, -1.0]), stats([-2.0] * 4)
+    assert ATTACKS["wbc"](*impossible) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3), "windows without that token count"
+
+
+@pytest.mark.parametrize("name", ["ez", "wbc"])
+def test_other_tokens_are_refused_with_the_way_out(name):
+    for tokens in ([1, 3], [1, 2, 3]):
+        with pytest.raises(UnscorableError, match=r"have other tokens.*take a reference with the target's tokenizer"):
+            ATTACKS[name](stats([-1.0, -1.0], tokens=[1, 2]), stats([-1.0] * len(tokens), tokens=tokens))
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_higher_means_member(name):
     """A member is likelier than a non-member under the target, and little is gained by shots in front of it."""
     words = "the same forty characters for both of it"
     reference = stats([-3.0] * 10)
+    lower = stats([-3.5] * 10)
     member = {"text": stats([-1.0] * 10, words=words), "after_shots": stats([-0.99] * 10), "reference": reference}
     other = {"text": stats([-3.0] * 10, words=words), "after_shots": stats([-2.0] * 10), "reference": reference}
+    member, other = member | {"lower": lower}, other | {"lower": lower}
     options = defaults(ATTACKS[name].fields)
 
     assert ATTACKS[name].score(member, options) > ATTACKS[name].score(other, options)
@@ -74,12 +135,13 @@ def test_higher_means_member(name):
 def test_an_impossible_token_is_no_error(name):
     """−inf is a legal log-probability: the text is as unlikely as can be, or the score is undefined."""
     seen = {view.name: stats([-1.0, -math.inf, -2.0], words="abc") for view in ATTACKS[name].views}
-    if name == "ref":
-        seen["reference"] = stats([-1.0, -2.0])
+    if "reference" in seen:
+        seen["reference"] = stats([-1.0, -2.0, -2.0])
+    expected = {"recall": math.nan, "lowercase": math.nan, "ez": 0.0, "wbc": 0.0}
 
     score = ATTACKS[name].score(seen, defaults(ATTACKS[name].fields))
 
-    assert math.isnan(score) if name == "recall" else score == -math.inf
+    assert score == pytest.approx(expected.get(name, -math.inf), nan_ok=True)
 
 
 def test_reading_what_was_not_asked_for_names_the_attack_and_what_it_lacks():
@@ -100,6 +162,7 @@ def test_an_attack_reads_no_more_than_it_needs(name):
         "greedy": {"greedy": np.zeros(3, dtype=bool)},
         "moments": {"mean": np.full(3, -2, dtype=np.float32), "std": np.ones(3, dtype=np.float32)},
         "words": {"words": "abc"},
+        "tokens": {"tokens": np.arange(3)},
         "logprob": {},
     }
     one = {key: value for need in attack.needs for key, value in given[need].items()}
@@ -113,11 +176,11 @@ def test_an_attack_says_what_shapes_it_and_whether_it_knows_labels():
     assert ATTACKS["ref"].shaped_by == ("first_token", "reference")
     assert ATTACKS["minkpp"].shaped_by == ("k", "first_token")
     assert [name for name, attack in ATTACKS.items() if attack.knows_labels] == ["recall"]
-    assert [name for name, attack in ATTACKS.items() if attack.needs_reference] == ["ref"]
+    assert [name for name, attack in ATTACKS.items() if attack.needs_reference] == ["ref", "ez", "wbc"]
 
 
 def test_a_parameter_that_is_no_view_or_no_option_is_refused_where_it_is_defined():
-    with pytest.raises(TypeError, match="the parameter 'shots' is no view; views: text, reference, after_shots"):
+    with pytest.raises(TypeError, match="the parameter 'shots' is no view; views: text, reference, after_shots, lower"):
         attack("wrong", "…", source="nobody")(lambda shots: 0.0)
     with pytest.raises(TypeError, match=r"give 'k' a default by option\(default, help\)"):
         attack("wrong", "…", source="nobody")(lambda text, *, k=0.2: 0.0)

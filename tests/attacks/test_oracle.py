@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from oracle import mean_logprob, scores
+from oracle import mean_logprob, paired, scores
 
 from midistill_tasks.attacks import ATTACKS
 
 RELATIVE = 1e-4
+PAIRED = {"ez", "wbc"}
+"""Which need the target's own tokens of their reference."""
 
 
 @pytest.mark.parametrize("first_token", ["skip", "prefix"])
@@ -21,11 +23,11 @@ def test_attacks_are_the_oracles(architecture, first_token, tiny, texts, scoring
     reference = json.dumps({"pretrained": str(tiny(other, seed=1)), "dtype": "float32"})
     shots, judged = texts[:2], texts[2:14]
 
-    got = scoring.attack(lm, judged, shots, reference, first_token=first_token, k=0.3)
+    got = scoring.attack(lm, judged, shots, reference, first_token=first_token, k=0.3, without=PAIRED)
 
     model, tokenizer = lm.model, lm.tokenizer
     yardstick = scoring.load(tiny(other, seed=1))
-    assert set(got) == {*ATTACKS, "recall_as_published"}
+    assert set(got) == {*ATTACKS, "recall_as_published"} - PAIRED
     for index, text in enumerate(judged):
         expected = scores(model, tokenizer, text, shots, k=0.3, first_token=first_token)
         reference_loss = mean_logprob(yardstick.model, yardstick.tokenizer, text, first_token)
@@ -34,6 +36,19 @@ def test_attacks_are_the_oracles(architecture, first_token, tiny, texts, scoring
             del expected["recall_as_published"]  # refused: it would score the first token in both terms
         for name, value in expected.items():
             assert got[name][index] == pytest.approx(value, rel=RELATIVE), (name, text)
+
+
+@pytest.mark.parametrize("first_token", ["skip", "prefix"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "llama", "gemma2"])
+def test_attacks_that_pair_tokens_are_the_oracles(architecture, first_token, tiny, texts, scoring):
+    lm, other = scoring.load(tiny(architecture)), scoring.load(tiny(architecture, seed=1))
+    reference = json.dumps({"pretrained": str(tiny(architecture, seed=1)), "dtype": "float32"})
+
+    got = scoring.attack(lm, texts[:12], texts[12:14], reference, first_token=first_token)
+
+    for index, text in enumerate(texts[:12]):
+        for name, value in paired(lm.model, other.model, lm.tokenizer, text, first_token).items():
+            assert got[name][index] == pytest.approx(value, rel=RELATIVE, nan_ok=True), (name, text)
 
 
 def test_tiny_models_have_opinions(tiny, texts, scoring):

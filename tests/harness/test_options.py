@@ -21,7 +21,7 @@ def test_nothing_given_is_the_defaults(metadata: Any):
     assert options.flat("mink") == {
         **{"k": 0.2, "shots": 2, "reference": None, "first_token": "skip", "as_published": False, "n": None, "seed": 0},
         **{"dataset_path": None, "log_text": True, "members": None, "nonmembers": None, "column": "text"},
-        **{"independent_coins": False, "ngram": "ngram_13_0.8", "dataset_revision": None},
+        **{"independent_coins": False, "ngram": "ngram_13_0.8", "dataset_revision": None, "entropy": 2.0},
     }
 
 
@@ -42,6 +42,7 @@ def test_a_flat_key_reaches_every_attack_that_has_it_and_a_section_one():
     assert {name: values["k"] for name, values in everyone.attacks.items() if "k" in values} == {
         "mink": 0.3,
         "minkpp": 0.3,
+        "surp": 0.3,
     }
     one = parse_options({"mia": {"k": 0.3, "minkpp": {"k": 0.5}}})
     assert (one.attacks["mink"]["k"], one.attacks["minkpp"]["k"]) == (0.3, 0.5)
@@ -69,7 +70,7 @@ def test_the_seed_of_a_model_is_not_ours_unless_nested():
 
 def test_an_unknown_key_under_mia_names_the_nearest_and_lists_all():
     with pytest.raises(
-        InputError, match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, as_published, shots, n, "
+        InputError, match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, as_published, entropy, shots, n, "
     ):
         parse_options({"mia": {"shot": 3}})
     with pytest.raises(InputError, match=r"no option 'zzz'; it knows"):

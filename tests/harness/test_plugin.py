@@ -18,6 +18,8 @@ from midistill_tasks import harness
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness import expand
+from midistill_tasks.harness.expand import groups
+from midistill_tasks.splits import SPLITS
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugin"
@@ -191,11 +193,12 @@ def test_what_a_pattern_catches_and_the_run_cannot_serve_is_left_out_and_said(ma
     harness.add_tasks(manager_module)
     manager = manager_module.TaskManager(metadata={"pretrained": "gpt2"})
     names = manager.match_tasks(["mia_*_bios"])
-    assert names == sorted(f"mia_{attack}_bios" for attack in ATTACKS if attack != "ref")
+    assert names == sorted(f"mia_{attack}_bios" for attack in ATTACKS if not ATTACKS[attack].needs_reference)
     assert "mia_ref_bios is left out of mia_*_bios: it needs a reference model" in caplog.text
     every = manager.match_tasks(["mia_*"])
     assert {"mia_loss_bios", "mia_bios", "mia_mink"} <= set(every)
     assert not {"mia_ref", "mia_ref_wikitext", "mia_loss_files", "mia_files"} & set(every)
+    assert manager.match_tasks(["mia_all_*"]) == sorted(f"mia_all_{split}" for split in SPLITS if split != "files")
     assert manager.match_tasks(["mia_ref_bios", "mia_loss_files"]) == ["mia_loss_files", "mia_ref_bios"]
     given = manager_module.TaskManager(metadata={"mia": {"reference": "gpt2", "members": "a", "nonmembers": "b"}})
     assert {"mia_ref", "mia_ref_bios", "mia_loss_files", "heldout_files"} <= set(given.match_tasks(["*"]))
@@ -209,7 +212,7 @@ def test_a_task_that_stands_in_no_file_is_built_like_any_other(manager_module, f
     assert task.keys.attack_options == {"k": 0.3}
     assert len(task.eval_docs) == 48
     group = manager_module.TaskManager(metadata={"mia": files}).load(["mia_files"])
-    assert group["group_map"] == {"mia_files": [f"mia_{attack}_files" for attack in ATTACKS]}
+    assert group["group_map"] == {"mia_files": [f"mia_{attack}_files" for attack in groups()["mia"]]}
 
 
 @pytest.mark.parametrize("arguments", [{"include_defaults": False}, {"positional": (None, None, False)}])

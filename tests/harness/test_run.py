@@ -16,6 +16,7 @@ import pytest
 from midistill_tasks import __version__
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness.expand import groups
 from midistill_tasks.harness.keys import DEFAULT_METRICS
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
@@ -23,7 +24,8 @@ from midistill_tasks.metrics.blind import Blind, blind_auroc
 from .conftest import N, write_rows
 
 Run = Callable[..., dict[str, Any]]
-GROUP = [f"mia_{attack}_files" for attack in ATTACKS]
+SIX = groups()["mia"]
+GROUP = [f"mia_{attack}_files" for attack in SIX]
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,8 @@ def test_scores_are_the_attacks_on_the_texts(group, scoring, lm, files, people, 
     members, nonmembers = people
     reference = json.dumps({"dtype": "float32", "pretrained": str(tiny("llama"))})
     texts = [*members, *nonmembers[2:]]
-    expected = scoring.attack(lm, texts, nonmembers[:2], reference)
-    for name in ATTACKS:
+    expected = scoring.attack(lm, texts, nonmembers[:2], reference, without=set(ATTACKS) - set(SIX))
+    for name in SIX:
         scores = {sample["doc"]["text"]: sample["doc"]["score"] for sample in group["samples"][f"mia_{name}_files"]}
         np.testing.assert_allclose([scores[text] for text in texts], expected[name], rtol=1e-5, atol=1e-6)
 
@@ -192,10 +194,28 @@ def test_the_paper_s_group_holds_its_four_data_sets_with_all_attacks(manager_of,
     splits = ["wikimia_64", "mimir_arxiv", "bookcorpus", "openwebtext"]
     assert loaded["group_map"]["mia_paper"] == [f"mia_{split}" for split in splits]
     for split in splits:
-        assert loaded["group_map"][f"mia_{split}"] == [f"mia_{attack}_{split}" for attack in ATTACKS]
+        assert loaded["group_map"][f"mia_{split}"] == [f"mia_{attack}_{split}" for attack in SIX]
     assert {task for task, built in loaded["tasks"].items() if built.keys.left_out} == {
         f"mia_ref_{split}" for split in splits
     }
+
+
+def test_the_other_groups_hold_all_attacks_and_the_strongest_and_what_cannot_pair_tokens_says_so(
+    lm, files, tiny, manager_of, said
+):
+    import lm_eval
+
+    for reference, paired in ((tiny("gpt2", seed=1), True), (tiny("llama"), False)):
+        metadata = {"mia": files | {"reference": {"pretrained": str(reference), "dtype": "float32"}}}
+        tasks = ["mia_all_files"] if paired else ["mia_strong_files"]
+        result = lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager_of(metadata), bootstrap_iters=0)
+        expected = list(ATTACKS) if paired else ["minkpp", "ref", "recall", "ez", "wbc"]
+        assert result["group_subtasks"] == {tasks[0]: [f"mia_{attack}_files" for attack in expected]}
+        for attack in expected:
+            scored = paired or attack not in ("ez", "wbc")
+            assert math.isnan(result["results"][f"mia_{attack}_files"]["auroc,none"]) != scored, attack
+    reason = "[mia_wbc_files] 48 of 48 texts are not scored: target and reference have other tokens"
+    assert len(said(reason)) == 1
 
 
 def test_a_tag_is_one_attack_on_every_split_but_the_user_s_files(task_manager):

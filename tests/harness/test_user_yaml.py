@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness.expand import groups
 
 from .conftest import N, write_rows
 
@@ -47,9 +47,9 @@ def scores(result: dict[str, Any], task: str) -> dict[str, float]:
 
 def test_one_file_gives_all_attacks_on_a_new_split(run: Run, mine, said):
     result = run([mine()])
-    assert result["group_subtasks"] == {"mia_mine": [f"mia_{attack}_mine" for attack in ATTACKS]}
+    assert result["group_subtasks"] == {"mia_mine": [f"mia_{attack}_mine" for attack in groups()["mia"]]}
     expected = run("mia_files")
-    for attack in set(ATTACKS) - {"ref"}:
+    for attack in set(groups()["mia"]) - {"ref"}:
         assert scores(result, f"mia_{attack}_mine") == pytest.approx(scores(expected, f"mia_{attack}_files"))
     assert len(said("mia_ref_mine is left out: it needs a reference model")) == 1
     assert said("[mine] labels are valid for the model of this test") != []
@@ -66,7 +66,7 @@ def test_the_command_takes_the_file_by_its_path(command, mine, tiny, tmp_path):
         *("--tasks", mine(), "--model", "hf", "--model_args", f"pretrained={tiny('gpt2')},dtype=float32"),
         *("--device", "cpu", "--batch_size", "8", "--metadata", '{"mia": {"n": 10}}'),
     ).out
-    for attack in set(ATTACKS) - {"ref"}:
+    for attack in set(groups()["mia"]) - {"ref"}:
         assert f"mia_{attack}_mine" in printed
     assert "mia_ref_mine" not in printed
 
