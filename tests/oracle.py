@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from midistill_tasks.attacks.pac import swapped
+
 
 def log_distributions(model: Any, ids: list[int]) -> np.ndarray:
     """log p(· | ids[: t + 1]) in row t, float64 [T, V]."""
@@ -52,6 +54,8 @@ def scores(model: Any, tokenizer: Any, text: str, shots: list[str], k: float = 0
     loss, mu, sigma = np.mean(plain[:, 0]), plain[:, 1], plain[:, 2]
     return {
         "lowercase": mean_logprob(model, tokenizer, text.lower(), first_token) / loss,
+        "pac": np.mean([spread(model, tokenizer, swapped(n, 0.3, text), first_token) for n in range(1, 6)])
+        - spread(model, tokenizer, text, first_token),
         "surp": surprising(plain, 0.4 if k == 0.2 else k),
         "loss": loss,
         "zlib": loss / len(zlib.compress(text.encode("utf-8"))),
@@ -60,6 +64,12 @@ def scores(model: Any, tokenizer: Any, text: str, shots: list[str], k: float = 0
         "recall": np.mean(after[:, 0]) / loss,
         "recall_as_published": np.mean(with_first[:, 0]) / loss,
     }
+
+
+def spread(model: Any, tokenizer: Any, text: str, first_token: str) -> float:
+    rising = sorted(statistics(model, *_plain(tokenizer, text, first_token))[:, 0])
+    top, bottom = max(1, int(0.05 * len(rising))), max(1, int(0.3 * len(rising)))
+    return sum(rising[-top:]) / top - sum(rising[:bottom]) / bottom
 
 
 def surprising(rows: np.ndarray, k: float, entropy: float = 2.0) -> float:

@@ -122,6 +122,7 @@ ATTACKS: Registry[Attack] = Registry(
         "recall": "midistill_tasks.attacks.recall",
         "lowercase": "midistill_tasks.attacks.likelihood",
         "surp": "midistill_tasks.attacks.mink",
+        "pac": "midistill_tasks.attacks.pac",
         "ez": "midistill_tasks.attacks.paired",
         "wbc": "midistill_tasks.attacks.paired",
     },

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 
 import numpy as np
 import pytest
 
 from midistill_tasks.attacks import ATTACKS, attack
+from midistill_tasks.attacks.pac import swapped
 from midistill_tasks.options import defaults
 from midistill_tasks.views import MissingStatisticError, TokenStats, UnscorableError
 
@@ -82,6 +84,34 @@ def test_surp_of_a_text_without_such_a_token_does_not_jump():
     assert ATTACKS["surp"](stats([-3.0], mean=[-5.0])) == -3.0
 
 
+def test_pac_sets_the_spread_of_the_variants_against_the_text_s():
+    text = stats([-1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -10.0])  # highest −1; lowest two −9: 8 apart
+    changed = [stats([-1.0, -5.0]), stats([-2.0, -16.0])]  # 4 and 14 apart
+    assert ATTACKS["pac"](text, *changed) == pytest.approx(9.0 - 8.0)
+    assert ATTACKS["pac"](stats([-1.0]), stats([-5.0])) == 0.0
+
+
+def test_a_variant_has_the_same_words_in_other_places_and_is_the_same_every_time():
+    text = "one  two\nthree four five six seven eight nine ten "
+    made = [swapped(number, 0.3, text) for number in range(50)]
+    assert made == [swapped(number, 0.3, text) for number in range(50)]
+    assert len(set(made)) > 10
+    for variant in made:
+        assert sorted(variant.split()) == sorted(text.split())
+        assert re.findall(r"\s+", variant) == re.findall(r"\s+", text)
+        moved = sum(a != b for a, b in zip(variant.split(), text.split(), strict=True))
+        assert moved == 2, "three of ten words are one pair"
+    assert sum(a != b for a, b in zip(swapped(1, 1.0, text).split(), text.split(), strict=True)) == 10
+    assert [swapped(1, 0.3, short) for short in ("", "word", " ", "a b")] == ["", "word", " ", "b a"]
+
+
+def test_pac_has_as_many_variants_as_asked_and_equal_ones_are_one_view():
+    views = [ATTACKS["pac"].views_of({"variants": 3, "swapped": share}) for share in (0.3, 0.3, 0.5)]
+    assert [view.name for view in views[0]] == ["text", "swapped_1", "swapped_2", "swapped_3"]
+    assert views[0] == views[1]
+    assert not set(views[0][1:]) & set(views[2][1:])
+
+
 def test_ez_sets_gains_against_losses_where_the_target_errs():
     text, reference = stats([-1.0, -2.0, -1.0, -3.0], greedy=[1, 0, 0, 0]), stats([-9.0, -3.0, -1.5, -2.5])
     assert ATTACKS["ez"](text, reference) == pytest.approx(1.5 / 0.5, rel=1e-5)
@@ -125,7 +155,9 @@ def test_higher_means_member(name):
     lower = stats([-3.5] * 10)
     member = {"text": stats([-1.0] * 10, words=words), "after_shots": stats([-0.99] * 10), "reference": reference}
     other = {"text": stats([-3.0] * 10, words=words), "after_shots": stats([-2.0] * 10), "reference": reference}
-    member, other = member | {"lower": lower}, other | {"lower": lower}
+    even, uneven = stats([-2.0] * 10), stats([-1.0] * 5 + [-9.0] * 5)
+    changed = {f"swapped_{n}": uneven for n in range(1, 6)}
+    member, other = member | {"lower": lower} | changed, other | {"lower": lower} | changed | {"swapped_1": even}
     options = defaults(ATTACKS[name].fields)
 
     assert ATTACKS[name].score(member, options) > ATTACKS[name].score(other, options)
@@ -137,7 +169,7 @@ def test_an_impossible_token_is_no_error(name):
     seen = {view.name: stats([-1.0, -math.inf, -2.0], words="abc") for view in ATTACKS[name].views}
     if "reference" in seen:
         seen["reference"] = stats([-1.0, -2.0, -2.0])
-    expected = {"recall": math.nan, "lowercase": math.nan, "ez": 0.0, "wbc": 0.0}
+    expected = {"recall": math.nan, "lowercase": math.nan, "pac": math.nan, "ez": 0.0, "wbc": 0.0}
 
     score = ATTACKS[name].score(seen, defaults(ATTACKS[name].fields))
 

@@ -46,7 +46,8 @@ def test_smollm2(shared, stories260k, smollm2_folder, scoring):
     texts, shots, expected = golden(shared, "smollm2_wikimia_64.json", rows=8)
     reference = json.dumps({"pretrained": str(stories260k), "dtype": "float32"})
 
-    check(scoring.attack(scoring.load(smollm2_folder, batch_size=4), texts, shots, reference), expected)
+    lm = scoring.load(smollm2_folder, batch_size=4)
+    check(scoring.attack(lm, texts, shots, reference, without={"ez", "wbc"}), expected)  # the reference's tokens differ
 
 
 @pytest.mark.slow
@@ -72,7 +73,7 @@ def test_smollm2_through_the_command_line(shared, stories260k, smollm2_folder, t
     assert ran.returncode == 0, ran.stderr[-3000:]
     (written,) = tmp_path.rglob("results_*.json")
     figures = json.loads(written.read_text())["results"]
-    for attack in ATTACKS:
+    for attack in (name for name, kind in ATTACKS.items() if kind.by_default):
         assert 0 <= figures[f"mia_{attack}_wikimia_64"]["auroc,none"] <= 1
         assert f"mia_{attack}_wikimia_64" in ran.stdout
         (samples,) = tmp_path.rglob(f"samples_mia_{attack}_wikimia_64_*.jsonl")

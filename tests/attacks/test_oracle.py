@@ -35,7 +35,9 @@ def test_attacks_are_the_oracles(architecture, first_token, tiny, texts, scoring
         if first_token == "prefix":
             del expected["recall_as_published"]  # refused: it would score the first token in both terms
         for name, value in expected.items():
-            assert got[name][index] == pytest.approx(value, rel=RELATIVE), (name, text)
+            # A difference of two of them keeps their error, not its share.
+            error = 1e-4 if name == "pac" else 0
+            assert got[name][index] == pytest.approx(value, rel=RELATIVE, abs=error), (name, text)
 
 
 @pytest.mark.parametrize("first_token", ["skip", "prefix"])
