@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
 
-Statistic = Literal["logprob", "greedy", "moments", "words", "tokens"]
-"""What an attack may need: ℓ; whether the token was the arg-max; μ and σ; the words that were scored; the tokens. The
-first three are what a backend gives, the others come with the text."""
+Statistic = Literal["logprob", "greedy", "moments", "words", "tokens", "frequency"]
+"""What an attack may need: ℓ; whether the token was the arg-max; μ and σ; the words that were scored; the tokens; how
+often they occur in other texts. The first three are what a backend gives, see `OF_TEXT` for the others."""
+OF_TEXT: frozenset[Statistic] = frozenset({"words", "tokens", "frequency"})
+"""Statistics that come with the text, whatever the backend."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class View:
         name: the attack's parameter that receives the statistics.
         transform: of the text before it is tokenised; None = as it is. Compared by identity: give a function of a
             module, not a lambda made anew.
-        prefix: what the model reads first: nothing, or the ReCaLL prefix P (non-member shots).
+        prefix: what the model reads first: nothing, the ReCaLL prefix P (non-member shots), or member shots.
         model: the model under evaluation, or the reference model of the run.
         first_token: whether the text's first token is scored: as the run's option says, or always (where a prefix
             predicts it).
@@ -35,19 +37,19 @@ class View:
 
     name: str
     transform: Callable[[str], str] | None = None
-    prefix: Literal["none", "shots"] = "none"
+    prefix: Literal["none", "shots", "member_shots"] = "none"
     model: Literal["target", "reference"] = "target"
     first_token: Literal["as asked", "always"] = "as asked"
 
     @property
     def knows_labels(self) -> bool:
-        """Whether its statistics depend on which texts are non-members, beside the model."""
-        return self.prefix == "shots"
+        """Whether its statistics depend on which texts are members, beside the model."""
+        return self.prefix != "none"
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options of the run that it depends on."""
-        shots = ("shots",) if self.prefix == "shots" else ()
+        shots = ("shots",) if self.knows_labels else ()
         reference = ("reference",) if self.model == "reference" else ()
         return (*shots, *reference, "first_token")
 
@@ -59,6 +61,7 @@ class View:
 TEXT = View("text")
 REFERENCE = View("reference", model="reference")
 AFTER_SHOTS = View("after_shots", prefix="shots")
+AFTER_MEMBER_SHOTS = View("after_member_shots", prefix="member_shots")
 LOWER = View("lower", transform=str.lower)
 
 
@@ -82,7 +85,10 @@ class TokenStats:
         truncated: whether the text was cut to the model's length.
     """
 
-    __slots__ = ("_ends", "_greedy", "_mean", "_std", "_tokens", "_words", "logprob", "n_chars", "truncated")
+    __slots__ = (
+        *("_ends", "_frequency", "_greedy", "_mean", "_std", "_tokens", "_words"),
+        *("logprob", "n_chars", "truncated"),
+    )
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class TokenStats:
         std: FloatArray | None = None,
         words: str | None = None,
         tokens: IntArray | None = None,
+        frequency: FloatArray | None = None,
         n_chars: int | None = None,
         truncated: bool = False,
         ends: Callable[[], Sequence[int]] | None = None,
@@ -101,6 +108,7 @@ class TokenStats:
         self.logprob, self.truncated, self._ends = logprob, truncated, ends
         self.n_chars = len(words) if words is not None and n_chars is None else n_chars
         self._greedy, self._mean, self._std, self._words, self._tokens = greedy, mean, std, words, tokens
+        self._frequency = frequency
 
     @property
     def greedy(self) -> BoolArray:
@@ -128,6 +136,16 @@ class TokenStats:
         return self._there(self._tokens, "tokens")
 
     @property
+    def frequency(self) -> FloatArray:
+        """float32, the share that each scored token has of the tokens of other texts, add-one smoothed; above 0."""
+        return self._there(self._frequency, "frequency")
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """The character of the text at which each scored token ends, [n], never falling."""
+        return self._there(self._ends, "words")()
+
+    @property
     def has(self) -> frozenset[Statistic]:
         """The statistics that are there."""
         given: dict[Statistic, object] = {
@@ -136,6 +154,7 @@ class TokenStats:
             "moments": None if self._mean is None else self._std,
             "words": self._words,
             "tokens": self._tokens,
+            "frequency": self._frequency,
         }
         return frozenset(name for name, value in given.items() if value is not None)
 
@@ -147,18 +166,37 @@ class TokenStats:
         """
         if self.n_chars is None or n_chars >= self.n_chars:
             return self
-        ends = self._there(self._ends, "words")
-        n = int(np.searchsorted(np.asarray(ends()), n_chars, side="right"))
+        n = int(np.searchsorted(np.asarray(self.ends), n_chars, side="right"))
+
+        def first(array: Any) -> Any:
+            return None if array is None else array[:n]
+
         return TokenStats(
             self.logprob[:n],
-            greedy=None if self._greedy is None else self._greedy[:n],
-            mean=None if self._mean is None else self._mean[:n],
-            std=None if self._std is None else self._std[:n],
+            greedy=first(self._greedy),
+            mean=first(self._mean),
+            std=first(self._std),
             words=None if self._words is None else self._words[:n_chars],
-            tokens=None if self._tokens is None else self._tokens[:n],
+            tokens=first(self._tokens),
+            frequency=first(self._frequency),
             n_chars=n_chars,
             truncated=True,
-            ends=lambda: ends()[:n],
+            ends=lambda: self.ends[:n],
+        )
+
+    def with_frequency(self, frequency: FloatArray) -> TokenStats:
+        """The same, with how often each scored token, [n], occurs in other texts."""
+        return TokenStats(
+            self.logprob,
+            greedy=self._greedy,
+            mean=self._mean,
+            std=self._std,
+            words=self._words,
+            tokens=self._tokens,
+            frequency=frequency,
+            n_chars=self.n_chars,
+            truncated=self.truncated,
+            ends=self._ends,
         )
 
     @staticmethod

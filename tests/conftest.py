@@ -247,10 +247,13 @@ def ask(lm: Any, requests: Sequence[Any]) -> list[Any]:
 def attack(
     lm: Any, text_list: Sequence[str], shots: Sequence[str], reference: str | None = None, **options: Any
 ) -> Any:
-    """Scores of every attack, by name: ``{"loss": [one float per text], …}``; recall as published beside the others."""
+    """Scores of every attack, by name: ``{"loss": [one float per text], …}``; recall as published beside the others.
+
+    The member shots are the shots in the other order.
+    """
     from midistill_tasks.attacks import ATTACKS
     from midistill_tasks.options import defaults
-    from midistill_tasks.scoring.requests import ViewRequest
+    from midistill_tasks.scoring.requests import Corpus, ViewRequest
     from midistill_tasks.views import View
 
     first, given = options.get("first_token", "skip"), tuple(shots)
@@ -259,13 +262,17 @@ def attack(
         if name not in options.get("without", ()) and (reference or not kind.needs_reference):
             asked[name] = name, {"k": options["k"]} if "k" in options and "k" in kind.fields else {}
 
+    in_front = {"none": (), "shots": given, "member_shots": given[::-1]}
+    corpus = Corpus(text_list)
+
     def request(text: str, view: View) -> ViewRequest:
         return ViewRequest(
             text,
             view,
-            given if view.prefix == "shots" else (),
+            in_front[view.prefix],
             first_token="always" if view.first_token == "always" else first,
             reference=reference if view.model == "reference" else None,
+            corpus=corpus if view.model == "target" else None,
         )
 
     chosen = {

@@ -51,6 +51,8 @@ def scores(model: Any, tokenizer: Any, text: str, shots: list[str], k: float = 0
     ids, prefix = tokenizer.encode(text), tokenizer.encode("".join(shots))
     after = statistics(model, prefix + ids, len(prefix) + len(ids) - len(plain))
     with_first = statistics(model, prefix + ids, len(prefix))
+    other = tokenizer.encode("".join(shots[::-1]))
+    after_members = statistics(model, other + ids, len(other) + len(ids) - len(plain))
     loss, mu, sigma = np.mean(plain[:, 0]), plain[:, 1], plain[:, 2]
     return {
         "lowercase": mean_logprob(model, tokenizer, text.lower(), first_token) / loss,
@@ -62,8 +64,21 @@ def scores(model: Any, tokenizer: Any, text: str, shots: list[str], k: float = 0
         "mink": mean_of_lowest(plain[:, 0], k),
         "minkpp": mean_of_lowest((plain[:, 0] - mu) / sigma, k),
         "recall": np.mean(after[:, 0]) / loss,
+        "conrecall": (np.mean(after[:, 0]) - 0.5 * np.mean(after_members[:, 0])) / loss,
         "recall_as_published": np.mean(with_first[:, 0]) / loss,
     }
+
+
+def divergence(model: Any, tokenizer: Any, text: str, corpus: list[str], first_token: str) -> float:
+    everything = [token for other in corpus for token in tokenizer.encode(other)]
+    ids, start = _plain(tokenizer, text, first_token)
+    rows, parts, seen = statistics(model, ids, start), [], set()
+    for token, row in zip(ids[start:], rows, strict=True):
+        if token not in seen:
+            seen.add(token)
+            frequency = (everything.count(token) + 1) / (len(everything) + len(set(everything)) + 1)
+            parts.append(min(np.exp(row[0]) * np.log(1 / frequency), 0.01))
+    return float(np.mean(parts))
 
 
 def spread(model: Any, tokenizer: Any, text: str, first_token: str) -> float:

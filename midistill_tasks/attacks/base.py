@@ -19,6 +19,7 @@ from typing import Any
 from midistill_tasks.options import Fields, defaults, options_of
 from midistill_tasks.registry import Registry
 from midistill_tasks.views import (
+    AFTER_MEMBER_SHOTS,
     AFTER_SHOTS,
     LOWER,
     REFERENCE,
@@ -30,7 +31,7 @@ from midistill_tasks.views import (
 )
 
 Views = tuple[View, ...]
-STANDARD: Views = (TEXT, REFERENCE, AFTER_SHOTS, LOWER)
+STANDARD: Views = (TEXT, REFERENCE, AFTER_SHOTS, AFTER_MEMBER_SHOTS, LOWER)
 """Views that an attack may name in its parameters without listing them."""
 
 
@@ -97,7 +98,8 @@ class Attack:
     @property
     def shaped_by(self) -> tuple[str, ...]:
         """The options of a run that its scores depend on: its own and those of its views."""
-        return tuple(dict.fromkeys([*self.fields, *(name for view in self.views for name in view.options)]))
+        corpus = ("corpus",) if "frequency" in self.needs else ()
+        return tuple(dict.fromkeys([*self.fields, *corpus, *(name for view in self.views for name in view.options)]))
 
 
 def common_part(stats: Sequence[TokenStats]) -> list[TokenStats]:
@@ -122,6 +124,8 @@ ATTACKS: Registry[Attack] = Registry(
         "recall": "midistill_tasks.attacks.recall",
         "lowercase": "midistill_tasks.attacks.likelihood",
         "surp": "midistill_tasks.attacks.mink",
+        "dcpdd": "midistill_tasks.attacks.dcpdd",
+        "conrecall": "midistill_tasks.attacks.recall",
         "pac": "midistill_tasks.attacks.pac",
         "ez": "midistill_tasks.attacks.paired",
         "wbc": "midistill_tasks.attacks.paired",
@@ -145,7 +149,7 @@ def attack(
         name: letters, digits and underscores.
         title: one line for people.
         source: author and year.
-        needs: of logprob, greedy, moments (mean and std), words, tokens.
+        needs: of logprob, greedy, moments (mean and std), words, tokens, frequency.
         views: those beside `STANDARD` that the function's positional parameters name; or, where they depend on options,
             a function from the options to all of them.
         by_default: whether the group ``mia_<split>`` has it, and not only ``mia_all_<split>``.

@@ -1,4 +1,4 @@
-"""ReCaLL: how much non-member shots in front of a text change its likelihood."""
+"""How much non-member shots in front of a text change its likelihood (ReCaLL), and member shots beside (Con-ReCaLL)."""
 
 from __future__ import annotations
 
@@ -47,3 +47,27 @@ def recall(
         return math.nan
     unconditional = float(np.mean(text.logprob[:tokens], dtype=np.float64))
     return mean_logprob(after_shots) / unconditional if unconditional else math.nan
+
+
+@attack(
+    "conrecall",
+    "Con-ReCaLL: log-probability after non-member less after member shots, over without",
+    source="Wang et al. 2025",
+    by_default=False,
+)
+def conrecall(
+    text: TokenStats,
+    after_shots: TokenStats,
+    after_member_shots: TokenStats,
+    *,
+    gamma: float = option(0.5, "weight of the log-probability after member shots", ge=0),
+) -> float:
+    """(mean ℓ after non-members − γ · mean ℓ after members) / mean ℓ, of the same tokens (Wang et al. 2025).
+
+    The member shots are the split's first members; they have no score here, and no other attack loses them.
+    """
+    tokens = min(len(after_shots), len(after_member_shots))
+    means = [
+        float(np.mean(seen.logprob[:tokens], dtype=np.float64)) for seen in (text, after_shots, after_member_shots)
+    ]
+    return (means[1] - gamma * means[2]) / means[0] if means[0] else math.nan

@@ -151,7 +151,7 @@ def _not_applicable(result: AttackResult) -> str:
     if known is None:
         return f"the attack {result.attack} is not one that midistill knows, so its scores may know labels"
     if known.knows_labels:
-        return "the attack puts non-members in front of each text, so its scores know labels beside the model"
+        return "the attack puts texts of a known side in front of each text, so its scores know labels beside the model"
     if len(set(result.clusters)) < len(result.clusters):
         return "several texts come from one document, so they do not have a coin each"
     if counts["duplicates"] or counts["both_sides"]:

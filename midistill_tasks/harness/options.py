@@ -16,6 +16,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.options import Fields, Strict, model_of
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.options import TextOptions
+from midistill_tasks.splits.sources import FORMS, Source
 
 Section = TypeVar("Section", bound=Strict)
 
@@ -27,6 +28,9 @@ class RunOptions(Strict):
         None,
         description="ref, ez, wbc (these two: with the target's tokenizer): the reference model, a path or model_args; "
         "'base' = a PEFT target without its adapter",
+    )
+    corpus: Source | None = Field(
+        None, description=f"dcpdd: texts whose tokens are counted, {FORMS}; all judged texts by default"
     )
     first_token: Literal["skip", "prefix"] = Field(
         "skip", description="whether a text's first token is left out, or scored after the harness's prefix token"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
 
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.harness.keys import TaskKeys
-from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
+from midistill_tasks.scoring.requests import REQUEST_TYPE, Corpus, ViewRequest
 from midistill_tasks.scoring.run import check_reference
+from midistill_tasks.splits.documents import Documents
+from midistill_tasks.splits.sources import read_texts
 from midistill_tasks.views import View
 
 Doc = dict[str, Any]
@@ -41,36 +43,55 @@ def check(keys: TaskKeys, scored: list[Doc]) -> None:
 
 
 def instances(
-    keys: TaskKeys, docs: Iterable[tuple[int, Doc]], texts: Mapping[str, str], shots: tuple[str, ...]
+    keys: TaskKeys, docs: Iterable[tuple[int, Doc]], documents: Documents, scored: Sequence[str]
 ) -> Iterator[Instance]:
     """The requests of this rank.
 
     Args:
         keys: the task's.
         docs: the harness's number of each document, and the document.
-        texts: by id: with ``log_text`` false documents hold none, and what the harness logs of a request is its id.
-        shots: of the split.
+        documents: of the split. With ``log_text`` false `docs` hold no text, and what the harness logs of a request is
+            its id.
+        scored: ids of the documents that the whole run scores.
+
+    Raises:
+        InputError: the texts of the option ``corpus`` cannot be read.
     """
+    texts = dict(zip(documents.docs["id"], documents.docs["text"], strict=True))
+    corpus = _corpus(keys, [texts[name] for name in scored]) if "frequency" in keys.attack.needs else None
     for doc_id, doc in docs:
         shown = doc["text"] if keys.options.run.log_text else doc["id"]
         for index, view in enumerate(keys.attack.views_of(keys.attack_options)):
             yield Instance(
                 request_type=REQUEST_TYPE,
                 doc=doc,
-                arguments=(str(shown), _request(keys, texts[doc["id"]], view, shots)),
+                arguments=(str(shown), _request(keys, texts[doc["id"]], view, documents, corpus)),
                 idx=index,
                 metadata=(keys.task, doc_id, 1),
             )
 
 
-def _request(keys: TaskKeys, text: str, view: View, shots: tuple[str, ...]) -> ViewRequest:
+def _corpus(keys: TaskKeys, judged: list[str]) -> Corpus:
+    source = keys.options.run.corpus
+    if source is not None:
+        return Corpus(read_texts(source, str(keys.options.splits["files"]["column"])))
+    warn_once(
+        f"[{keys.split_name}] token frequencies are those of the judged texts themselves (labels unused): name other "
+        'texts like them with {"mia": {"corpus": …}}'
+    )
+    return Corpus(judged)
+
+
+def _request(keys: TaskKeys, text: str, view: View, documents: Documents, corpus: Corpus | None) -> ViewRequest:
+    shots = {"none": (), "shots": documents.shots, "member_shots": documents.member_shots}
     return ViewRequest(
         text=text,
         view=view,
-        shots=shots if view.prefix == "shots" else (),
+        shots=shots[view.prefix],
         first_token="always" if view.first_token == "always" else keys.options.run.first_token,
         reference=keys.reference if view.model == "reference" else None,
         skip=keys.left_out,
         attack=keys.attack.name,
         needs=keys.attack.needs,
+        corpus=corpus,
     )

@@ -93,8 +93,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         self.scored, self.ranks = [(doc["id"], doc["label"]) for doc in scored], world_size
         announce(self.keys, self.documents)
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
-        texts = dict(zip(self.documents.docs["id"], self.documents.docs["text"], strict=True))
-        self._instances = list(instances(self.keys, docs, texts, self.documents.shots))
+        self._instances = list(instances(self.keys, docs, self.documents, [name for name, _ in self.scored]))
 
     def apply_filters(self) -> None:
         """Turns the answers of each document into its score, and judges its words by the blind baseline."""

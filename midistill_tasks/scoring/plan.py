@@ -58,6 +58,9 @@ def plan(scorer: Scorer, requests: Sequence[ViewRequest]) -> Plan:
     unscored: dict[ViewRequest, Unscored] = {}
     prefixes: dict[tuple[str, ...], tuple[int, ...] | Unscored] = {(): ()}
     for request in tqdm(requests, desc="Tokenizing texts", disable=scorer.rank != 0, leave=False):
+        if request.text in request.shots:
+            unscored[request] = Unscored("it is one of the shots that stand in front of the others")
+            continue
         if request.shots not in prefixes:
             prefixes[request.shots] = _prefix(scorer, request.shots)
         prefix = prefixes[request.shots]

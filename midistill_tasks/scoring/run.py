@@ -16,10 +16,11 @@ from tqdm import tqdm
 from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.cache import open_cache
+from midistill_tasks.scoring.frequency import Frequencies
 from midistill_tasks.scoring.plan import Answer, plan
 from midistill_tasks.scoring.protocol import Job, Result, Scorer, scorer_of
-from midistill_tasks.scoring.requests import ViewRequest
-from midistill_tasks.views import TokenStats, Unscored
+from midistill_tasks.scoring.requests import Corpus, ViewRequest
+from midistill_tasks.views import OF_TEXT, TokenStats, Unscored
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +58,27 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
         if reference is not None:
             _refuse_the_target(answers, reference, by_model[reference])
             gc.collect()  # a model may hold cycles, and the reference must be gone before the run goes on
+    frequencies: dict[Corpus, Frequencies] = {}
     return [
-        Unscored(reason, whole_task=True) if (reason := request.skip or lacking[request.attack]) else answers[request]
+        Unscored(reason, whole_task=True)
+        if (reason := request.skip or lacking[request.attack])
+        else _with_frequency(scorer, request, answers[request], frequencies)
         for request in wanted
     ]
 
 
+def _with_frequency(scorer: Scorer, request: ViewRequest, answer: Answer, known: dict[Corpus, Frequencies]) -> Answer:
+    """The answer, with the tokens' frequencies where they are needed."""
+    if request.corpus is None or isinstance(answer, Unscored):
+        return answer
+    if request.corpus not in known:
+        known[request.corpus] = Frequencies(scorer, request.corpus.texts)
+    return answer.with_frequency(known[request.corpus].of(answer.tokens))
+
+
 def _lacking(scorer: Scorer, request: ViewRequest, backend: str) -> str:
     """Why the backend cannot serve the attack that asks; "" where it can."""
-    missing = sorted(request.needs - scorer.gives - {"words", "tokens"})
+    missing = sorted(request.needs - scorer.gives - OF_TEXT)
     if not missing:
         return ""
     return (

@@ -43,6 +43,9 @@ class Documents:
     all_members: tuple[str, ...]
     """Every member that is no duplicate, whether ``n`` drew it or not."""
 
+    member_shots: tuple[str, ...] = ()
+    """As many members, the first of the split (by id, where coins chose). They are scored by all attacks but those that
+    put them in front of a text."""
     coins_after: str | None = None
     """Where a fair coin of its own chose the side of each text: the largest id of the shots. All texts up to it were
     looked at until there were enough shots; of those after it nobody knows the side by the shots."""
@@ -145,8 +148,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
             f"{name} has {len(nonmembers)} non-members, but {options.shots} are taken out as shots and 2 must remain;"
             ' give more non-members, or fewer shots with {"mia": {"shots": …}}'
         )
-    in_order = sorted(nonmembers, key=lambda row: _id(row.text)) if coins else nonmembers
-    shots = in_order[: options.shots]
+    shots = _first(nonmembers, options.shots, coins)
     nonmembers = [row for row in nonmembers if row not in shots]
     smaller = min(len(members), len(nonmembers))
     if options.n is not None and options.n > smaller:
@@ -161,6 +163,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         tuple(row.text for row in shots),
         counts,
         tuple(row.text for row in members),
+        tuple(row.text for row in _first(members, options.shots, coins)),
         _id(shots[-1].text) if coins else None,
     )
 
@@ -202,6 +205,10 @@ def _labels(values: list[Any], name: str) -> list[int]:
 
 def _id(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _first(rows: list[_Row], count: int, by_id: bool) -> list[_Row]:
+    return (sorted(rows, key=lambda row: _id(row.text)) if by_id else rows)[:count]
 
 
 def _draw(rows: list[_Row], size: int, seed: int) -> list[_Row]:

@@ -13,7 +13,7 @@ from midistill_tasks.options import Strict
 class TextOptions(Strict):
     """Which texts; the same for all splits of a run, but for `own`."""
 
-    shots: int = Field(2, ge=1, description="recall: non-members put in front of each text, never scored")
+    shots: int = Field(2, ge=1, description="recall, conrecall: non-members put in front of each text, never scored")
     n: int | None = Field(None, ge=2, description="texts per class, drawn with `seed`; all by default")
     seed: int = Field(0, ge=0, description="of the draw of texts")
     dataset_path: str | dict[str, str] | None = Field(

@@ -15,13 +15,14 @@ from midistill_tasks.options import defaults
 from midistill_tasks.views import MissingStatisticError, TokenStats, UnscorableError
 
 
-def stats(logprob, mean=None, std=None, words=None, greedy=None, tokens=None):
+def stats(logprob, mean=None, std=None, words=None, greedy=None, tokens=None, frequency=None):
     logprob = np.array(logprob, dtype=np.float32)
     mean = np.zeros_like(logprob) if mean is None else np.array(mean, dtype=np.float32)
     std = np.ones_like(logprob) if std is None else np.array(std, dtype=np.float32)
     greedy = np.zeros(len(logprob), dtype=bool) if greedy is None else np.array(greedy, dtype=bool)
     tokens = np.arange(len(logprob)) if tokens is None else np.array(tokens)
-    return TokenStats(logprob, greedy=greedy, mean=mean, std=std, words=words, tokens=tokens)
+    frequency = np.full(len(logprob), 1e-3) if frequency is None else np.array(frequency)
+    return TokenStats(logprob, greedy=greedy, mean=mean, std=std, words=words, tokens=tokens, frequency=frequency)
 
 
 @pytest.mark.parametrize(("tokens", "counted"), [(1, 1), (4, 1), (5, 1), (9, 1), (10, 2), (14, 2), (15, 3)])
@@ -147,17 +148,43 @@ def test_other_tokens_are_refused_with_the_way_out(name):
             ATTACKS[name](stats([-1.0, -1.0], tokens=[1, 2]), stats([-1.0] * len(tokens), tokens=tokens))
 
 
+def test_dcpdd_weighs_each_token_once_by_its_rarity_up_to_the_cap():
+    probabilities, frequencies = np.array([0.5, 0.001, 0.9, 0.002]), np.array([0.5, 0.1, 0.5, 0.01])
+    seen = stats(np.log(probabilities), tokens=[7, 8, 7, 9], frequency=frequencies)
+    rare = [0.001 * math.log(10), 0.002 * math.log(100)]
+
+    assert ATTACKS["dcpdd"](seen) == pytest.approx((0.01 + sum(rare)) / 3)
+    assert ATTACKS["dcpdd"](seen, cap=9.0) == pytest.approx((0.5 * math.log(2) + sum(rare)) / 3)
+    assert ATTACKS["dcpdd"](stats([-math.inf])) == 0.0
+
+
+def test_conrecall_sets_what_members_add_against_what_nonmembers_cost():
+    text, after, after_members = stats([-2.0, -4.0, -9.0]), stats([-3.0, -5.0]), stats([-1.0, -2.0, -50.0])
+
+    assert ATTACKS["conrecall"](text, after, after_members) == pytest.approx((-4 + 0.5 * 1.5) / -3)
+    assert ATTACKS["conrecall"](text, after, after_members, gamma=0.0) == ATTACKS["recall"](text, after)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_higher_means_member(name):
     """A member is likelier than a non-member under the target, and little is gained by shots in front of it."""
     words = "the same forty characters for both of it"
-    reference = stats([-3.0] * 10)
+    reference, often = stats([-3.0] * 10), [0.9] * 10
     lower = stats([-3.5] * 10)
-    member = {"text": stats([-1.0] * 10, words=words), "after_shots": stats([-0.99] * 10), "reference": reference}
-    other = {"text": stats([-3.0] * 10, words=words), "after_shots": stats([-2.0] * 10), "reference": reference}
+    member = {
+        "text": stats([-1.0] * 10, words=words, frequency=often),
+        "after_shots": stats([-0.99] * 10),
+        "reference": reference,
+    }
+    other = {
+        "text": stats([-3.0] * 10, words=words, frequency=often),
+        "after_shots": stats([-2.0] * 10),
+        "reference": reference,
+    }
     even, uneven = stats([-2.0] * 10), stats([-1.0] * 5 + [-9.0] * 5)
     changed = {f"swapped_{n}": uneven for n in range(1, 6)}
     member, other = member | {"lower": lower} | changed, other | {"lower": lower} | changed | {"swapped_1": even}
+    member["after_member_shots"], other["after_member_shots"] = stats([-1.0] * 10), stats([-2.9] * 10)
     options = defaults(ATTACKS[name].fields)
 
     assert ATTACKS[name].score(member, options) > ATTACKS[name].score(other, options)
@@ -166,10 +193,11 @@ def test_higher_means_member(name):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_impossible_token_is_no_error(name):
     """−inf is a legal log-probability: the text is as unlikely as can be, or the score is undefined."""
-    seen = {view.name: stats([-1.0, -math.inf, -2.0], words="abc") for view in ATTACKS[name].views}
+    seen = {view.name: stats([-1.0, -math.inf, -2.0], words="abc", tokens=[1, 2, 3]) for view in ATTACKS[name].views}
     if "reference" in seen:
-        seen["reference"] = stats([-1.0, -2.0, -2.0])
+        seen["reference"] = stats([-1.0, -2.0, -2.0], tokens=[1, 2, 3])
     expected = {"recall": math.nan, "lowercase": math.nan, "pac": math.nan, "ez": 0.0, "wbc": 0.0}
+    expected |= {"conrecall": math.nan, "dcpdd": 0.01 * 2 / 3}
 
     score = ATTACKS[name].score(seen, defaults(ATTACKS[name].fields))
 
@@ -195,6 +223,7 @@ def test_an_attack_reads_no_more_than_it_needs(name):
         "moments": {"mean": np.full(3, -2, dtype=np.float32), "std": np.ones(3, dtype=np.float32)},
         "words": {"words": "abc"},
         "tokens": {"tokens": np.arange(3)},
+        "frequency": {"frequency": np.full(3, 0.1)},
         "logprob": {},
     }
     one = {key: value for need in attack.needs for key, value in given[need].items()}
@@ -207,12 +236,13 @@ def test_an_attack_says_what_shapes_it_and_whether_it_knows_labels():
     assert ATTACKS["recall"].shaped_by == ("as_published", "first_token", "shots")
     assert ATTACKS["ref"].shaped_by == ("first_token", "reference")
     assert ATTACKS["minkpp"].shaped_by == ("k", "first_token")
-    assert [name for name, attack in ATTACKS.items() if attack.knows_labels] == ["recall"]
+    assert [name for name, attack in ATTACKS.items() if attack.knows_labels] == ["recall", "conrecall"]
+    assert ATTACKS["dcpdd"].shaped_by == ("cap", "corpus", "first_token")
     assert [name for name, attack in ATTACKS.items() if attack.needs_reference] == ["ref", "ez", "wbc"]
 
 
 def test_a_parameter_that_is_no_view_or_no_option_is_refused_where_it_is_defined():
-    with pytest.raises(TypeError, match="the parameter 'shots' is no view; views: text, reference, after_shots, lower"):
+    with pytest.raises(TypeError, match="the parameter 'shots' is no view; views: text, reference, after_shots, "):
         attack("wrong", "…", source="nobody")(lambda shots: 0.0)
     with pytest.raises(TypeError, match=r"give 'k' a default by option\(default, help\)"):
         attack("wrong", "…", source="nobody")(lambda text, *, k=0.2: 0.0)

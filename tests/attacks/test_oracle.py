@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from oracle import mean_logprob, paired, scores
+from oracle import divergence, mean_logprob, paired, scores
 
 from midistill_tasks.attacks import ATTACKS
 
@@ -31,12 +31,13 @@ def test_attacks_are_the_oracles(architecture, first_token, tiny, texts, scoring
     for index, text in enumerate(judged):
         expected = scores(model, tokenizer, text, shots, k=0.3, first_token=first_token)
         reference_loss = mean_logprob(yardstick.model, yardstick.tokenizer, text, first_token)
+        expected["dcpdd"] = divergence(model, tokenizer, text, judged, first_token)
         expected["ref"] = expected["loss"] - reference_loss
         if first_token == "prefix":
             del expected["recall_as_published"]  # refused: it would score the first token in both terms
         for name, value in expected.items():
             # A difference of two of them keeps their error, not its share.
-            error = 1e-4 if name == "pac" else 0
+            error = {"pac": 1e-4, "conrecall": 1e-5}.get(name, 0)
             assert got[name][index] == pytest.approx(value, rel=RELATIVE, abs=error), (name, text)
 
 

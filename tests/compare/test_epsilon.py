@@ -172,7 +172,7 @@ def test_so_do_the_texts_that_were_cut_from_the_larger_side_whichever_that_was(m
     ("changes", "reason"),
     [
         ({"independent_coins": False}, "not chosen by independent fair coins"),
-        ({"attack": "recall"}, "puts non-members in front of each text"),
+        ({"attack": "recall"}, "puts texts of a known side in front of each text"),
         ({"attack": "unheard_of"}, "is not one that midistill knows"),
         ({"options": {"n": 100}}, "run without the option n"),
     ],

@@ -34,8 +34,8 @@ def test_all_attacks_have_figures_on_a_table(run, people):
         job = Job(lm.tok_encode(text))
         expected = figures(job, job.ids in lm.remembers)["logprob"]
         assert score == pytest.approx(float(expected.mean()), rel=1e-5)
-    # Each text alone, after the shots, in lower case and with words swapped (some of whose texts are one), once.
-    assert 3 * 48 < len(lm.scored) == len(set(lm.scored)) <= 8 * 48
+    # Each text alone, after the shots of either side, in lower case and with words swapped (some of these are one).
+    assert 4 * 48 < len(lm.scored) == len(set(lm.scored)) <= 9 * 48
 
 
 def test_the_reference_is_another_model_of_the_same_kind(run, people, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_reference_with_the_target_s_figures_is_refused_and_the_other_attacks_
 def test_without_a_statistic_the_attack_that_needs_it_has_no_figure_and_the_others_have(run, said):
     result = run(ALL, model=BareLM())
     with_figures = [attack for attack in ATTACKS if "auroc,none" in result["results"].get(f"mia_{attack}_files", {})]
-    assert with_figures == ["loss", "zlib", "mink", "recall", "lowercase", "pac"]
+    assert with_figures == ["loss", "zlib", "mink", "recall", "lowercase", "dcpdd", "conrecall", "pac"]
     reason = (
         "the attack 'minkpp' has no figure: it needs moments of each token, which the backend BareLM does not give "
         "(it gives logprob)"

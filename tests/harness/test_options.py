@@ -22,7 +22,7 @@ def test_nothing_given_is_the_defaults(metadata: Any):
         **{"k": 0.2, "shots": 2, "reference": None, "first_token": "skip", "as_published": False, "n": None, "seed": 0},
         **{"dataset_path": None, "log_text": True, "members": None, "nonmembers": None, "column": "text"},
         **{"independent_coins": False, "ngram": "ngram_13_0.8", "dataset_revision": None, "entropy": 2.0},
-        **{"variants": 5, "swapped": 0.3},
+        **{"variants": 5, "swapped": 0.3, "cap": 0.01, "gamma": 0.5, "corpus": None},
     }
 
 
@@ -71,7 +71,8 @@ def test_the_seed_of_a_model_is_not_ours_unless_nested():
 
 def test_an_unknown_key_under_mia_names_the_nearest_and_lists_all():
     with pytest.raises(
-        InputError, match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, as_published, entropy, variants, "
+        InputError,
+        match=r"no option 'shot' \(did you mean 'shots'\?\); it knows k, as_published, entropy, cap, gamma, ",
     ):
         parse_options({"mia": {"shot": 3}})
     with pytest.raises(InputError, match=r"no option 'zzz'; it knows"):

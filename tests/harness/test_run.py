@@ -297,3 +297,32 @@ def test_a_results_folder_reads_back(command: Callable[..., Any], tiny, files, t
     items = [Scored(*row["auroc"]) for row in rows]
     assert figures["auroc,none"] == METRICS["auroc"].value(items)
     assert {row["resps"][0][0].split("(")[0] for row in rows} == {"TokenStats"}
+
+
+def test_member_shots_have_no_score_where_they_stand_in_front_and_all_others_keep_theirs(run: Run, people, said):
+    result = run("mia_loss_files,mia_conrecall_files")
+    scored = {
+        task: {row["doc"]["text"]: row["doc"]["score"] for row in result["samples"][f"mia_{task}_files"]}
+        for task in ("loss", "conrecall")
+    }
+    missing = [text for text, score in scored["conrecall"].items() if math.isnan(score)]
+    assert missing == people[0][:2]
+    assert not any(map(math.isnan, scored["loss"].values()))
+    assert said("2 of 48 texts are not scored: it is one of the shots that stand in front of the others")
+
+
+def test_token_frequencies_are_of_a_corpus_or_of_the_judged_texts_without_labels(run: Run, tmp_path, people, said):
+    def scores(**options):
+        rows = run("mia_dcpdd_files", options)["samples"]["mia_dcpdd_files"]
+        return {row["doc"]["text"]: row["doc"]["score"] for row in rows}
+
+    own = scores()
+    assert len(said("token frequencies are those of the judged texts themselves (labels unused)")) == 1
+    judged = tmp_path / "judged.txt"
+    judged.write_text("\n".join([*people[1][2:], *people[0]]))
+    assert scores(corpus=str(judged)) == own
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"text": people[0][0]}))
+    assert scores(corpus=str(other)) != own
+    with pytest.raises(InputError, match=r"none\.txt"):
+        run("mia_dcpdd_files", {"corpus": "none.txt"})
