@@ -247,7 +247,7 @@ def ask(lm: Any, requests: Sequence[Any]) -> list[Any]:
 def attack(
     lm: Any, text_list: Sequence[str], shots: Sequence[str], reference: str | None = None, **options: Any
 ) -> Any:
-    """Scores of every attack, by name: ``{"loss": [one float per text], …}``; recall as published beside the others.
+    """Scores of every attack that does not learn, ``{"loss": [one float per text], …}``; recall as published beside.
 
     The member shots are the shots in the other order.
     """
@@ -259,7 +259,7 @@ def attack(
     first, given = options.get("first_token", "skip"), tuple(shots)
     asked: dict[str, tuple[str, dict[str, Any]]] = {"recall_as_published": ("recall", {"as_published": True})}
     for name, kind in ATTACKS.items():
-        if name not in options.get("without", ()) and (reference or not kind.needs_reference):
+        if not kind.fitted and name not in options.get("without", ()) and (reference or not kind.needs_reference):
             asked[name] = name, {"k": options["k"]} if "k" in options and "k" in kind.fields else {}
 
     in_front = {"none": (), "shots": given, "member_shots": given[::-1]}

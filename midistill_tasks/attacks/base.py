@@ -45,22 +45,28 @@ class Attack:
         source: author and year of the paper.
         needs: the statistics that `function` reads; the backend must give them.
         function: ``(*views, **options) -> float``; higher = more likely a member; never called with empty statistics,
-            may return NaN where the score is undefined.
+            may return NaN where the score is undefined. Of a `fitted` attack ``(views by name, **options) ->
+            features``, as many for every text.
         views_of: the views, in the order of the function's parameters, under given options.
         fields: its options.
         by_default: whether it is in the group ``mia_<split>``; in ``mia_all_<split>`` it always is.
         strong: whether it is in ``mia_strong_<split>``, those with the best evidence for fine-tuned models.
+        fitted: whether a text has features only, of which a regression on other texts' labels makes the score
+            (`metrics.crossfit`).
+        optional: names of views that it does without where the run has no such model.
     """
 
     name: str
     title: str
     source: str
     needs: frozenset[Statistic]
-    function: Callable[..., float]
+    function: Callable[..., Any]
     views_of: Callable[[Mapping[str, Any]], Views]
     fields: Fields
     by_default: bool = True
     strong: bool = False
+    fitted: bool = False
+    optional: frozenset[str] = frozenset()
 
     def __call__(self, *stats: TokenStats, **options: Any) -> float:
         """The score of one text; options that are not given have their defaults.
@@ -80,6 +86,13 @@ class Attack:
         seen = common_part([stats[view.name] for view in self.views_of(options)])
         return self(*seen, **options) if all(map(len, seen)) else math.nan
 
+    def features(self, stats: Mapping[str, TokenStats], options: Mapping[str, Any]) -> list[float]:
+        """Of a `fitted` attack, from statistics by view name; empty where no part of the text is in all views."""
+        seen = common_part(list(stats.values()))
+        if not all(map(len, seen)):
+            return []
+        return [float(value) for value in self.function(dict(zip(stats, seen, strict=True)), **options)]
+
     @property
     def views(self) -> Views:
         """The views under its default options."""
@@ -88,11 +101,16 @@ class Attack:
     @property
     def knows_labels(self) -> bool:
         """Whether its scores depend on labels beside the model."""
-        return any(view.knows_labels for view in self.views)
+        return self.fitted or any(view.knows_labels for view in self.views)
 
     @property
     def needs_reference(self) -> bool:
         """Whether it needs a reference model."""
+        return any(view.model == "reference" and view.name not in self.optional for view in self.views)
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether it takes a reference model, needed or not."""
         return any(view.model == "reference" for view in self.views)
 
     @property
@@ -129,6 +147,8 @@ ATTACKS: Registry[Attack] = Registry(
         "pac": "midistill_tasks.attacks.pac",
         "ez": "midistill_tasks.attacks.paired",
         "wbc": "midistill_tasks.attacks.paired",
+        "camia": "midistill_tasks.attacks.camia",
+        "combined": "midistill_tasks.attacks.combined",
     },
 )
 
@@ -142,7 +162,9 @@ def attack(
     views: Sequence[View] | Callable[[Mapping[str, Any]], Views] = STANDARD,
     by_default: bool = True,
     strong: bool = False,
-) -> Callable[[Callable[..., float]], Attack]:
+    fitted: bool = False,
+    optional: Sequence[str] = (),
+) -> Callable[[Callable[..., Any]], Attack]:
     """Registers a function as an attack.
 
     Args:
@@ -151,18 +173,30 @@ def attack(
         source: author and year.
         needs: of logprob, greedy, moments (mean and std), words, tokens, frequency.
         views: those beside `STANDARD` that the function's positional parameters name; or, where they depend on options,
-            a function from the options to all of them.
+            a function from the options to all of them. Of a `fitted` attack all of them.
         by_default: whether the group ``mia_<split>`` has it, and not only ``mia_all_<split>``.
         strong: whether the group ``mia_strong_<split>`` has it.
+        fitted: whether the function takes a mapping of views and gives features; see `Attack`.
+        optional: names of views of a `fitted` attack that it does without.
 
     Raises:
         TypeError: a positional parameter is no view, or an option is not declared by `option`.
     """
 
-    def register(function: Callable[..., float]) -> Attack:
-        views_of = views if callable(views) else _fixed(_by_name(function, views))
+    def register(function: Callable[..., Any]) -> Attack:
+        views_of = views if callable(views) else _fixed(tuple(views) if fitted else _by_name(function, views))
         made = Attack(
-            name, title, source, frozenset(needs), function, views_of, options_of(function), by_default, strong
+            name,
+            title,
+            source,
+            frozenset(needs),
+            function,
+            views_of,
+            options_of(function),
+            by_default,
+            strong,
+            fitted,
+            frozenset(optional),
         )
         return ATTACKS.register(name, made, function.__module__)
 

@@ -178,4 +178,4 @@ def _student(model: str, teacher: AttackResult, student: AttackResult, p_holm: f
 
 
 def _paired(teacher: AttackResult, student: AttackResult) -> PairedTest:
-    return delong_paired(teacher.labels, student.scores, teacher.scores, teacher.clusters)
+    return delong_paired(teacher.labels, student.scores, teacher.scores, teacher.clusters, teacher.variance)

@@ -77,7 +77,7 @@ class Reduction:
                 [result.scores for result in before],
                 [sign * result.scores for result in after],
                 first.clusters,
-            )
+            ).times(max(first.variance, before[0].variance))
             for sign in (1, -1)
         ]
 
@@ -164,8 +164,9 @@ def seeds_areas(results: Sequence[AttackResult]) -> Areas:
         single = [auroc_covariance(result.labels, [result.scores], result.clusters) for result in results]
         errors = np.sqrt([max(float(one.covariance[0, 0]), 0.0) for one in single])
         values = np.array([float(one.values[0]) for one in single])
-        return Areas(values, np.outer(errors, errors), min(one.freedom for one in single))
-    return auroc_covariance(first.labels, [result.scores for result in results], first.clusters)
+        return Areas(values, np.outer(errors, errors), min(one.freedom for one in single)).times(first.variance)
+    together = auroc_covariance(first.labels, [result.scores for result in results], first.clusters)
+    return together.times(first.variance)
 
 
 def _differ(results: Sequence[AttackResult]) -> bool:

@@ -34,14 +34,19 @@ def quantile(freedom: float, alpha: float = 0.05) -> float:
 
 
 def auroc_interval(
-    labels: npt.ArrayLike, scores: npt.ArrayLike, clusters: Sequence[str] | None = None, alpha: float = 0.05
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    clusters: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    variance: float = 1.0,
 ) -> Interval:
     """AUROC with limits from DeLong's error on the logit scale; NaN where it is not defined.
 
     expit(logit A ± q·se / (A(1−A))), with q of Student's t by `clusters.freedom`: they lie within 0 and 1, the longer
-    side towards one half, and are wide where a few texts carry the error, as they do near 1.
+    side towards one half, and are wide where a few texts carry the error, as they do near 1. `variance` multiplies
+    DeLong's.
     """
-    return mean_auroc_interval(auroc_covariance(labels, [scores], clusters), alpha)
+    return mean_auroc_interval(auroc_covariance(labels, [scores], clusters).times(variance), alpha)
 
 
 def mean_auroc_interval(areas: Areas, alpha: float = 0.05) -> Interval:

@@ -58,6 +58,10 @@ class Areas(NamedTuple):
     covariance: FloatArray
     freedom: float
 
+    def times(self, variance: float) -> Areas:
+        """The same with variances larger by this factor, as those of scores that were learnt; see `crossfit`."""
+        return self._replace(covariance=self.covariance * variance)
+
 
 def auroc_covariance(
     labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], clusters: Sequence[str] | None = None
@@ -154,16 +158,20 @@ class PairedTest(NamedTuple):
 
 
 def delong_paired(
-    labels: npt.ArrayLike, scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, clusters: Sequence[str] | None = None
+    labels: npt.ArrayLike,
+    scores_a: npt.ArrayLike,
+    scores_b: npt.ArrayLike,
+    clusters: Sequence[str] | None = None,
+    variance: float = 1.0,
 ) -> PairedTest:
     """DeLong's test of two AUROCs on the same texts (row i of both scores is text i); with clusters Obuchowski 1997.
 
     A text that either score lacks is dropped from both. An AUROC of 0 or 1 has constant components, which would make
     the test too sure: its `newcombe_stderr` is added in quadrature. All NaN without both classes; `se` and `p` NaN
-    where a class lies in fewer than two clusters.
+    where a class lies in fewer than two clusters. `variance` multiplies that of the difference.
     """
     values = _areas(labels, [scores_a, scores_b], clusters).values
-    difference = auroc_differences(labels, [scores_b], [scores_a], clusters)
+    difference = auroc_differences(labels, [scores_b], [scores_a], clusters).times(variance)
     diff, se = float(difference.values[0]), math.sqrt(max(float(difference.covariance[0, 0]), 0.0))
     area_a, area_b = map(float, values)
     if se < 1e-12:  # the same ranking twice; or, in a handful of texts, components that differ by a constant

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored, intervals
+from midistill_tasks.metrics.crossfit import VARIANCE
 from midistill_tasks.metrics.estimate import Estimate, Interval, share
 from midistill_tasks.metrics.roc import TPR_BOUNDS
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
@@ -112,6 +114,7 @@ class AttackResult:
         for name in FIGURES[:3]:
             metric = METRICS[name]
             stderr = as_number(metric.stderr(self.items)) if metric.stderr else math.nan
+            stderr *= math.sqrt(self.variance) if name == "auroc" else 1.0
             measured[name] = Estimate(metric.value(self.items), stderr)
         voted = self.given is not None
         judged = accuracies(self.items, self.decisions) if voted else crossfit_accuracies(self.items)
@@ -128,7 +131,9 @@ class AttackResult:
         Raises:
             InputError: as `decisions`.
         """
-        limits: dict[str, Interval] = {"auroc": intervals.auroc_interval(self.labels, self.scores, self.clusters)}
+        limits: dict[str, Interval] = {
+            "auroc": intervals.auroc_interval(self.labels, self.scores, self.clusters, variance=self.variance)
+        }
         for name, bound in TPR_BOUNDS.items():
             value = self.measured[name].value
             limits[name] = Interval(value, *intervals.tpr_interval(self.labels, self.scores, bound, self.clusters))
@@ -143,6 +148,12 @@ class AttackResult:
         """How many documents the scored texts of the smaller class come from."""
         scored = [item for item in self.items if not math.isnan(item.score)]
         return min(len({item.cluster for item in scored if item.label == label}) for label in (0, 1))
+
+    @property
+    def variance(self) -> float:
+        """Factor on the variance of its AUROC: above 1 where the scores were learnt from labels."""
+        known = ATTACKS.get(self.attack)
+        return VARIANCE if known is not None and known.fitted else 1.0
 
     @property
     def constant(self) -> bool:

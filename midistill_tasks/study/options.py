@@ -71,7 +71,7 @@ class _Section(Strict):
     def reference_model(self) -> tuple[str, str | None] | None:
         """Hub id or folder, and revision, of the model that an attack of these compares with; None = there is none."""
         reference = self._reference
-        if reference == "base" or not any(ATTACKS[name].needs_reference for name in self.chosen):
+        if reference == "base" or not any(ATTACKS[name].reads_reference for name in self.chosen):
             return None
         if isinstance(reference, Mapping):
             return (str(reference["pretrained"]), reference.get("revision")) if "pretrained" in reference else None

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from midistill_tasks.attacks import ATTACKS, attack
+from midistill_tasks.attacks.combined import parts
 from midistill_tasks.attacks.pac import swapped
 from midistill_tasks.options import defaults
 from midistill_tasks.views import MissingStatisticError, TokenStats, UnscorableError
+
+SCORED = [name for name, kind in ATTACKS.items() if not kind.fitted]
 
 
 def stats(logprob, mean=None, std=None, words=None, greedy=None, tokens=None, frequency=None):
@@ -165,7 +168,7 @@ def test_conrecall_sets_what_members_add_against_what_nonmembers_cost():
     assert ATTACKS["conrecall"](text, after, after_members, gamma=0.0) == ATTACKS["recall"](text, after)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", SCORED)
 def test_higher_means_member(name):
     """A member is likelier than a non-member under the target, and little is gained by shots in front of it."""
     words = "the same forty characters for both of it"
@@ -190,7 +193,7 @@ def test_higher_means_member(name):
     assert ATTACKS[name].score(member, options) > ATTACKS[name].score(other, options)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", SCORED)
 def test_an_impossible_token_is_no_error(name):
     """−inf is a legal log-probability: the text is as unlikely as can be, or the score is undefined."""
     seen = {view.name: stats([-1.0, -math.inf, -2.0], words="abc", tokens=[1, 2, 3]) for view in ATTACKS[name].views}
@@ -214,7 +217,7 @@ def test_reading_what_was_not_asked_for_names_the_attack_and_what_it_lacks():
         ATTACKS["zlib"](bare)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", SCORED)
 def test_an_attack_reads_no_more_than_it_needs(name):
     """With the statistics that it names, and no others, it has a score."""
     attack = ATTACKS[name]
@@ -236,7 +239,9 @@ def test_an_attack_says_what_shapes_it_and_whether_it_knows_labels():
     assert ATTACKS["recall"].shaped_by == ("as_published", "first_token", "shots")
     assert ATTACKS["ref"].shaped_by == ("first_token", "reference")
     assert ATTACKS["minkpp"].shaped_by == ("k", "first_token")
-    assert [name for name, attack in ATTACKS.items() if attack.knows_labels] == ["recall", "conrecall"]
+    assert [name for name, attack in ATTACKS.items() if attack.knows_labels] == [
+        *("recall", "conrecall", "camia", "combined")
+    ]
     assert ATTACKS["dcpdd"].shaped_by == ("cap", "corpus", "first_token")
     assert [name for name, attack in ATTACKS.items() if attack.needs_reference] == ["ref", "ez", "wbc"]
 
@@ -247,3 +252,61 @@ def test_a_parameter_that_is_no_view_or_no_option_is_refused_where_it_is_defined
     with pytest.raises(TypeError, match=r"give 'k' a default by option\(default, help\)"):
         attack("wrong", "…", source="nobody")(lambda text, *, k=0.2: 0.0)
     assert "wrong" not in ATTACKS
+
+
+def test_camia_s_signals_are_those_of_plain_loops():
+    rng = np.random.default_rng(0)
+    losses, tokens = rng.exponential(2, 41), rng.integers(0, 20, 41)
+    got = ATTACKS["camia"].features({"text": stats(-losses, tokens=tokens)}, {})
+
+    line = lambda part: np.polyfit(np.arange(len(part)), part, 1)[0]  # noqa: E731
+    expected = [value for n in (10, 20, 41) for value in (np.mean(losses[:n]), line(losses[:n]))]
+    expected += [sum(loss < limit for loss in losses) / 41 for limit in (1, 2, 3)]
+    expected.append(sum(losses[t] < np.mean(losses[:t]) for t in range(1, 41)) / 40)
+
+    def phi(m):
+        parts = [losses[i : i + m] for i in range(41 - m + 1)]
+        alike = [[max(abs(a - b)) <= 0.2 * np.std(losses) for b in parts] for a in parts]
+        return np.mean([np.log(np.mean(row)) for row in alike])
+
+    expected.append(phi(2) - phi(3))
+    for bins in (3, 4, 5):
+        width = (max(losses) - min(losses)) / bins
+        word, phrases = "", set()
+        for loss in losses:
+            word += str(min(int((loss - min(losses)) / width), bins - 1))
+            if word not in phrases:
+                phrases.add(word)
+                word = ""
+        expected.append(len(phrases) * math.log(42) / 41)
+    expected.append(np.mean(losses) / (len(set(tokens.tolist())) / 41))
+    expected.append(np.mean([losses[t] for t in range(41) if tokens[t] in tokens[:t]]))
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("logprob", [[-1.0], [-1.0, -1.0], [-2.0] * 9, [-math.inf, 0.0, -1.0]])
+def test_camia_has_as_many_finite_signals_of_any_text(logprob):
+    got = ATTACKS["camia"].features({"text": stats(logprob, tokens=[5] * len(logprob))}, {})
+    assert len(got) == 16
+    assert np.isfinite(got).all()
+
+
+def test_combined_takes_every_attack_on_its_views_and_leaves_out_what_the_run_does_not_give():
+    names = [part.name for part in parts()]
+    assert names == ["loss", "zlib", "mink", "minkpp", "ref", "recall", "surp", "ez", "wbc"]
+    text, after, other = (
+        stats([-1.0, -3.0], words="ab"),
+        stats([-2.0, -2.5], words="ab"),
+        stats([-2.0, -3.5], words="ab"),
+    )
+    everything = {"text": text, "after_shots": after, "reference": other}
+    got = dict(zip(names, ATTACKS["combined"].features(everything, {}), strict=True))
+    for name in names:
+        seen = [everything[view.name] for view in ATTACKS[name].views]
+        assert got[name] == ATTACKS[name](*seen)
+    del everything["reference"]
+    without = dict(zip(names, ATTACKS["combined"].features(everything, {}), strict=True))
+    assert [name for name in names if math.isnan(without[name])] == ["ref", "ez", "wbc"]
+    bare = {name: TokenStats(seen.logprob, words="ab") for name, seen in everything.items()}
+    given = zip(names, ATTACKS["combined"].features(bare, {}), strict=True)
+    assert [name for name, value in given if not math.isnan(value)] == ["loss", "zlib", "mink", "recall"]

@@ -31,13 +31,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from made_results import _task as make_task
 
+from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.epsilon import epsilon_lower_bound
 from midistill_tasks.compare.verdict import ALPHA, Reduction, alone, holm, strongest_on
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.metrics.blind import Blind, blind_auroc
+from midistill_tasks.metrics.crossfit import VARIANCE, crossfit_scores
 from midistill_tasks.metrics.estimate import Z95, Interval
 from midistill_tasks.metrics.intervals import auroc_interval, tpr_interval
+from midistill_tasks.metrics.roc import auroc as plain_auroc
 from midistill_tasks.metrics.roc import tpr_at_fpr
+from midistill_tasks.options import defaults
+from midistill_tasks.views import TokenStats
 
 Drawn = tuple[float, Interval]
 """The truth, and the figure with its limits."""
@@ -81,6 +86,24 @@ def clustered(area: float, documents: int) -> Callable[[Rng], Drawn]:
         values = math.sqrt(0.5) * (shared + rng.normal(size=len(labels))) + labels * norm.ppf(area) * math.sqrt(2)
         names = [str(number) for number in np.repeat(np.arange(2 * documents), 4)]
         return area, auroc_interval(labels, values, names)
+
+    return draw
+
+
+def learnt(area: float, n: int, features: int = 10) -> Callable[[Rng], Drawn]:
+    """Scores that a regression makes of features of this AUROC each, half of whose variance is in common."""
+
+    def measured(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(2 * n) % 2
+        noise = rng.normal(size=(2 * n, 1)) + rng.normal(size=(2 * n, features))
+        table = noise / math.sqrt(2) + labels[:, None] * norm.ppf(area) * math.sqrt(2)
+        return labels, crossfit_scores(table, make_task(labels, labels).items)
+
+    rng = np.random.default_rng(97)
+    truth = 0.5 if area == 0.5 else float(np.mean([plain_auroc(*measured(rng)) for _ in range(400)]))
+
+    def draw(rng: Rng) -> Drawn:
+        return truth, auroc_interval(*measured(rng), variance=VARIANCE)
 
     return draw
 
@@ -197,6 +220,43 @@ def null_page(rng: Rng) -> bool:
     return any(value <= ALPHA for value in holm(p))
 
 
+def null_of_all_attacks(rng: Rng) -> bool:
+    """Whether all attacks together, on texts that no model has seen, say "leaks"."""
+    labels = np.arange(200) % 2
+    hard = rng.normal(2.5, 0.5, 200)
+    texts = [dict(null_views(rng, float(level))) for level in hard]
+    tasks = {}
+    for name, attack in ATTACKS.items():
+        options = defaults(attack.fields)
+        if attack.fitted:
+            rows = [attack.features({view.name: text[view.name] for view in attack.views}, options) for text in texts]
+            found = crossfit_scores(rows, make_task(labels, labels).items)
+        else:
+            found = np.array([attack.score(text, options) for text in texts])
+        tasks[name] = make_task(labels, found, attack=name, independent_coins=True)
+    return alone("model", [tasks])[0] == "leaks"
+
+
+def null_views(rng: Rng, hard: float, tokens: int = 24) -> Iterator[tuple[str, TokenStats]]:
+    """Every view of one text: the same token losses, each view with noise of its own."""
+    losses = rng.gamma(2.0, hard / 2, tokens)
+    ids, often = rng.integers(0, 12, tokens), rng.random(tokens) * 0.1
+    for view in {view.name: view for attack in ATTACKS.values() for view in attack.views}:
+        own = np.maximum(losses + rng.normal(0, 0.3, tokens), 0.01)
+        yield (
+            view,
+            TokenStats(
+                -own.astype(np.float32),
+                greedy=rng.random(tokens) < np.exp(-own),
+                mean=-rng.gamma(2.0, 1.0, tokens).astype(np.float32),
+                std=rng.gamma(3.0, 0.5, tokens).astype(np.float32),
+                words="w" * tokens,
+                tokens=ids,
+                frequency=often.astype(np.float32),
+            ),
+        )
+
+
 def response(eps: float, delta: float, n: int = 400) -> Callable[[Rng], bool]:
     """Whether the bound lies above the truth on randomised response, which betrays a text wholly with chance δ."""
     truth = math.exp(eps) / (1 + math.exp(eps))
@@ -281,6 +341,9 @@ def cases(long: bool) -> Iterator[Case]:
             # A few texts carry the error there: what covers is wider than the spread of so skewed a figure.
             most = 1.2 if area < 0.95 or min(members, others) > 200 else 2.2
             yield Case(covers, f"AUROC {area}, {members} and {others} texts", auroc(area, members, others), 400, most)
+    for area, n in [(0.5, 100)] + [(0.5, 50), (0.5, 231), (0.6, 100), (0.9, 231)] * long:
+        most = 1.2 if area == 0.5 else 1.6
+        yield Case(covers, f"AUROC of learnt scores, features of {area}, {n} a side", learnt(area, n), 200, most)
     for n in (50, 100, 1000) if long else (100,):
         yield Case(covers, f"AUROC 0.8 with ties, {n} a side", tied(0.8, n), 400, 1.2)
     for area in (0.5, 0.8, 0.95) if long else (0.8,):
@@ -304,6 +367,7 @@ def cases(long: bool) -> Iterator[Case]:
     name = "an attack as good as words is said to beat them, 100 texts a side"
     yield Case(is_rare, name, words(100), 200, 0.025)
     yield Case(is_rare, "a null page of ten models, six attacks, two splits says 'leaks'", null_page, 20, 0.05)
+    yield Case(is_rare, "all attacks on texts that no model has seen say 'leaks'", null_of_all_attacks, 20, 0.05)
     for delta in (0.0, 1e-5):
         gaussian = noise(lambda rng, n: rng.normal(size=n), delta, gaussian_epsilon(1.0, delta) if delta else math.inf)
         laplace = noise(lambda rng, n: rng.laplace(size=n), delta, 1.0)

@@ -209,7 +209,7 @@ def test_the_other_groups_hold_all_attacks_and_the_strongest_and_what_cannot_pai
         metadata = {"mia": files | {"reference": {"pretrained": str(reference), "dtype": "float32"}}}
         tasks = ["mia_all_files"] if paired else ["mia_strong_files"]
         result = lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager_of(metadata), bootstrap_iters=0)
-        expected = list(ATTACKS) if paired else ["minkpp", "ref", "recall", "ez", "wbc"]
+        expected = list(ATTACKS) if paired else ["minkpp", "ref", "recall", "ez", "wbc", "combined"]
         assert result["group_subtasks"] == {tasks[0]: [f"mia_{attack}_files" for attack in expected]}
         for attack in expected:
             scored = paired or attack not in ("ez", "wbc")
@@ -326,3 +326,28 @@ def test_token_frequencies_are_of_a_corpus_or_of_the_judged_texts_without_labels
     assert scores(corpus=str(other)) != own
     with pytest.raises(InputError, match=r"none\.txt"):
         run("mia_dcpdd_files", {"corpus": "none.txt"})
+
+
+def test_what_is_learnt_from_labels_has_scores_within_each_half_and_a_wider_error(run: Run, people):
+    result = run("mia_camia_files,mia_combined_files,mia_loss_files")
+    for attack in ("camia", "combined"):
+        rows = [row["doc"] for row in result["samples"][f"mia_{attack}_files"]]
+        assert sorted(row["score"] for row in rows) == pytest.approx(sorted(2 * [(i + 0.5) / N for i in range(N)]))
+        items = [Scored(row["label"], row["score"], row["id"], row["cluster"]) for row in rows]
+        figures = result["results"][f"mia_{attack}_files"]
+        assert figures["auroc,none"] == METRICS["auroc"].value(items)
+        assert figures["auroc_stderr,none"] == pytest.approx(math.sqrt(2) * METRICS["auroc"].stderr(items))
+
+
+def test_combined_has_the_reference_s_figures_where_there_is_one(run: Run, tiny):
+    def scores(**options):
+        return [row["doc"]["score"] for row in run("mia_combined_files", options)["samples"]["mia_combined_files"]]
+
+    with_reference = scores(reference={"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32"})
+    assert with_reference != scores()
+    assert not any(map(math.isnan, with_reference))
+
+
+def test_too_few_texts_to_learn_from_is_said(run: Run, said):
+    run("mia_camia_files", limit=16)
+    assert said("16 of 16 texts are not scored: too few texts of a class in either half to learn from")

@@ -1,0 +1,65 @@
+"""Scores of an attack that learns from labels: what an attacker who knows the side of other texts reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from midistill_tasks.metrics.scored import BoolArray, FloatArray, Scored, columns
+from midistill_tasks.metrics.thresholds import folds
+
+FEWEST = 10
+"""Texts of each class that a fold must have to learn from."""
+VARIANCE = 2.0
+"""By how much DeLong's variance of such an AUROC is multiplied. Where there is nothing to learn, what is judged in one
+fold and learnt from the other is the same chance difference twice, so that half of the texts say nothing new. Where
+there is much to learn this is too much, never too little. `tests/campaigns/coverage.py` measures it."""
+
+
+def crossfit_scores(features: npt.ArrayLike, items: Sequence[Scored]) -> FloatArray:
+    """Score of each text, [n], by a logistic regression that was learnt on the fold (`folds`) it is not in.
+
+    A score is the text's rank within its fold, over the fold's size: what two regressions give is not to be compared,
+    and a constant between them would push the AUROC below 0.5 where there is nothing to find. No label of the fold
+    takes part in that.
+
+    Args:
+        features: [n, d]. Columns without any number are left out, ±inf is as far as the column goes, and a text that
+            lacks a feature which others have is not scored.
+        items: labels, ids and clusters, [n]; their scores are not read.
+
+    Returns:
+        NaN where a text has no score; NaN throughout with fewer than `FEWEST` texts of a class in a fold.
+    """
+    table, known = _complete(np.asarray(features, dtype=np.float64).reshape(len(items), -1))
+    labels, fold = columns(items)[0], folds(items)
+    scores = np.full(len(items), np.nan)
+    halves = [known & (fold == number) for number in (0, 1)]
+    if not table.shape[1] or any(min(labels[half].sum(), (~labels[half]).sum()) < FEWEST for half in halves):
+        return scores
+    for own, other in (halves, halves[::-1]):
+        scores[own] = _learnt(table[other], labels[other], table[own])
+    return scores
+
+
+def _complete(features: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Columns that any text has, finite, and which texts have all of them."""
+    used = features[:, ~np.isnan(features).all(axis=0)]
+    for column in used.T:
+        finite = column[np.isfinite(column)]
+        low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+        np.clip(column, low, high, out=column)
+    return used, np.asarray(~np.isnan(used).any(axis=1), dtype=np.bool_)
+
+
+def _learnt(train: FloatArray, labels: BoolArray, judged: FloatArray) -> FloatArray:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, labels)
+    ranks: FloatArray = (rankdata(model.decision_function(judged)) - 0.5) / len(judged)
+    return ranks
