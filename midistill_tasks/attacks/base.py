@@ -53,7 +53,7 @@ class Attack:
         strong: whether it is in ``mia_strong_<split>``, those with the best evidence for fine-tuned models.
         fitted: whether a text has features only, of which a regression on other texts' labels makes the score
             (`metrics.crossfit`).
-        optional: names of views that it does without where the run has no such model.
+        optional: names of views that it does without, where the run has no such model or they cannot be had.
     """
 
     name: str

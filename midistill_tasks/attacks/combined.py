@@ -17,7 +17,7 @@ VIEWS = (TEXT, AFTER_SHOTS, REFERENCE)
     "all attacks on the text, after shots and under the reference together, learnt on half of the texts",
     source="all of these",
     views=VIEWS,
-    optional=("reference",),
+    optional=("reference", "after_shots"),
     by_default=False,
     strong=True,
     fitted=True,

@@ -80,6 +80,7 @@ def about(
         "valid_for": keys.valid_for,
         "independent_coins": documents.coins_after is not None,
         **({} if documents.coins_after is None else {"coins_after": documents.coins_after}),
+        **({"learnt": True} if keys.learnt else {}),
         "options": keys.options.flat(keys.attack.name),
         "counts": counts,
         "unscored_reasons": dict(outcome.reasons),

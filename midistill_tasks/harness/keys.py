@@ -17,6 +17,7 @@ from midistill_tasks.harness.options import Options, parse_options
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.readers import reason
+from midistill_tasks.views import View
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +69,24 @@ class TaskKeys:
     shown: Sequence[Mapping[str, Any]]
 
     @property
-    def attack_options(self) -> Mapping[str, Any]:
-        """Those of this task's attack."""
-        return self.options.attacks[self.attack.name]
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """The harness's filter → options of this task's attack; see `Options.variants`."""
+        return self.options.variants(self.attack.name)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether its (first) scores are learnt from labels: of features, or as the best of what is swept."""
+        return self.attack.fitted or len(self.variants) > 1
+
+    @property
+    def views(self) -> list[View]:
+        """Those of all variants, without the optional ones of a reference model where the run has none."""
+        wanted = (view for options in self.variants.values() for view in self.attack.views_of(options))
+        return [
+            view
+            for view in dict.fromkeys(wanted)
+            if view.name not in self.attack.optional or view.model == "target" or self.reference is not None
+        ]
 
 
 def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:

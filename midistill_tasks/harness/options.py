@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -46,7 +47,7 @@ class Options:
         run: what belongs to no split and no single attack.
         texts: which texts, without any split's own options.
         splits: split → its own options.
-        attacks: attack → its options.
+        attacks: attack → its options; of one that is swept the list of its values.
     """
 
     run: RunOptions
@@ -58,6 +59,19 @@ class Options:
         """Which texts of a split; None = one that a user's YAML describes."""
         own = self.splits[split.name] if split and split.fields else {}
         return self.texts.model_copy(update={"own": own})
+
+    def variants(self, attack: str) -> dict[str, dict[str, Any]]:
+        """The harness's filter → options: "none", or one for each value of what is swept, such as "k=0.1"."""
+        given = self.attacks[attack]
+        swept = [name for name, value in given.items() if isinstance(value, list)]
+        combinations = product(*(given[name] for name in swept))
+        return {
+            " ".join(f"{name}={value}" for name, value in zip(swept, values, strict=True)) or "none": {
+                **given,
+                **dict(zip(swept, values, strict=True)),
+            }
+            for values in combinations
+        }
 
     def flat(self, attack: str) -> dict[str, Any]:
         """Every option by its flat name, as results keep them: as this attack has it, or the first that has it."""
@@ -107,7 +121,7 @@ def parse_options(metadata: Mapping[str, Any] | None) -> Options:
                 hint = nearest(str(key), attack.fields)
                 raise InputError(f"--metadata 'mia': '{name}' has no option '{key}'{hint}; it has {has}")
         values = {key: value for key, value in given.items() if key in attack.fields} | own
-        attacks[name] = _checked(_model(attack), values, name if own else "").model_dump()
+        attacks[name] = _attack_options(attack, values, name if own else "")
     splits = {
         name: _checked(_model(split), {key: value for key, value in given.items() if key in split.fields}).model_dump()
         for name, split in SPLITS.items()
@@ -118,6 +132,21 @@ def parse_options(metadata: Mapping[str, Any] | None) -> Options:
     options = Options(run, texts, splits, attacks)
     _check_first_token(options)
     return options
+
+
+def _attack_options(attack: Attack, values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Its options; of one that is swept a list of its values, each as strict as one alone."""
+    swept = {name: value for name, value in values.items() if isinstance(value, list)}
+    for name, value in swept.items():
+        if not value or attack.fitted:
+            why = f"'{attack.name}' learns from labels, and takes one value" if value else "the list of values is empty"
+            raise InputError(f"--metadata 'mia': option '{name}': {why}")
+    single = {name: value for name, value in values.items() if name not in swept}
+    found = _checked(_model(attack), single, section).model_dump()
+    for name, value in swept.items():
+        each = [_checked(_model(attack), {**single, name: one}, section).model_dump()[name] for one in value]
+        found[name] = list(dict.fromkeys(each)) if len(set(each)) > 1 else each[0]
+    return found
 
 
 def _nested(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -169,9 +198,17 @@ def _checked(section: type[Section], values: Mapping[str, Any], attack: str = ""
 
 def _check_first_token(options: Options) -> None:
     for name, values in options.attacks.items():
-        always = any(view.first_token == "always" for view in ATTACKS[name].views_of(values))
+        always = any(
+            view.first_token == "always"
+            for variant in options.variants(name).values()
+            for view in ATTACKS[name].views_of(variant)
+        )
         if always and options.run.first_token == "prefix":
-            chosen = ", ".join(f"'{key}'" for key, value in values.items() if value is True)
+            chosen = ", ".join(
+                f"'{key}'"
+                for key, value in values.items()
+                if value is True or value == [False, True] or value == [True, False]
+            )
             raise InputError(
                 f"--metadata 'mia': {chosen} of {name} scores the first token in one of its terms only; "
                 "leave 'first_token' at 'skip' with it"

@@ -61,7 +61,7 @@ def instances(
     corpus = _corpus(keys, [texts[name] for name in scored]) if "frequency" in keys.attack.needs else None
     for doc_id, doc in docs:
         shown = doc["text"] if keys.options.run.log_text else doc["id"]
-        for index, view in enumerate(_views(keys)):
+        for index, view in enumerate(keys.views):
             yield Instance(
                 request_type=REQUEST_TYPE,
                 doc=doc,
@@ -69,15 +69,6 @@ def instances(
                 idx=index,
                 metadata=(keys.task, doc_id, 1),
             )
-
-
-def _views(keys: TaskKeys) -> list[View]:
-    """The attack's, without the optional ones of a reference model where the run has none."""
-    return [
-        view
-        for view in keys.attack.views_of(keys.attack_options)
-        if view.name not in keys.attack.optional or view.model == "target" or keys.reference is not None
-    ]
 
 
 def _corpus(keys: TaskKeys, judged: list[str]) -> Corpus:

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from lm_eval.api.instance import Instance
 
 from midistill_tasks.attacks.base import common_part
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import Scored
-from midistill_tasks.metrics.crossfit import crossfit_scores
+from midistill_tasks.metrics.crossfit import Learnt, crossfit_choice, crossfit_scores
 from midistill_tasks.views import TokenStats, UnscorableError, Unscored
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,16 @@ class TextScore(NamedTuple):
     truncated: bool = False
 
 
+CHOSEN = "crossfit"
+"""The filter of the score by the variant that was chosen on the other half of the texts."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a task's requests came to, on this rank.
 
     Attributes:
-        scores: by the document's id.
+        scores: by the document's id, of the first filter.
         reasons: why texts have no score → how many.
         silent: whether that holds for the whole task, so that it reports nothing.
         common_part: how many texts are judged by the beginning that all views of the attack cover.
@@ -50,21 +55,36 @@ class Outcome:
     common_part: int = 0
 
 
+class _Found(NamedTuple):
+    """What a document's answers came to: a score by filter, or the features of which it will be made, or why not."""
+
+    length: TextScore
+    scores: Mapping[str, float] = {}
+    features: Sequence[float] = ()
+    why: str = ""
+    silent: bool = False
+    common_part: bool = False
+
+
 def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
-    """Scores every document. In each instance only the score stays, which is all that memory and samples keep."""
+    """Scores every document. In each instance only the scores stay, which is all that memory and samples keep."""
     by_doc: dict[int, list[Instance]] = defaultdict(list)
     for instance in instances:
         by_doc[instance.doc_id].append(instance)
     found = {group[0].doc["id"]: _found(keys, group) for group in by_doc.values()}
-    if keys.attack.fitted:
-        found = _fitted({group[0].doc["id"]: group[0].doc for group in by_doc.values()}, found)
+    if keys.learnt:
+        found = _learnt(keys, {group[0].doc["id"]: group[0].doc for group in by_doc.values()}, found)
+    filters = [*([CHOSEN] if len(keys.variants) > 1 else []), *keys.variants]
     for group in by_doc.values():
+        scores = found[group[0].doc["id"]].scores
         for instance in group:
             instance.resps = [repr(instance.resps[0])]
-            instance.filtered_resps["none"] = found[instance.doc["id"]].text.score
+            instance.filtered_resps |= {name: scores.get(name, math.nan) for name in filters}
     outcome = Outcome(
-        {name: one.text for name, one in found.items()},
-        dict(Counter(one.why or UNDEFINED for one in found.values() if math.isnan(one.text.score))),
+        {name: one.length._replace(score=one.scores.get(filters[0], math.nan)) for name, one in found.items()},
+        dict(
+            Counter(one.why or UNDEFINED for one in found.values() if math.isnan(one.scores.get(filters[0], math.nan)))
+        ),
         any(one.silent for one in found.values()),
         sum(one.common_part for one in found.values()),
     )
@@ -73,46 +93,48 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     return outcome
 
 
-class _Found(NamedTuple):
-    """What a document's answers came to: its score, or the features of which it will be made, or why there is none."""
-
-    text: TextScore
-    features: Sequence[float] = ()
-    why: str = ""
-    silent: bool = False
-    common_part: bool = False
-
-
 def _found(keys: TaskKeys, group: Sequence[Instance]) -> _Found:
-    answers = {instance.args[1].view.name: instance.resps[0] for instance in group}
+    attack = keys.attack
+    answers = {
+        instance.args[1].view: instance.resps[0]
+        for instance in group
+        if instance.args[1].view.name not in attack.optional or isinstance(instance.resps[0], TokenStats)
+    }
     unequal = len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
     if refused := next((answer for answer in answers.values() if isinstance(answer, Unscored)), None):
-        return _Found(TextScore(math.nan), (), refused.reason, refused.whole_task, unequal)
+        return _Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
     length = TextScore(math.nan, len(common_part(list(answers.values()))[0]), next(iter(answers.values())).truncated)
+    found = _Found(length, common_part=unequal)
     try:
-        if keys.attack.fitted:
-            return _Found(length, keys.attack.features(answers, keys.attack_options), common_part=unequal)
-        score = keys.attack.score(answers, keys.attack_options)
-        return _Found(length._replace(score=score), common_part=unequal)
+        if attack.fitted:
+            return found._replace(features=attack.features({view.name: answers[view] for view in answers}, {}))
+        seen = {
+            name: ({view.name: answers[view] for view in attack.views_of(options)}, options)
+            for name, options in keys.variants.items()
+        }
+        return found._replace(scores={name: attack.score(*given) for name, given in seen.items()})
     except UnscorableError as error:
-        return _Found(TextScore(math.nan), (), str(error), False, unequal)
+        return _Found(TextScore(math.nan), why=str(error), common_part=unequal)
 
 
-def _fitted(docs: Mapping[str, Mapping[str, Any]], found: Mapping[str, _Found]) -> dict[str, _Found]:
-    """Scores from the features of the documents of all ranks."""
+def _learnt(keys: TaskKeys, docs: Mapping[str, Mapping[str, Any]], found: Mapping[str, _Found]) -> dict[str, _Found]:
+    """With the scores that the documents of all ranks teach: from features, or the choice among variants."""
     own = {
-        name: (Scored(int(doc["label"]), math.nan, name, str(doc["cluster"])), found[name].features)
+        name: (
+            Scored(int(doc["label"]), math.nan, name, str(doc["cluster"])),
+            found[name].features or list(found[name].scores.values()),
+        )
         for name, doc in docs.items()
     }
     everything = {name: row for part in gathered(own) for name, row in part.items()}
     width = max((len(features) for _, features in everything.values()), default=0)
-    table = [features or [math.nan] * width for _, features in everything.values()]
-    scores = crossfit_scores(table, [item for item, _ in everything.values()])
-    by_id = dict(zip(everything, scores.tolist(), strict=True))
+    items = [item for item, _ in everything.values()]
+    table = np.array([features or [math.nan] * width for _, features in everything.values()]).reshape(len(items), width)
+    scores = crossfit_scores(table, items) if keys.attack.fitted else crossfit_choice(table.T, items)
+    by_id = dict(zip(everything, map(Learnt, scores.tolist()), strict=True))
     few = "too few texts of a class in either half to learn from" if all(map(math.isnan, by_id.values())) else ""
-    return {
-        name: one._replace(text=one.text._replace(score=by_id[name]), why=one.why or few) for name, one in found.items()
-    }
+    name = "none" if keys.attack.fitted else CHOSEN
+    return {id: one._replace(scores={name: by_id[id], **one.scores}, why=one.why or few) for id, one in found.items()}
 
 
 def gathered(value: T) -> list[T]:

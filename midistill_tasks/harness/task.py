@@ -102,8 +102,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 
     def process_results(self, doc: dict[str, Any], results: Sequence[float]) -> dict[str, Any]:
-        """The document's label, score and id under the name of every metric (and of its error)."""
-        text = self.outcome.scores[doc["id"]]
+        """The document's label, score (of one filter) and id under the name of every metric (and of its error)."""
+        text = self.outcome.scores[doc["id"]]._replace(score=results[0])
         doc |= text._asdict()
         if doc["id"] in self.blind_ranks:
             doc["blind_rank"] = self.blind_ranks[doc["id"]]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, Scored, columns
 from midistill_tasks.metrics.thresholds import folds
 
@@ -17,6 +18,33 @@ VARIANCE = 2.0
 """By how much DeLong's variance of such an AUROC is multiplied. Where there is nothing to learn, what is judged in one
 fold and learnt from the other is the same chance difference twice, so that half of the texts say nothing new. Where
 there is much to learn this is too much, never too little. `tests/campaigns/coverage.py` measures it."""
+
+
+class Learnt(float):
+    """A score that was learnt from labels, on its way to the figures, so that their errors allow for it."""
+
+
+def crossfit_choice(scores: npt.ArrayLike, items: Sequence[Scored]) -> FloatArray:
+    """Score of each text, [n], by that of V variants, and in that direction, which tells the other fold's sides best.
+
+    Args:
+        scores: [V, n]
+        items: labels, ids and clusters, [n].
+
+    Returns:
+        Ranks within the fold, as `crossfit_scores`; NaN where a variant has none, or a fold lacks a class.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    labels, fold = columns(items)[0], folds(items)
+    known, chosen = ~np.isnan(table).any(axis=0), np.full(len(items), np.nan)
+    for number in (0, 1):
+        own, other = known & (fold == number), known & (fold != number)
+        areas = np.array([auroc(labels[other], variant[other]) for variant in table])
+        if np.isnan(areas).any():
+            return np.full(len(items), np.nan)
+        best = int(np.argmax(np.abs(areas - 0.5)))
+        chosen[own] = _ranks(table[best][own] if areas[best] >= 0.5 else -table[best][own])
+    return chosen
 
 
 def crossfit_scores(features: npt.ArrayLike, items: Sequence[Scored]) -> FloatArray:
@@ -61,5 +89,8 @@ def _learnt(train: FloatArray, labels: BoolArray, judged: FloatArray) -> FloatAr
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, labels)
-    ranks: FloatArray = (rankdata(model.decision_function(judged)) - 0.5) / len(judged)
-    return ranks
+    return _ranks(model.decision_function(judged))
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    return np.asarray((rankdata(values) - 0.5) / len(values), dtype=np.float64)

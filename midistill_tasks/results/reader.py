@@ -18,7 +18,7 @@ from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.results.matching import match_texts
 from midistill_tasks.results.run import AttackResult, Run, Utility, as_number
-from midistill_tasks.results.samples import read_samples
+from midistill_tasks.results.samples import FILTERS, read_samples
 from midistill_tasks.results.shape import check_about, load_results
 
 _KEYS = ("attack", "split", "valid_for", "independent_coins", "options", "counts", "data_sha256", "versions")
@@ -238,7 +238,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Estimate]:
         if not comma or metric.endswith("_stderr") or (math.isnan(number) and not isinstance(value, float)):
             continue
         stderr = as_number(row.get(f"{metric}_stderr,{kind}"))
-        figures[metric if kind == "none" else key] = Estimate(number, stderr)
+        figures[metric if kind in FILTERS else key] = Estimate(number, stderr)
     return figures
 
 

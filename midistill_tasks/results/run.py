@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored, intervals
 from midistill_tasks.metrics.crossfit import VARIANCE
@@ -152,8 +151,7 @@ class AttackResult:
     @property
     def variance(self) -> float:
         """Factor on the variance of its AUROC: above 1 where the scores were learnt from labels."""
-        known = ATTACKS.get(self.attack)
-        return VARIANCE if known is not None and known.fitted else 1.0
+        return VARIANCE if self.metadata.get("learnt") else 1.0
 
     @property
     def constant(self) -> bool:

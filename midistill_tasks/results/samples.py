@@ -10,6 +10,9 @@ from typing import NamedTuple
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import Scored
 
+FILTERS = ("none", "crossfit")
+"""Of the harness's: the score, or where options were swept that of the value chosen on the other half of the texts."""
+
 
 class Samples(NamedTuple):
     """The texts of one MIA task.
@@ -37,7 +40,9 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
     ranks: dict[str, float] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            item, text, rank = _sample(line, f"{path}, line {number}")
+            item, text, rank, filter_name = _sample(line, f"{path}, line {number}")
+            if filter_name not in FILTERS:  # of an option's single values
+                continue
             ranks[item.id] = rank
             known = items.setdefault(item.id, item)
             if repr(known) != repr(item):  # by repr, since NaN != NaN
@@ -54,16 +59,17 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
     return Samples(tuple(items[name] for name in names), texts, tuple(ranks[name] for name in names))
 
 
-def _sample(line: bytes, place: str) -> tuple[Scored, str | None, float]:
+def _sample(line: bytes, place: str) -> tuple[Scored, str | None, float, str]:
     try:
-        doc = json.loads(line)["doc"]
+        row = json.loads(line)
+        doc = row["doc"]
         label, score = doc["label"], float(doc["score"])
         names, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
-        rank = float(doc.get("blind_rank", math.nan))
+        rank, filter_name = float(doc.get("blind_rank", math.nan)), str(row.get("filter", "none"))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{place} is not a sample of a MIA task: give the file that the harness wrote") from None
     if label not in (0, 1) or not isinstance(label, int):
         raise InputError(f"{place}: the label is {label!r}; labels are 1 for members, 0 for non-members")
     if not isinstance(text, str | None):
         raise InputError(f"{place}: the text is {text!r}, which is no text: give the file that the harness wrote")
-    return Scored(int(label), score, *names), text, rank
+    return Scored(int(label), score, *names), text, rank, filter_name

@@ -32,6 +32,7 @@ class _About(BaseModel):
     valid_for: StrictStr
     independent_coins: StrictBool
     coins_after: StrictStr | None = None
+    learnt: StrictBool = False
     options: dict[str, Any]
     counts: _Counts
     data_sha256: StrictStr

@@ -233,7 +233,7 @@ def null_of_all_attacks(rng: Rng) -> bool:
             found = crossfit_scores(rows, make_task(labels, labels).items)
         else:
             found = np.array([attack.score(text, options) for text in texts])
-        tasks[name] = make_task(labels, found, attack=name, independent_coins=True)
+        tasks[name] = make_task(labels, found, attack=name, independent_coins=True, learnt=attack.fitted)
     return alone("model", [tasks])[0] == "leaks"
 
 

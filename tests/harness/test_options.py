@@ -172,3 +172,26 @@ def test_the_readme_has_every_option_with_its_default_and_meaning():
         value = field.get_default()
         assert default == ("" if value is None else str(value).lower() if isinstance(value, bool) else str(value)), name
         assert what.endswith(field.description.strip("`")), name
+
+
+def test_an_option_may_be_swept():
+    options = parse_options(
+        {"mia": {"k": [0.1, 0.2, 0.2], "minkpp": {"k": 0.5}, "pac": {"variants": [1, 2], "swapped": [0.3]}}}
+    )
+    assert list(options.variants("mink")) == ["k=0.1", "k=0.2"]
+    assert options.variants("mink")["k=0.2"] == {"k": 0.2}
+    assert options.variants("minkpp") == {"none": {"k": 0.5}}
+    assert options.variants("loss") == {"none": {}}
+    assert list(options.variants("surp")) == ["k=0.1", "k=0.2"]
+    assert options.variants("pac") == {f"variants={n}": {"variants": n, "swapped": 0.3} for n in (1, 2)}
+    two = parse_options({"mia": {"surp": {"k": [0.1, 0.2], "entropy": [1, 2]}}})
+    assert list(two.variants("surp")) == [f"k={k} entropy={e}" for k in (0.1, 0.2) for e in (1.0, 2.0)]
+
+
+def test_each_value_of_a_sweep_is_as_strict_as_one_alone():
+    with pytest.raises(InputError, match=r"option 'k' input should be less than or equal to 1, got 3"):
+        parse_options({"mia": {"k": [0.1, 3]}})
+    with pytest.raises(InputError, match=r"option 'k': the list of values is empty"):
+        parse_options({"mia": {"k": []}})
+    with pytest.raises(InputError, match="scores the first token in one of its terms only"):
+        parse_options({"mia": {"as_published": [False, True], "first_token": "prefix"}})

@@ -209,7 +209,7 @@ def test_a_task_that_stands_in_no_file_is_built_like_any_other(manager_module, f
     manager = manager_module.TaskManager(metadata={"mia": files | {"k": 0.3}})
     assert manager.task_index["mia_mink_files"].yaml_path is None
     task = manager.load(["mia_mink_files", "heldout_files"])["tasks"]["mia_mink_files"]
-    assert task.keys.attack_options == {"k": 0.3}
+    assert task.keys.variants == {"none": {"k": 0.3}}
     assert len(task.eval_docs) == 48
     group = manager_module.TaskManager(metadata={"mia": files}).load(["mia_files"])
     assert group["group_map"] == {"mia_files": [f"mia_{attack}_files" for attack in groups()["mia"]]}

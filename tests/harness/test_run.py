@@ -351,3 +351,30 @@ def test_combined_has_the_reference_s_figures_where_there_is_one(run: Run, tiny)
 def test_too_few_texts_to_learn_from_is_said(run: Run, said):
     run("mia_camia_files", limit=16)
     assert said("16 of 16 texts are not scored: too few texts of a class in either half to learn from")
+
+
+def test_a_swept_option_has_a_row_a_value_and_one_chosen_on_the_other_half(run: Run):
+    result = run("mia_mink_files", {"k": [0.1, 0.3, 1.0]})
+    row = result["results"]["mia_mink_files"]
+    assert [key for key in row if key.startswith("auroc,")] == [
+        f"auroc,{name}" for name in ("crossfit", "k=0.1", "k=0.3", "k=1.0")
+    ]
+    for k in (0.1, 0.3, 1.0):
+        single = run("mia_mink_files", {"k": k})["results"]["mia_mink_files"]
+        for name in ("auroc", "auroc_stderr", "tpr_at_1pct_fpr", "blind_auroc"):
+            assert row[f"{name},k={k}"] == pytest.approx(single[f"{name},none"], nan_ok=True)
+    samples = result["samples"]["mia_mink_files"]
+    assert len(samples) == 4 * 2 * N
+    chosen = [sample["doc"]["score"] for sample in samples if sample["filter"] == "crossfit"]
+    assert sorted(chosen) == pytest.approx(sorted(2 * [(i + 0.5) / N for i in range(N)]))
+    assert result["configs"]["mia_mink_files"]["metadata"]["midistill"]["learnt"] is True
+
+
+def test_combined_does_without_what_cannot_be_had(run: Run, tmp_path, people, said):
+    long = write_rows(
+        tmp_path / "long.jsonl", [{"text": " ".join(people[1] * 9)}, *({"text": text} for text in people[1])]
+    )
+    result = run("mia_recall_files,mia_combined_files", {"nonmembers": str(long)})
+    assert said("more than half of the model's")
+    assert "auroc,none" not in result["results"].get("mia_recall_files", {})
+    assert 0 <= result["results"]["mia_combined_files"]["auroc,none"] <= 1

@@ -75,3 +75,31 @@ def test_where_there_is_nothing_to_learn_the_auroc_is_one_half_within_twice_delo
         errors.append(delong_stderr(labels, scores))
     assert np.mean(areas) == pytest.approx(0.5, abs=0.03)
     assert 1.15 < np.std(areas) / np.mean(errors) < math.sqrt(crossfit.VARIANCE) * 1.1
+
+
+def test_the_variant_is_chosen_with_its_direction_on_the_other_fold():
+    labels, features, items = drawn(4, n=400, columns=3)
+    scores = features.T.copy()
+    scores[1] -= 2.0 * labels  # the one that tells, the other way round
+    fold = folds(items)
+    got = crossfit.crossfit_choice(scores, items)
+    for number in (0, 1):
+        order = np.argsort(np.argsort(-scores[1][fold == number]))
+        assert got[fold == number] == pytest.approx((order + 0.5) / (fold == number).sum())
+
+
+def test_the_choice_among_variants_that_tell_nothing_finds_nothing():
+    areas, errors = [], []
+    for seed in range(100):
+        labels, features, items = drawn(seed, n=120, columns=8)
+        areas.append(auroc(labels, chosen := crossfit.crossfit_choice(features.T, items)))
+        errors.append(delong_stderr(labels, chosen))
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.02)
+    assert np.std(areas) / np.mean(errors) < math.sqrt(crossfit.VARIANCE)
+
+
+def test_a_variant_without_a_score_takes_the_text_out():
+    _, features, items = drawn(5)
+    scores = features.T.copy()
+    scores[2, 9] = math.nan
+    assert np.flatnonzero(np.isnan(crossfit.crossfit_choice(scores, items))).tolist() == [9]

@@ -299,3 +299,14 @@ def test_what_lm_eval_really_wrote_can_be_read(tmp_path: Path, task_manager, sto
         assert len(task.items) == 20
         assert task.measured["auroc"].value == pytest.approx(task.figures["auroc"].value)
         assert task.measured["balanced_acc"] == pytest.approx(task.figures["balanced_acc"])
+
+
+def test_of_a_swept_option_the_score_chosen_on_the_other_half_counts(tmp_path: Path) -> None:
+    path = tmp_path / "samples_mia_mink_x_2026-01-01T00.jsonl"
+    rows = [
+        {"doc": {"id": id, "label": label, "score": score}, "filter": name}
+        for name, scores in (("crossfit", (0.1, 0.9)), ("k=0.1", (-3.0, -4.0)))
+        for id, label, score in zip("ab", (0, 1), scores, strict=True)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [item.score for item in read_samples(path).items] == [0.1, 0.9]
