@@ -26,7 +26,7 @@ class View:
     """One way of showing a text to a model: transform × prefix × model. Equal views of equal texts cost one forward.
 
     Attributes:
-        name: the attack's parameter that receives the statistics.
+        name: the attack's parameter that receives the statistics; no two views that differ have one.
         transform: of the text before it is tokenised; None = as it is. Compared by identity: give a function of a
             module, not a lambda made anew.
         prefix: what the model reads first: nothing, the ReCaLL prefix P (non-member shots), or member shots.

@@ -43,7 +43,7 @@ def _swap(number: int, share: float) -> Callable[[str], str]:
 
 def _views(options: Mapping[str, Any]) -> Views:
     numbers = range(1, options["variants"] + 1)
-    return (TEXT, *(View(f"swapped_{n}", transform=_swap(n, options["swapped"])) for n in numbers))
+    return (TEXT, *(View(f"swapped_{n}_{options['swapped']}", transform=_swap(n, options["swapped"])) for n in numbers))
 
 
 def polarised_distance(stats: TokenStats) -> float:

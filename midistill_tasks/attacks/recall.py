@@ -14,7 +14,7 @@ from midistill_tasks.attacks.likelihood import mean_logprob
 from midistill_tasks.options import option
 from midistill_tasks.views import AFTER_SHOTS, TEXT, TokenStats
 
-WHOLE_AFTER_SHOTS = replace(AFTER_SHOTS, first_token="always")
+WHOLE_AFTER_SHOTS = replace(AFTER_SHOTS, name="after_shots_whole", first_token="always")
 
 
 def _views(options: Mapping[str, Any]) -> Views:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from lm_eval.api.instance import Instance
 
-from midistill_tasks.attacks.base import common_part
+from midistill_tasks.attacks.base import Attack, common_part
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.crossfit import Learnt, crossfit_choice, crossfit_scores
-from midistill_tasks.views import TokenStats, UnscorableError, Unscored
+from midistill_tasks.scoring.plan import Answer
+from midistill_tasks.views import TokenStats, UnscorableError, Unscored, View
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Outcome:
     common_part: int = 0
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """What a document's answers came to: a score by filter, or the features of which it will be made, or why not."""
 
     length: TextScore
@@ -68,56 +69,88 @@ class _Found(NamedTuple):
 
 def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     """Scores every document. In each instance only the scores stay, which is all that memory and samples keep."""
-    by_doc: dict[int, list[Instance]] = defaultdict(list)
+    answers, docs = answers_of(instances), {instance.doc["id"]: instance.doc for instance in instances}
+    found = judged(keys.attack, keys.variants, docs, answers)
+    filters = filters_of(keys.variants)
     for instance in instances:
-        by_doc[instance.doc_id].append(instance)
-    found = {group[0].doc["id"]: _found(keys, group) for group in by_doc.values()}
-    if keys.learnt:
-        found = _learnt(keys, {group[0].doc["id"]: group[0].doc for group in by_doc.values()}, found)
-    filters = [*([CHOSEN] if len(keys.variants) > 1 else []), *keys.variants]
-    for group in by_doc.values():
-        scores = found[group[0].doc["id"]].scores
-        for instance in group:
-            instance.resps = [repr(instance.resps[0])]
-            instance.filtered_resps |= {name: scores.get(name, math.nan) for name in filters}
-    outcome = Outcome(
+        scores = found[instance.doc["id"]].scores
+        instance.resps = [repr(instance.resps[0])]
+        instance.filtered_resps |= {name: scores.get(name, math.nan) for name in filters}
+    made = Outcome(
         {name: one.length._replace(score=one.scores.get(filters[0], math.nan)) for name, one in found.items()},
-        dict(
-            Counter(one.why or UNDEFINED for one in found.values() if math.isnan(one.scores.get(filters[0], math.nan)))
-        ),
+        reasons(found, filters[0]),
         any(one.silent for one in found.values()),
         sum(one.common_part for one in found.values()),
     )
-    if not outcome.silent:
-        _say(keys, outcome)
-    return outcome
+    if not made.silent:
+        _say(keys, made)
+    return made
 
 
-def _found(keys: TaskKeys, group: Sequence[Instance]) -> _Found:
-    attack = keys.attack
+def answers_of(instances: Sequence[Instance]) -> dict[str, dict[View, Answer]]:
+    """Document's id → view → its statistics, or why there are none."""
+    answers: dict[str, dict[View, Answer]] = defaultdict(dict)
+    for instance in instances:
+        answers[instance.doc["id"]][instance.args[1].view] = instance.resps[0]
+    return answers
+
+
+def filters_of(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The harness's filters, the score that counts first."""
+    return [*([CHOSEN] if len(variants) > 1 else []), *variants]
+
+
+def reasons(found: Mapping[str, Found], filter_name: str) -> dict[str, int]:
+    """Why texts have no score → how many."""
+    return dict(
+        Counter(one.why or UNDEFINED for one in found.values() if math.isnan(one.scores.get(filter_name, math.nan)))
+    )
+
+
+def judged(
+    attack: Attack,
+    variants: Mapping[str, Mapping[str, Any]],
+    docs: Mapping[str, Mapping[str, Any]],
+    answers: Mapping[str, Mapping[View, Answer]],
+) -> dict[str, Found]:
+    """An attack on documents: by id what their answers came to.
+
+    Args:
+        attack: which.
+        variants: filter → options, see `Options.variants`.
+        docs: by id, with label and cluster; with several ranks this one's.
+        answers: of each document, the attack's views (others are not looked at).
+    """
+    found = {name: _found(attack, variants, answers[name]) for name in docs}
+    return _learnt(attack, docs, found) if attack.fitted or len(variants) > 1 else found
+
+
+def _found(attack: Attack, variants: Mapping[str, Mapping[str, Any]], given: Mapping[View, Answer]) -> Found:
+    wanted = [view for options in variants.values() for view in attack.views_of(options) if view in given]
     answers = {
-        instance.args[1].view: instance.resps[0]
-        for instance in group
-        if instance.args[1].view.name not in attack.optional or isinstance(instance.resps[0], TokenStats)
+        view: given[view]
+        for view in dict.fromkeys(wanted)
+        if view.name not in attack.optional or isinstance(given[view], TokenStats)
     }
     unequal = len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
     if refused := next((answer for answer in answers.values() if isinstance(answer, Unscored)), None):
-        return _Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
-    length = TextScore(math.nan, len(common_part(list(answers.values()))[0]), next(iter(answers.values())).truncated)
-    found = _Found(length, common_part=unequal)
+        return Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
+    seen = {view: answer for view, answer in answers.items() if isinstance(answer, TokenStats)}
+    length = TextScore(math.nan, len(common_part(list(seen.values()))[0]), next(iter(seen.values())).truncated)
+    found = Found(length, common_part=unequal)
     try:
         if attack.fitted:
-            return found._replace(features=attack.features({view.name: answers[view] for view in answers}, {}))
-        seen = {
-            name: ({view.name: answers[view] for view in attack.views_of(options)}, options)
-            for name, options in keys.variants.items()
+            return found._replace(features=attack.features({view.name: seen[view] for view in seen}, {}))
+        scores = {
+            name: attack.score({view.name: seen[view] for view in attack.views_of(options)}, options)
+            for name, options in variants.items()
         }
-        return found._replace(scores={name: attack.score(*given) for name, given in seen.items()})
+        return found._replace(scores=scores)
     except UnscorableError as error:
-        return _Found(TextScore(math.nan), why=str(error), common_part=unequal)
+        return Found(TextScore(math.nan), why=str(error), common_part=unequal)
 
 
-def _learnt(keys: TaskKeys, docs: Mapping[str, Mapping[str, Any]], found: Mapping[str, _Found]) -> dict[str, _Found]:
+def _learnt(attack: Attack, docs: Mapping[str, Mapping[str, Any]], found: Mapping[str, Found]) -> dict[str, Found]:
     """With the scores that the documents of all ranks teach: from features, or the choice among variants."""
     own = {
         name: (
@@ -130,10 +163,10 @@ def _learnt(keys: TaskKeys, docs: Mapping[str, Mapping[str, Any]], found: Mappin
     width = max((len(features) for _, features in everything.values()), default=0)
     items = [item for item, _ in everything.values()]
     table = np.array([features or [math.nan] * width for _, features in everything.values()]).reshape(len(items), width)
-    scores = crossfit_scores(table, items) if keys.attack.fitted else crossfit_choice(table.T, items)
+    scores = crossfit_scores(table, items) if attack.fitted else crossfit_choice(table.T, items)
     by_id = dict(zip(everything, map(Learnt, scores.tolist()), strict=True))
     few = "too few texts of a class in either half to learn from" if all(map(math.isnan, by_id.values())) else ""
-    name = "none" if keys.attack.fitted else CHOSEN
+    name = "none" if attack.fitted else CHOSEN
     return {id: one._replace(scores={name: by_id[id], **one.scores}, why=one.why or few) for id, one in found.items()}
 
 

@@ -111,7 +111,7 @@ def test_a_variant_has_the_same_words_in_other_places_and_is_the_same_every_time
 
 def test_pac_has_as_many_variants_as_asked_and_equal_ones_are_one_view():
     views = [ATTACKS["pac"].views_of({"variants": 3, "swapped": share}) for share in (0.3, 0.3, 0.5)]
-    assert [view.name for view in views[0]] == ["text", "swapped_1", "swapped_2", "swapped_3"]
+    assert [view.name for view in views[0]] == ["text", "swapped_1_0.3", "swapped_2_0.3", "swapped_3_0.3"]
     assert views[0] == views[1]
     assert not set(views[0][1:]) & set(views[2][1:])
 
@@ -185,8 +185,8 @@ def test_higher_means_member(name):
         "reference": reference,
     }
     even, uneven = stats([-2.0] * 10), stats([-1.0] * 5 + [-9.0] * 5)
-    changed = {f"swapped_{n}": uneven for n in range(1, 6)}
-    member, other = member | {"lower": lower} | changed, other | {"lower": lower} | changed | {"swapped_1": even}
+    changed = {f"swapped_{n}_0.3": uneven for n in range(1, 6)}
+    member, other = member | {"lower": lower} | changed, other | {"lower": lower} | changed | {"swapped_1_0.3": even}
     member["after_member_shots"], other["after_member_shots"] = stats([-1.0] * 10), stats([-2.9] * 10)
     options = defaults(ATTACKS[name].fields)
 
