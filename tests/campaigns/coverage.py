@@ -30,8 +30,8 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from made_results import _task as make_task
+from null_texts import null_of_all_attacks
 
-from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.epsilon import epsilon_lower_bound
 from midistill_tasks.compare.verdict import ALPHA, Reduction, alone, holm, strongest_on
 from midistill_tasks.metrics import METRICS
@@ -41,8 +41,6 @@ from midistill_tasks.metrics.estimate import Z95, Interval
 from midistill_tasks.metrics.intervals import auroc_interval, tpr_interval
 from midistill_tasks.metrics.roc import auroc as plain_auroc
 from midistill_tasks.metrics.roc import tpr_at_fpr
-from midistill_tasks.options import defaults
-from midistill_tasks.views import TokenStats
 
 Drawn = tuple[float, Interval]
 """The truth, and the figure with its limits."""
@@ -218,43 +216,6 @@ def null_page(rng: Rng) -> bool:
             tasks = {str(a): make_task(labels, shared + rng.normal(size=200), independent_coins=True) for a in range(6)}
             p.append(alone("model", [tasks])[2])
     return any(value <= ALPHA for value in holm(p))
-
-
-def null_of_all_attacks(rng: Rng) -> bool:
-    """Whether all attacks together, on texts that no model has seen, say "leaks"."""
-    labels = np.arange(200) % 2
-    hard = rng.normal(2.5, 0.5, 200)
-    texts = [dict(null_views(rng, float(level))) for level in hard]
-    tasks = {}
-    for name, attack in ATTACKS.items():
-        options = defaults(attack.fields)
-        if attack.fitted:
-            rows = [attack.features({view.name: text[view.name] for view in attack.views}, options) for text in texts]
-            found = crossfit_scores(rows, make_task(labels, labels).items)
-        else:
-            found = np.array([attack.score(text, options) for text in texts])
-        tasks[name] = make_task(labels, found, attack=name, independent_coins=True, learnt=attack.fitted)
-    return alone("model", [tasks])[0] == "leaks"
-
-
-def null_views(rng: Rng, hard: float, tokens: int = 24) -> Iterator[tuple[str, TokenStats]]:
-    """Every view of one text: the same token losses, each view with noise of its own."""
-    losses = rng.gamma(2.0, hard / 2, tokens)
-    ids, often = rng.integers(0, 12, tokens), rng.random(tokens) * 0.1
-    for view in {view.name: view for attack in ATTACKS.values() for view in attack.views}:
-        own = np.maximum(losses + rng.normal(0, 0.3, tokens), 0.01)
-        yield (
-            view,
-            TokenStats(
-                -own.astype(np.float32),
-                greedy=rng.random(tokens) < np.exp(-own),
-                mean=-rng.gamma(2.0, 1.0, tokens).astype(np.float32),
-                std=rng.gamma(3.0, 0.5, tokens).astype(np.float32),
-                words="w" * tokens,
-                tokens=ids,
-                frequency=often.astype(np.float32),
-            ),
-        )
 
 
 def response(eps: float, delta: float, n: int = 400) -> Callable[[Rng], bool]:

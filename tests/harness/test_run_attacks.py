@@ -1,0 +1,98 @@
+"""What single attacks need of a run: shots of members, token frequencies, labels to learn from, several values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from midistill_tasks.errors import InputError
+from midistill_tasks.metrics import METRICS, Scored
+
+from .conftest import N, write_rows
+
+Run = Callable[..., dict[str, Any]]
+
+
+def test_member_shots_have_no_score_where_they_stand_in_front_and_all_others_keep_theirs(run: Run, people, said):
+    result = run("mia_loss_files,mia_conrecall_files")
+    scored = {
+        task: {row["doc"]["text"]: row["doc"]["score"] for row in result["samples"][f"mia_{task}_files"]}
+        for task in ("loss", "conrecall")
+    }
+    missing = [text for text, score in scored["conrecall"].items() if math.isnan(score)]
+    assert missing == people[0][:2]
+    assert not any(map(math.isnan, scored["loss"].values()))
+    assert said("2 of 48 texts are not scored: it is one of the shots that stand in front of the others")
+
+
+def test_token_frequencies_are_of_a_corpus_or_of_the_judged_texts_without_labels(run: Run, tmp_path, people, said):
+    def scores(**options):
+        rows = run("mia_dcpdd_files", options)["samples"]["mia_dcpdd_files"]
+        return {row["doc"]["text"]: row["doc"]["score"] for row in rows}
+
+    own = scores()
+    assert len(said("token frequencies are those of the judged texts themselves (labels unused)")) == 1
+    judged = tmp_path / "judged.txt"
+    judged.write_text("\n".join([*people[1][2:], *people[0]]))
+    assert scores(corpus=str(judged)) == own
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"text": people[0][0]}))
+    assert scores(corpus=str(other)) != own
+    with pytest.raises(InputError, match=r"none\.txt"):
+        run("mia_dcpdd_files", {"corpus": "none.txt"})
+
+
+def test_what_is_learnt_from_labels_has_scores_within_each_half_and_a_wider_error(run: Run, people):
+    result = run("mia_camia_files,mia_combined_files,mia_loss_files")
+    for attack in ("camia", "combined"):
+        rows = [row["doc"] for row in result["samples"][f"mia_{attack}_files"]]
+        assert sorted(row["score"] for row in rows) == pytest.approx(sorted(2 * [(i + 0.5) / N for i in range(N)]))
+        items = [Scored(row["label"], row["score"], row["id"], row["cluster"]) for row in rows]
+        figures = result["results"][f"mia_{attack}_files"]
+        assert figures["auroc,none"] == METRICS["auroc"].value(items)
+        assert figures["auroc_stderr,none"] == pytest.approx(math.sqrt(2) * METRICS["auroc"].stderr(items))
+
+
+def test_combined_has_the_reference_s_figures_where_there_is_one(run: Run, tiny):
+    def scores(**options):
+        return [row["doc"]["score"] for row in run("mia_combined_files", options)["samples"]["mia_combined_files"]]
+
+    with_reference = scores(reference={"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32"})
+    assert with_reference != scores()
+    assert not any(map(math.isnan, with_reference))
+
+
+def test_too_few_texts_to_learn_from_is_said(run: Run, said):
+    run("mia_camia_files", limit=16)
+    assert said("16 of 16 texts are not scored: too few texts of a class in either half to learn from")
+
+
+def test_a_swept_option_has_a_row_a_value_and_one_chosen_on_the_other_half(run: Run):
+    result = run("mia_mink_files", {"k": [0.1, 0.3, 1.0]})
+    row = result["results"]["mia_mink_files"]
+    assert [key for key in row if key.startswith("auroc,")] == [
+        f"auroc,{name}" for name in ("crossfit", "k=0.1", "k=0.3", "k=1.0")
+    ]
+    for k in (0.1, 0.3, 1.0):
+        single = run("mia_mink_files", {"k": k})["results"]["mia_mink_files"]
+        for name in ("auroc", "auroc_stderr", "tpr_at_1pct_fpr", "blind_auroc"):
+            assert row[f"{name},k={k}"] == pytest.approx(single[f"{name},none"], nan_ok=True)
+    samples = result["samples"]["mia_mink_files"]
+    assert len(samples) == 4 * 2 * N
+    chosen = [sample["doc"]["score"] for sample in samples if sample["filter"] == "crossfit"]
+    assert sorted(chosen) == pytest.approx(sorted(2 * [(i + 0.5) / N for i in range(N)]))
+    assert result["configs"]["mia_mink_files"]["metadata"]["midistill"]["learnt"] is True
+
+
+def test_combined_does_without_what_cannot_be_had(run: Run, tmp_path, people, said):
+    long = write_rows(
+        tmp_path / "long.jsonl", [{"text": " ".join(people[1] * 9)}, *({"text": text} for text in people[1])]
+    )
+    result = run("mia_recall_files,mia_combined_files", {"nonmembers": str(long)})
+    assert said("more than half of the model's")
+    assert "auroc,none" not in result["results"].get("mia_recall_files", {})
+    assert 0 <= result["results"]["mia_combined_files"]["auroc,none"] <= 1
