@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from midistill_tasks.methods import Intervention as Intervention
     from midistill_tasks.methods import divergence as divergence
     from midistill_tasks.methods import intervention as intervention
+    from midistill_tasks.offline.notebook import score_texts as score_texts
     from midistill_tasks.options import option as option
     from midistill_tasks.report.build import build as build_report  # noqa: F401
     from midistill_tasks.report.build import write as write_report  # noqa: F401
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from midistill_tasks.report.page import Section as Section
     from midistill_tasks.report.sections import section as section
     from midistill_tasks.results.roles import read_group as read_group
+    from midistill_tasks.results.stats import load_stats as load_stats
     from midistill_tasks.results.table import Table as Table
     from midistill_tasks.scoring.protocol import Encoded as Encoded
     from midistill_tasks.scoring.protocol import HarnessScorer as HarnessScorer
@@ -60,6 +62,8 @@ _HOMES = {
     "Section": "midistill_tasks.report.page",
     "section": "midistill_tasks.report.sections",
     "read_group": "midistill_tasks.results.roles",
+    "load_stats": "midistill_tasks.results.stats",
+    "score_texts": "midistill_tasks.offline.notebook",
     "Table": "midistill_tasks.results.table",
     "Encoded": "midistill_tasks.scoring.protocol",
     "HarnessScorer": "midistill_tasks.scoring.protocol",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from midistill_tasks.attacks.base import ATTACKS, Attack, attack
 from midistill_tasks.options import defaults
-from midistill_tasks.views import AFTER_SHOTS, OF_TEXT, REFERENCE, TEXT, TokenStats, UnscorableError
+from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT, TokenStats, UnscorableError
 
 VIEWS = (TEXT, AFTER_SHOTS, REFERENCE)
 
@@ -38,7 +38,7 @@ def parts() -> Iterator[Attack]:
 
 
 def _score(part: Attack, seen: Mapping[str, TokenStats]) -> float:
-    if any(view.name not in seen or part.needs - OF_TEXT - seen[view.name].has for view in part.views):
+    if any(view.name not in seen or part.needs - seen[view.name].has for view in part.views):
         return math.nan
     try:
         return part.score(seen, defaults(part.fields))

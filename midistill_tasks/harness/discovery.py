@@ -142,12 +142,12 @@ def answer_requests() -> None:
     from lm_eval.api.model import LM, CachingLM
     from lm_eval.loggers import EvaluationTracker
 
+    from midistill_tasks.harness.stats import answer
     from midistill_tasks.harness.use_cache import guard_answers
     from midistill_tasks.scoring.requests import REQUEST_TYPE
     from midistill_tasks.scoring.rolling import ROLLING, rolling
-    from midistill_tasks.scoring.run import token_stats
 
-    setattr(LM, REQUEST_TYPE, token_stats)
+    setattr(LM, REQUEST_TYPE, answer)
     setattr(LM, ROLLING, rolling)
     guard_answers(CachingLM)
     hide_in_results(EvaluationTracker)

@@ -36,6 +36,9 @@ class RunOptions(Strict):
     first_token: Literal["skip", "prefix"] = Field(
         "skip", description="whether a text's first token is left out, or scored after the harness's prefix token"
     )
+    save_stats: str | None = Field(
+        None, description="a folder for the statistics of all tokens, for `midistill attack` and `load_stats`"
+    )
     log_text: bool = Field(True, description="false: samples_*.jsonl hold id and label, never the text")
 
 

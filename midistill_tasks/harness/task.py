@@ -15,6 +15,7 @@ from midistill_tasks.harness.figures import aggregations, blind_ranks, direction
 from midistill_tasks.harness.keys import read_keys, reading_yaml
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
 from midistill_tasks.harness.scores import Outcome, outcome
+from midistill_tasks.harness.stats import save
 from midistill_tasks.metrics import Scored
 from midistill_tasks.scoring.requests import REQUEST_TYPE
 
@@ -32,7 +33,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         config: Mapping[str, Any] | None = None,
     ) -> None:
         self.keys, harness_config = read_keys(config or {})
-        self.ranks = 1
+        self.rank, self.ranks = 0, 1
         self.outcome = Outcome()
         self.blind_ranks: dict[str, float] = {}
         with reading_yaml(self.keys):
@@ -90,16 +91,24 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         say_what_does_not_apply(flags)
         scored = [doc for _, doc in self.doc_iterator(limit=limit, samples=samples)]
         check(self.keys, scored)
-        self.scored, self.ranks = [(doc["id"], doc["label"]) for doc in scored], world_size
+        self.scored, self.rank, self.ranks = [(doc["id"], doc["label"]) for doc in scored], rank, world_size
         announce(self.keys, self.documents)
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
         self._instances = list(instances(self.keys, docs, self.documents, [name for name, _ in self.scored]))
 
     def apply_filters(self) -> None:
         """Turns the answers of each document into its score, and judges its words by the blind baseline."""
+        if self.keys.options.run.save_stats is not None:
+            said = about(self.keys, self.documents, self.scored, Outcome(), self.ranks) | {"model": self._model_name()}
+            save(self.keys, self.documents, self._instances, said, self.rank, self.ranks)
         self.outcome = outcome(self.keys, self._instances)
         if "bypass" not in self._metric_fn_list and not self.outcome.silent:
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
+
+    def _model_name(self) -> str:
+        """As the harness was given it; it merges ``--model_args`` into the task's metadata."""
+        given = self.config.metadata or {}
+        return str(given.get("pretrained") or given.get("model") or "model")
 
     def process_results(self, doc: dict[str, Any], results: Sequence[float]) -> dict[str, Any]:
         """The document's label, score (of one filter) and id under the name of every metric (and of its error)."""

@@ -164,7 +164,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         counts,
         tuple(row.text for row in members),
         tuple(row.text for row in _first(members, options.shots, coins)),
-        _id(shots[-1].text) if coins else None,
+        text_id(shots[-1].text) if coins else None,
     )
 
 
@@ -203,12 +203,13 @@ def _labels(values: list[Any], name: str) -> list[int]:
     return [known[value] for value in values]
 
 
-def _id(text: str) -> str:
+def text_id(text: str) -> str:
+    """The first 16 hex digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _first(rows: list[_Row], count: int, by_id: bool) -> list[_Row]:
-    return (sorted(rows, key=lambda row: _id(row.text)) if by_id else rows)[:count]
+    return (sorted(rows, key=lambda row: text_id(row.text)) if by_id else rows)[:count]
 
 
 def _draw(rows: list[_Row], size: int, seed: int) -> list[_Row]:
@@ -228,7 +229,7 @@ def _interleaved(members: list[_Row], nonmembers: list[_Row]) -> list[_Row]:
 def _documents(rows: list[_Row]) -> datasets.Dataset:
     import datasets
 
-    ids = [_id(row.text) for row in rows]
+    ids = [text_id(row.text) for row in rows]
     return datasets.Dataset.from_dict(
         {
             "id": ids,

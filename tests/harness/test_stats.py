@@ -1,0 +1,187 @@
+"""Statistics on disk: what they hold, and that attacks on them are those of the run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midistill_tasks import load_stats, score_texts
+from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.cli.attack import _values
+from midistill_tasks.cli.main import main
+from midistill_tasks.errors import InputError
+from midistill_tasks.harness.options import parse_options
+from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.offline.attacks import attack_table, write
+from midistill_tasks.results.reader import read_run
+from midistill_tasks.results.stats import load_all
+from midistill_tasks.scoring.requests import ViewRequest
+from midistill_tasks.views import LOWER, TEXT
+
+from .conftest import N
+
+
+@pytest.fixture(scope="module")
+def saved(lm: Any, files: dict[str, Any], tiny: Any, manager_of: Any, tmp_path_factory: Any) -> SimpleNamespace:
+    """A run of all attacks: its results, and the folder of its statistics."""
+    import lm_eval
+
+    folder = tmp_path_factory.mktemp("saved") / "stats"
+    reference = {"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32"}
+    metadata = {"mia": files | {"reference": reference, "save_stats": str(folder)}, "pretrained": "org/model"}
+    result = lm_eval.simple_evaluate(
+        model=lm, tasks=["mia_all_files"], task_manager=manager_of(metadata), bootstrap_iters=0
+    )
+    return SimpleNamespace(result=result, folder=folder)
+
+
+def test_a_row_a_text_and_view_with_all_arrays_and_how_they_came_about(saved, people, lm, scoring):
+    (file,) = saved.folder.rglob("*.parquet")
+    assert file.relative_to(saved.folder) == Path("org__model", "files.parquet")
+    table = load_stats(saved.folder)
+    views = {"text", "reference", "after_shots", "after_member_shots", "lower"}
+    assert set(table["view"]) == views | {f"swapped_{n}_0.3" for n in range(1, 6)}
+    assert len(table) == 10 * 2 * N
+    row = table[(table["view"] == "text") & (table["text"] == people[0][5])].iloc[0]
+    (expected,) = scoring.ask(lm, [ViewRequest(people[0][5], TEXT)])
+    for name in ("logprob", "mean", "std", "greedy", "tokens"):
+        np.testing.assert_allclose(row[name], getattr(expected, name), rtol=1e-5)
+    assert row["label"] == 1
+    assert row["ends"].tolist() == list(expected.ends)
+    assert row["n_chars"] == len(people[0][5])
+    about = table.attrs["midistill"]
+    assert about["model"] == "org/model"
+    assert about["options"]["shots"] == 2
+    config = saved.result["configs"]["mia_loss_files"]["metadata"]["midistill"]
+    assert about["data_sha256"] == config["data_sha256"]
+    assert about["model_identity"]
+
+
+def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_path):
+    found, lacking = attack_table(load_stats(saved.folder), parse_options({}))
+    assert lacking == {}
+    assert [one.about["attack"] for one in found] == list(ATTACKS)
+    for one in found:
+        of_run = {row["doc"]["id"]: row["doc"] for row in saved.result["samples"][one.task]}
+        for row in one.samples:
+            for key in ("score", "n_tokens", "truncated", "blind_rank"):
+                assert row["doc"][key] == pytest.approx(of_run[row["doc"]["id"]][key], nan_ok=True), (one.task, key)
+        for metric, (value, error) in one.figures["none"].items():
+            row = saved.result["results"][one.task]
+            assert value == pytest.approx(row[f"{metric},none"], nan_ok=True)
+            stderr = row[f"{metric}_stderr,none"]
+            assert error == pytest.approx(math.nan if stderr == "N/A" else stderr, nan_ok=True)
+
+    run = read_run(write(tmp_path, load_stats(saved.folder).attrs["midistill"], found).parent)
+    assert run.model == "org/model"
+    assert set(run.tasks) == {one.task for one in found}
+    combined = run.tasks["mia_combined_files"]
+    assert combined.measured["auroc"] == pytest.approx(Estimate(*found[-1].figures["none"]["auroc"]))
+
+
+def test_the_command_sweeps_options_and_writes_what_reports_read(saved, tmp_path, capsys):
+    command = ["attack", str(saved.folder), "--attack", "mink,zlib", "--k", "0.1:0.3:0.1", "--output", str(tmp_path)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    for option in ("crossfit", "k=0.1", "k=0.2", "k=0.3"):
+        assert f"| mink   | {option}" in printed
+    run = read_run(tmp_path)
+    assert run.tasks["mia_mink_files"].metadata["learnt"] is True
+    assert run.tasks["mia_mink_files"].metadata["options"]["k"] == [0.1, 0.2, 0.3]
+    assert main(["attack", str(saved.folder), "--attack", "minkk"]) == 2
+    assert "there is no attack 'minkk' (did you mean 'mink'?)" in capsys.readouterr().err
+
+
+def test_what_the_file_does_not_hold_is_said(run: Callable[..., Any], tmp_path):
+    folder = tmp_path / "stats"
+    run("mia_loss_files,mia_mink_files", {"save_stats": str(folder), "log_text": False})
+    table = load_stats(folder)
+    assert table["text"].isna().all()
+    found, lacking = attack_table(table, parse_options({}))
+    assert [one.about["attack"] for one in found] == ["loss", "mink", "minkpp", "surp", "camia", "combined"]
+    assert lacking["zlib"] == "the texts were left out of the file (log_text false)"
+    assert lacking["recall"] == "there is no view after_shots: save the statistics of a run with this attack"
+    assert lacking["dcpdd"] == "no frequency were saved: save the statistics of a run with this attack"
+    assert math.isnan(found[0].figures["none"]["blind_auroc"][0])
+
+
+def test_another_model_s_statistics_never_mix_with_the_last_ones(run: Callable[..., Any], tmp_path, scoring, tiny):
+    run("mia_loss_files,mia_lowercase_files", {"save_stats": str(tmp_path / "one")})
+    run("mia_loss_files", {"save_stats": str(tmp_path / "two")}, model=scoring.load(tiny("gpt2", seed=3)))
+    one, two = (load_stats(tmp_path / name) for name in ("one", "two"))
+    assert set(two["view"]) == {"text"}
+    assert one.attrs["midistill"]["model_identity"] != two.attrs["midistill"]["model_identity"]
+    assert not np.allclose(np.concatenate(one[one["view"] == "text"]["logprob"]), np.concatenate(two["logprob"]))
+
+
+def test_parts_of_several_ranks_are_one_table_and_all_must_be_there(saved, tmp_path):
+    from midistill_tasks.results import stats
+
+    table = load_stats(saved.folder)
+    rows = [
+        {k: v if isinstance(v, np.ndarray) or v == v else None for k, v in row.items()}
+        for row in table.to_dict("records")
+    ]
+    about = table.attrs["midistill"] | {"ranks": 2}
+    stats.write(tmp_path / "files-1-of-2.parquet", rows[::2], about)
+    with pytest.raises(InputError, match="of 2 ranks' parts 1 are there"):
+        load_all(tmp_path)
+    stats.write(tmp_path / "files-2-of-2.parquet", rows[1::2], about)
+    assert len(load_stats(tmp_path)) == len(table)
+
+
+def test_a_file_of_another_kind_and_an_empty_folder_are_refused(tmp_path, saved):
+    with pytest.raises(InputError, match="holds no statistics: run lm_eval with"):
+        load_stats(tmp_path)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"x\.parquet is no file of statistics that midistill wrote"):
+        load_stats(tmp_path)
+    (tmp_path / "x.parquet").unlink()
+    (original,) = saved.folder.rglob("*.parquet")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "files.parquet").write_bytes(original.read_bytes())
+    with pytest.raises(InputError, match="holds the statistics of 2 models and splits"):
+        load_stats(tmp_path)
+
+
+def test_a_notebook_gets_the_same_table_of_any_texts(people, lm, scoring):
+    texts = people[0][:3]
+    table = score_texts(lm.model, lm.tokenizer, texts, ["text", "lower", "after_shots"], shots=people[1][:2])
+    assert table["view"].tolist() == ["text"] * 3 + ["lower"] * 3 + ["after_shots"] * 3
+    expected = scoring.ask(lm, [ViewRequest(texts[1], view) for view in (TEXT, LOWER)])
+    for view, one in zip(("text", "lower"), expected, strict=True):
+        np.testing.assert_allclose(table[table["view"] == view].iloc[1]["logprob"], one.logprob, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="no view 'lowr' \\(did you mean 'lower'\\?\\)"):
+        score_texts(lm.model, lm.tokenizer, texts, ["lowr"])
+    with pytest.raises(InputError, match="the view 'reference' needs a reference model"):
+        score_texts(lm.model, lm.tokenizer, texts, ["reference"])
+    with pytest.raises(InputError, match="the view 'after_shots' needs texts in front"):
+        score_texts(lm.model, lm.tokenizer, texts, ["after_shots"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.1", 0.1), ("3", 3), ("0.1,0.2", [0.1, 0.2]), ("0.1:0.3:0.1", [0.1, 0.2, 0.3]), ("true,false", [True, False])],
+)
+def test_values_of_the_command_line(text, value):
+    assert _values("k", text) == value
+
+
+@pytest.mark.parametrize("text", ["0.1:0.5:0", "0.5:0.1:0.1", "a:b:c"])
+def test_a_range_that_is_none_says_how_it_is_written(text):
+    with pytest.raises(InputError, match="a range is FIRST:LAST:STEP"):
+        _values("k", text)
+
+
+def test_a_folder_that_cannot_be_written_ends_the_run_with_a_sentence(run: Callable[..., Any], tmp_path):
+    (tmp_path / "file").write_text(json.dumps({}))
+    with pytest.raises(InputError, match="cannot be written"):
+        run("mia_loss_files", {"save_stats": str(tmp_path / "file" / "stats")})
