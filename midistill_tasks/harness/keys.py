@@ -21,7 +21,14 @@ from midistill_tasks.views import View
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_METRICS = ("auroc", "tpr_at_1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc", "blind_auroc")
+DEFAULT_METRICS: tuple[str, ...] = (
+    "auroc",
+    "tpr_at_1pct_fpr",
+    "balanced_acc",
+    "member_acc",
+    "nonmember_acc",
+    "blind_auroc",
+)
 NO_REFERENCE = (
     "needs a reference model, which should be like the target but not trained on the members: "
     '--metadata \'{"mia": {"reference": "EleutherAI/pythia-70m"}}\''
@@ -107,7 +114,8 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     options = parse_options(config.get("metadata"))
     reference = _reference(options)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
-    shown = config.get("metric_list") or [{"metric": name} for name in DEFAULT_METRICS]
+    by_default = default_metrics(attack)
+    shown = config.get("metric_list") or [{"metric": name} for name in by_default]
     keys = TaskKeys(
         task=task,
         attack=attack,
@@ -119,7 +127,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         options=options,
         reference=reference,
         left_out=_left_out(task, attack, reference, bool(config.get("optional", False))),
-        metrics=_metric_names(config.get("metric_list")),
+        metrics=_metric_names(config.get("metric_list")) or by_default,
         shown=shown,
     )
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
@@ -187,12 +195,17 @@ def _left_out(task: str, attack: Attack, reference: str | None, optional: bool) 
     return NO_REFERENCE
 
 
+def default_metrics(attack: Attack) -> tuple[str, ...]:
+    """What a task shows that names no metrics."""
+    return (*DEFAULT_METRICS, "dataset_p_value") if attack.fitted else DEFAULT_METRICS
+
+
 def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:
     known = [*METRICS, "blind_auroc"]
     given = metric_list or []
     if not isinstance(given, list) or not all(isinstance(entry, dict) and "metric" in entry for entry in given):
         raise InputError(f"metric_list: entries look like '- metric: auroc'; a MIA task has {', '.join(known)}")
-    names = tuple(str(entry["metric"]) for entry in metric_list) if metric_list else DEFAULT_METRICS
+    names = tuple(str(entry["metric"]) for entry in given)
     for name in names:
         if name not in known:
             raise InputError(

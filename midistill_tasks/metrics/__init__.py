@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.metrics import intervals, roc, thresholds
+from midistill_tasks.metrics.dataset import dataset_p_value
 from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import Scored, as_scored, columns
 
@@ -129,6 +130,15 @@ METRICS: dict[str, Metric] = {
             None,
             False,
             "the same at the threshold chosen on the judged texts, as papers report it: too high, hence without error",
+        ),
+        _metric(
+            "dataset_p_value",
+            "scored documents of both classes in each half, two of each in the judged one",
+            dataset_p_value,
+            None,
+            None,
+            "chance of so large a difference between the sides in one half, its direction learnt on the other, if the "
+            "data set was not trained on; means something only where both sides are of one distribution",
         ),
     )
 }

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
-from midistill_tasks.harness.keys import DEFAULT_METRICS
+from midistill_tasks.harness.keys import default_metrics
 from midistill_tasks.harness.options import Options
 from midistill_tasks.harness.scores import filters_of, judged, reasons
 from midistill_tasks.metrics import METRICS, Scored
@@ -149,7 +149,7 @@ def _attack(attack: Attack, options: Options, texts: _Texts, saved: Mapping[str,
             if not math.isnan(ranks.get(id, math.nan)):
                 scored["blind_rank"] = ranks[id]
             samples.append({"doc_id": number, "doc": scored, "target": doc["label"], "filter": name})
-        figures[name] = _figures(items, texts.blind)
+        figures[name] = _figures(attack, items, texts.blind)
     ours = {key: value for key, value in saved.items() if key not in ("model", "ranks", "model_identity", "learnt")}
     of_attacks = {name for other in ATTACKS.values() for name in other.fields}
     run_options = {key: value for key, value in saved["options"].items() if key not in of_attacks}
@@ -176,9 +176,9 @@ def _all_views(
     }
 
 
-def _figures(items: Sequence[Scored], blind: Blind | None) -> dict[str, tuple[float, float]]:
+def _figures(attack: Attack, items: Sequence[Scored], blind: Blind | None) -> dict[str, tuple[float, float]]:
     figures = {}
-    for name in DEFAULT_METRICS:
+    for name in default_metrics(attack):
         if name == "blind_auroc":
             figures[name] = (math.nan, math.nan) if blind is None else (blind.value, blind.stderr)
             continue
@@ -202,7 +202,10 @@ def write(folder: Path, saved: Mapping[str, Any], attacked: Sequence[Attacked]) 
         "group_subtasks": {},
         "configs": {one.task: {"task": one.task, "metadata": {"midistill": one.about}} for one in attacked},
         "versions": {one.task: 1.0 for one in attacked},
-        "higher_is_better": {one.task: {name: _direction(name) for name in DEFAULT_METRICS} for one in attacked},
+        "higher_is_better": {
+            one.task: {name: _direction(name) for name in default_metrics(ATTACKS[one.about["attack"]])}
+            for one in attacked
+        },
         "config": {"model": "statistics", "model_args": {"pretrained": saved["model"]}},
         "model_name": saved["model"],
         "model_identity": saved.get("model_identity"),

@@ -9,6 +9,7 @@ from made_scores import draw, make_items
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored, as_scored, roc, thresholds
+from midistill_tasks.metrics.dataset import dataset_p_value
 
 
 def test_the_table_has_its_order_and_directions():
@@ -20,6 +21,7 @@ def test_the_table_has_its_order_and_directions():
         "member_acc": False,
         "nonmember_acc": None,
         "balanced_acc_oracle": False,
+        "dataset_p_value": None,
     }
 
 
@@ -36,6 +38,7 @@ def test_each_metric_is_the_figure_it_says():
         "member_acc": fair.member.value,
         "nonmember_acc": fair.nonmember.value,
         "balanced_acc_oracle": oracle.balanced.value,
+        "dataset_p_value": dataset_p_value(items),
     }
     assert METRICS["balanced_acc_oracle"].stderr is None
     assert METRICS["member_acc"].stderr(items) == fair.member.stderr
