@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +22,23 @@ OF_TEXT: frozenset[Statistic] = frozenset({"words", "tokens", "frequency"})
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What a model is to go on from, and how.
+
+    Attributes:
+        context: the beginning of a text.
+        rest: how the text itself goes on.
+        samples: how many continuations.
+        gen_kwargs: of the harness's ``generate_until``.
+    """
+
+    context: str
+    rest: str
+    samples: int
+    gen_kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class View:
     """One way of showing a text to a model: transform × prefix × model. Equal views of equal texts cost one forward.
 
@@ -33,6 +50,7 @@ class View:
         model: the model under evaluation, or the reference model of the run.
         first_token: whether the text's first token is scored: as the run's option says, or always (where a prefix
             predicts it).
+        prompt: instead of scoring the text: what of it the model is to continue; its answer is a `Generated`.
     """
 
     name: str
@@ -40,6 +58,7 @@ class View:
     prefix: Literal["none", "shots", "member_shots"] = "none"
     model: Literal["target", "reference"] = "target"
     first_token: Literal["as asked", "always"] = "as asked"
+    prompt: Callable[[str], Prompt] | None = None
 
     @property
     def knows_labels(self) -> bool:
@@ -51,7 +70,7 @@ class View:
         """The options of the run that it depends on."""
         shots = ("shots",) if self.knows_labels else ()
         reference = ("reference",) if self.model == "reference" else ()
-        return (*shots, *reference, "first_token")
+        return (*shots, *reference, *(() if self.prompt else ("first_token",)))
 
     def of(self, text: str) -> str:
         """The text as this view shows it."""
@@ -211,6 +230,31 @@ class TokenStats:
     def __repr__(self) -> str:
         mean = f"{float(self.logprob.mean()):.4f}" if len(self) else "nan"
         return f"TokenStats(tokens={len(self)}, mean_logprob={mean})"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model made of a `Prompt`.
+
+    Attributes:
+        samples: its continuations.
+        rest: how the text itself goes on.
+    """
+
+    samples: tuple[str, ...]
+    rest: str
+    n_chars: None = None
+    truncated: bool = False
+
+    def head(self, n_chars: int) -> Generated:
+        """Itself: what is generated has no common part with what is scored."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"Generated(samples={len(self)})"  # lands in samples_*.jsonl: never a text
 
 
 @dataclass(frozen=True)

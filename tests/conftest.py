@@ -259,7 +259,11 @@ def attack(
     first, given = options.get("first_token", "skip"), tuple(shots)
     asked: dict[str, tuple[str, dict[str, Any]]] = {"recall_as_published": ("recall", {"as_published": True})}
     for name, kind in ATTACKS.items():
-        if not kind.fitted and name not in options.get("without", ()) and (reference or not kind.needs_reference):
+        if (
+            not (kind.fitted or kind.generates)
+            and name not in options.get("without", ())
+            and (reference or not kind.needs_reference)
+        ):
             asked[name] = name, {"k": options["k"]} if "k" in options and "k" in kind.fields else {}
 
     in_front = {"none": (), "shots": given, "member_shots": given[::-1]}

@@ -53,6 +53,7 @@ class Attack:
         strong: whether it is in ``mia_strong_<split>``, those with the best evidence for fine-tuned models.
         fitted: whether a text has features only, of which a regression on other texts' labels makes the score
             (`metrics.crossfit`).
+        metrics: names of figures that its tasks show beside those of all.
         optional: names of views that it does without, where the run has no such model or they cannot be had.
     """
 
@@ -67,6 +68,12 @@ class Attack:
     strong: bool = False
     fitted: bool = False
     optional: frozenset[str] = frozenset()
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model is to write text."""
+        return any(view.prompt is not None for view in self.views)
 
     def __call__(self, *stats: TokenStats, **options: Any) -> float:
         """The score of one text; options that are not given have their defaults.
@@ -147,6 +154,8 @@ ATTACKS: Registry[Attack] = Registry(
         "pac": "midistill_tasks.attacks.pac",
         "ez": "midistill_tasks.attacks.paired",
         "wbc": "midistill_tasks.attacks.paired",
+        "samia": "midistill_tasks.attacks.generation",
+        "extraction": "midistill_tasks.attacks.generation",
         "camia": "midistill_tasks.attacks.camia",
         "combined": "midistill_tasks.attacks.combined",
     },
@@ -164,6 +173,7 @@ def attack(
     strong: bool = False,
     fitted: bool = False,
     optional: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Attack]:
     """Registers a function as an attack.
 
@@ -178,6 +188,7 @@ def attack(
         strong: whether the group ``mia_strong_<split>`` has it.
         fitted: whether the function takes a mapping of views and gives features; see `Attack`.
         optional: names of views of a `fitted` attack that it does without.
+        metrics: names of figures that its tasks show beside those of all.
 
     Raises:
         TypeError: a positional parameter is no view, or an option is not declared by `option`.
@@ -197,6 +208,7 @@ def attack(
             strong,
             fitted,
             frozenset(optional),
+            tuple(metrics),
         )
         return ATTACKS.register(name, made, function.__module__)
 

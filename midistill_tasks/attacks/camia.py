@@ -29,6 +29,7 @@ EMBEDDING, TOLERANCE = 2, 0.2
     views=(TEXT,),
     by_default=False,
     fitted=True,
+    metrics=("dataset_p_value",),
 )
 def camia(seen: Mapping[str, TokenStats]) -> Sequence[float]:
     """Signals of the losses −ℓ_t (Chang et al. 2025, "Context-aware membership inference attacks").

@@ -21,6 +21,7 @@ VIEWS = (TEXT, AFTER_SHOTS, REFERENCE)
     by_default=False,
     strong=True,
     fitted=True,
+    metrics=("dataset_p_value",),
 )
 def combined(seen: Mapping[str, TokenStats]) -> Sequence[float]:
     """The scores of `parts`, each under its default options.

@@ -26,8 +26,6 @@ PERPLEXITIES = (
     ("byte_perplexity", "weighted_perplexity"),
     ("bits_per_byte", "bits_per_byte"),
 )
-OF_FITTED = {"metric": "dataset_p_value", "aggregation": "mia_dataset_p_value", "higher_is_better": None}
-"""The figure more that an attack has which learns from labels."""
 _FUNCTION = "!function "
 
 
@@ -66,8 +64,9 @@ def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         # A user's own files are nowhere to be found, so they would stop all others of the tag.
         tag = {} if name == "files" else {"tag": f"mia_{attack}"}
         task: dict[str, Any] = {"task": f"mia_{attack}_{name}", **tag, "attack": attack}
-        if ATTACKS[attack].fitted and "metric_list" in split:
-            task["metric_list"] = [*split["metric_list"], OF_FITTED]
+        if ATTACKS[attack].metrics and "metric_list" in split:
+            more = [{"metric": name, "aggregation": f"mia_{name}"} for name in ATTACKS[attack].metrics]
+            task["metric_list"] = [*split["metric_list"], *more]
         yield {"class": _FUNCTION + TASK, **{key: split[key] for key in split if key not in ("class", "task")}, **task}
     yield {  # not named mia_…, for it is no attack
         "class": _FUNCTION + HELDOUT_TASK,

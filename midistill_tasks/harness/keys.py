@@ -197,7 +197,7 @@ def _left_out(task: str, attack: Attack, reference: str | None, optional: bool) 
 
 def default_metrics(attack: Attack) -> tuple[str, ...]:
     """What a task shows that names no metrics."""
-    return (*DEFAULT_METRICS, "dataset_p_value") if attack.fitted else DEFAULT_METRICS
+    return (*DEFAULT_METRICS, *attack.metrics)
 
 
 def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:

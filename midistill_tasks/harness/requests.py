@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
 
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.harness.keys import TaskKeys
-from midistill_tasks.scoring.requests import REQUEST_TYPE, Corpus, ViewRequest
+from midistill_tasks.scoring.requests import REQUEST_TYPE, Corpus, GenerationRequest, ViewRequest
 from midistill_tasks.scoring.run import check_reference
 from midistill_tasks.splits.documents import Documents
 from midistill_tasks.splits.sources import read_texts
-from midistill_tasks.views import View
+from midistill_tasks.views import Prompt, View
 
 Doc = dict[str, Any]
 
 
-def say_what_does_not_apply(flags: Mapping[str, Any]) -> None:
+def say_what_does_not_apply(keys: TaskKeys, flags: Mapping[str, Any]) -> None:
     """Warns, once, of the harness's flags that change nothing here."""
-    ignored = [key for key in ("apply_chat_template", "system_instruction") if flags.get(key)]
+    generates = any(view.prompt for view in keys.views)
+    ignored = [key for key in ("apply_chat_template", "system_instruction") if flags.get(key) and not generates]
     if ignored:
         warn_once(f"MIA tasks score texts as they are: {' and '.join('--' + key for key in ignored)} does not apply")
     if flags.get("cache_requests") or flags.get("rewrite_requests_cache"):
@@ -43,7 +44,11 @@ def check(keys: TaskKeys, scored: list[Doc]) -> None:
 
 
 def instances(
-    keys: TaskKeys, docs: Iterable[tuple[int, Doc]], documents: Documents, scored: Sequence[str]
+    keys: TaskKeys,
+    docs: Iterable[tuple[int, Doc]],
+    documents: Documents,
+    scored: Sequence[str],
+    chat: Callable[[list[dict[str, str]]], str] | None = None,
 ) -> Iterator[Instance]:
     """The requests of this rank.
 
@@ -53,6 +58,7 @@ def instances(
         documents: of the split. With ``log_text`` false `docs` hold no text, and what the harness logs of a request is
             its id.
         scored: ids of the documents that the whole run scores.
+        chat: the model's chat template, where the run applies it to what is to be continued.
 
     Raises:
         InputError: the texts of the option ``corpus`` cannot be read.
@@ -65,7 +71,12 @@ def instances(
             yield Instance(
                 request_type=REQUEST_TYPE,
                 doc=doc,
-                arguments=(str(shown), _request(keys, texts[doc["id"]], view, documents, corpus)),
+                arguments=(
+                    str(shown),
+                    _request(keys, texts[doc["id"]], view, documents, corpus)
+                    if view.prompt is None
+                    else _generation(keys, view, view.prompt(texts[doc["id"]]), chat),
+                ),
                 idx=index,
                 metadata=(keys.task, doc_id, 1),
             )
@@ -80,6 +91,13 @@ def _corpus(keys: TaskKeys, judged: list[str]) -> Corpus:
         'texts like them with {"mia": {"corpus": …}}'
     )
     return Corpus(judged)
+
+
+def _generation(
+    keys: TaskKeys, view: View, prompt: Prompt, chat: Callable[[list[dict[str, str]]], str] | None
+) -> GenerationRequest:
+    context = prompt.context if chat is None else chat([{"role": "user", "content": prompt.context}])
+    return GenerationRequest(prompt, view, context, keys.left_out)
 
 
 def _request(keys: TaskKeys, text: str, view: View, documents: Documents, corpus: Corpus | None) -> ViewRequest:

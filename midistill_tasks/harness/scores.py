@@ -18,7 +18,7 @@ from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.crossfit import Learnt, crossfit_choice, crossfit_scores
 from midistill_tasks.scoring.plan import Answer
-from midistill_tasks.views import TokenStats, UnscorableError, Unscored, View
+from midistill_tasks.views import Generated, TokenStats, UnscorableError, Unscored, View
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     return made
 
 
-def answers_of(instances: Sequence[Instance]) -> dict[str, dict[View, Answer]]:
+def answers_of(instances: Sequence[Instance]) -> dict[str, dict[View, Answer | Generated]]:
     """Document's id → view → its statistics, or why there are none."""
-    answers: dict[str, dict[View, Answer]] = defaultdict(dict)
+    answers: dict[str, dict[View, Answer | Generated]] = defaultdict(dict)
     for instance in instances:
         answers[instance.doc["id"]][instance.args[1].view] = instance.resps[0]
     return answers
@@ -111,7 +111,7 @@ def judged(
     attack: Attack,
     variants: Mapping[str, Mapping[str, Any]],
     docs: Mapping[str, Mapping[str, Any]],
-    answers: Mapping[str, Mapping[View, Answer]],
+    answers: Mapping[str, Mapping[View, Answer | Generated]],
 ) -> dict[str, Found]:
     """An attack on documents: by id what their answers came to.
 
@@ -125,17 +125,19 @@ def judged(
     return _learnt(attack, docs, found) if attack.fitted or len(variants) > 1 else found
 
 
-def _found(attack: Attack, variants: Mapping[str, Mapping[str, Any]], given: Mapping[View, Answer]) -> Found:
+def _found(
+    attack: Attack, variants: Mapping[str, Mapping[str, Any]], given: Mapping[View, Answer | Generated]
+) -> Found:
     wanted = [view for options in variants.values() for view in attack.views_of(options) if view in given]
     answers = {
         view: given[view]
         for view in dict.fromkeys(wanted)
-        if view.name not in attack.optional or isinstance(given[view], TokenStats)
+        if view.name not in attack.optional or not isinstance(given[view], Unscored)
     }
     unequal = len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
     if refused := next((answer for answer in answers.values() if isinstance(answer, Unscored)), None):
         return Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
-    seen = {view: answer for view, answer in answers.items() if isinstance(answer, TokenStats)}
+    seen: dict[View, Any] = {view: answer for view, answer in answers.items() if not isinstance(answer, Unscored)}
     length = TextScore(math.nan, len(common_part(list(seen.values()))[0]), next(iter(seen.values())).truncated)
     found = Found(length, common_part=unequal)
     try:

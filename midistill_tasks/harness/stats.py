@@ -17,13 +17,13 @@ from midistill_tasks.scoring.plan import Answer
 from midistill_tasks.scoring.protocol import scorer_of
 from midistill_tasks.scoring.run import token_stats
 from midistill_tasks.splits.documents import Documents
-from midistill_tasks.views import Unscored
+from midistill_tasks.views import Generated, Unscored
 
 _answered_by: list[ReferenceType[Any]] = []
 """The model whose answers came last: the harness does not tell tasks which one is evaluated."""
 
 
-def answer(lm: Any, requests: Sequence[Any]) -> list[Answer]:
+def answer(lm: Any, requests: Sequence[Any]) -> list[Answer | Generated]:
     """As `token_stats`; this is the method of the harness's models."""
     _answered_by[:] = [ref(lm)]
     return token_stats(lm, requests)
@@ -84,6 +84,8 @@ def _take(kept: _Kept, instances: Sequence[Instance]) -> bool:
     kept.docs |= {instance.doc["id"]: instance.doc for instance in instances}
     for id, views in answers_of(instances).items():
         for view, found in views.items():
+            if isinstance(found, Generated):
+                continue
             of_view = kept.views.setdefault(view.name, {})
             more = id not in of_view or (not isinstance(found, Unscored) and "frequency" in found.has)
             if more and not (isinstance(found, Unscored) and found.whole_task):

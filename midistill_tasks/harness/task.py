@@ -88,13 +88,14 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         Raises:
             InputError: see `requests.check`.
         """
-        say_what_does_not_apply(flags)
+        say_what_does_not_apply(self.keys, flags)
         scored = [doc for _, doc in self.doc_iterator(limit=limit, samples=samples)]
         check(self.keys, scored)
         self.scored, self.rank, self.ranks = [(doc["id"], doc["label"]) for doc in scored], rank, world_size
         announce(self.keys, self.documents)
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
-        self._instances = list(instances(self.keys, docs, self.documents, [name for name, _ in self.scored]))
+        chat = flags.get("chat_template") if flags.get("apply_chat_template") else None
+        self._instances = list(instances(self.keys, docs, self.documents, [name for name, _ in self.scored], chat))
 
     def apply_filters(self) -> None:
         """Turns the answers of each document into its score, and judges its words by the blind baseline."""

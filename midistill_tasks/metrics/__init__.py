@@ -12,7 +12,7 @@ from typing import NamedTuple
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.metrics import intervals, roc, thresholds
 from midistill_tasks.metrics.dataset import dataset_p_value
-from midistill_tasks.metrics.estimate import Z95
+from midistill_tasks.metrics.estimate import Z95, Estimate
 from midistill_tasks.metrics.scored import Scored, as_scored, columns
 
 __all__ = ["METRICS", "Metric", "Scored", "as_scored"]
@@ -103,6 +103,22 @@ def _accuracy(part: str, higher_is_better: bool | None, description: str) -> Met
     )
 
 
+def _verbatim(side: str, higher_is_better: bool | None, description: str) -> Metric:
+    """Of scores whose largest value, 1, says that the whole text came back."""
+
+    def shares(items: Sequence[Scored]) -> Estimate:
+        return thresholds.share_at_least(items, side == "members", 1.0)
+
+    return _metric(
+        f"verbatim_{side}",
+        f"scored {side}",
+        lambda items: shares(items).value,
+        lambda items: shares(items).stderr,
+        higher_is_better,
+        description,
+    )
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -131,6 +147,10 @@ METRICS: dict[str, Metric] = {
             False,
             "the same at the threshold chosen on the judged texts, as papers report it: too high, hence without error",
         ),
+        _verbatim(
+            "members", False, "share of members whose second half greedy decoding gives back word for word (extraction)"
+        ),
+        _verbatim("nonmembers", None, "the same share of non-members: what can be guessed without having seen it"),
         _metric(
             "dataset_p_value",
             "scored documents of both classes in each half, two of each in the judged one",

@@ -194,6 +194,14 @@ def _redrawn(items: Sequence[Scored], draws: int) -> Iterator[tuple[float, float
         yield sum(right) / 2, *right
 
 
+def share_at_least(items: Sequence[Scored], members: bool, score: float) -> Estimate:
+    """Share of the texts of one side whose score is at least this, with its error between documents."""
+    labels, scores, clusters = columns(items)
+    chosen = (labels == members) & ~np.isnan(scores)
+    codes = cluster_codes(clusters, len(items))
+    return _share(np.asarray(scores[chosen] >= score, dtype=np.float64), codes[chosen])
+
+
 def _share(right: FloatArray, codes: IntArray) -> Estimate:
     if not len(right):
         return Estimate(math.nan, math.nan)

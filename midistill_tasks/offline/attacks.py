@@ -119,6 +119,8 @@ def _is_missing(value: Any) -> bool:
 def _lacks(attack: Attack, variants: Mapping[str, Mapping[str, Any]], texts: _Texts) -> str:
     """Why the attack cannot be made; "" where it can."""
     views = {view.name for options in variants.values() for view in attack.views_of(options)}
+    if any(view.prompt for options in variants.values() for view in attack.views_of(options)):
+        return "it needs the model, which goes on from the texts"
     missing = sorted(views - texts.views - attack.optional)
     if missing:
         return f"there is no view {', '.join(missing)}: save the statistics of a run with this attack"

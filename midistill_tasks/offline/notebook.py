@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from midistill_tasks.attacks.base import STANDARD
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.results import stats
 from midistill_tasks.scoring.requests import Corpus, ViewRequest
-from midistill_tasks.scoring.run import token_stats
+from midistill_tasks.scoring.run import statistics
 from midistill_tasks.splits.documents import text_id
 from midistill_tasks.views import View
 
@@ -62,6 +61,8 @@ def score_texts(
     for view in map(_view, views):
         if view.model == "reference" and reference is None:
             raise InputError(f"the view '{view.name}' needs a reference model: give reference=…")
+        if view.prompt is not None:
+            raise InputError(f"the view '{view.name}' is generated text, which has no statistics")
         if view.prefix != "none" and not in_front[view.prefix]:
             raise InputError(f"the view '{view.name}' needs texts in front: give {view.prefix}=[…]")
         requests = [
@@ -75,7 +76,7 @@ def score_texts(
             )
             for text in texts
         ]
-        found = token_stats(lm, [SimpleNamespace(args=("", request)) for request in requests])
+        found = statistics(lm, requests)
         for text, one in zip(texts, found, strict=True):
             name = text_id(text)
             rows.append(stats.row_of({"id": name, "label": -1, "cluster": name}, view.name, one, with_text=True))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from midistill_tasks.views import Statistic, View
+from midistill_tasks.views import Prompt, Statistic, View
 
 REQUEST_TYPE = "mia_token_stats"
 """The evaluator calls ``getattr(lm, REQUEST_TYPE)(requests)`` once, with the requests of all MIA tasks of the run."""
@@ -51,4 +51,24 @@ class ViewRequest:
 
     def __repr__(self) -> str:
         """What lands in samples_*.jsonl: never the text."""
+        return self.view.name
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A text that the model is to continue.
+
+    Attributes:
+        prompt: of the view.
+        view: how the text is shown.
+        context: the prompt's, or a chat that holds it.
+        skip: see `ViewRequest`.
+    """
+
+    prompt: Prompt
+    view: View
+    context: str
+    skip: str | None = None
+
+    def __repr__(self) -> str:
         return self.view.name

@@ -17,28 +17,39 @@ from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.cache import open_cache
 from midistill_tasks.scoring.frequency import Frequencies
+from midistill_tasks.scoring.generation import generated
 from midistill_tasks.scoring.plan import Answer, plan
 from midistill_tasks.scoring.protocol import Job, Result, Scorer, scorer_of
-from midistill_tasks.scoring.requests import Corpus, ViewRequest
-from midistill_tasks.views import OF_TEXT, TokenStats, Unscored
+from midistill_tasks.scoring.requests import Corpus, GenerationRequest, ViewRequest
+from midistill_tasks.views import OF_TEXT, Generated, TokenStats, Unscored
 
 logger = logging.getLogger(__name__)
 
 NOT_FINITE = "the model gave NaN or +inf logits: load it in float32 (--model_args dtype=float32)"
 
 
-def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
+def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer | Generated]:
     """Answers the requests of all MIA tasks: each distinct view of a text is scored once.
 
     Args:
         lm: an LM of the harness.
-        requests: harness instances whose ``arguments[1]`` is a `ViewRequest`.
+        requests: harness instances whose ``arguments[1]`` is a `ViewRequest` or a `GenerationRequest`.
 
     Returns:
         One answer per request, in order. Where the backend gives no statistics, or not those that an attack needs, the
         answer says so, and the other tasks of the run still finish.
     """
-    wanted: list[ViewRequest] = [request.args[1] for request in requests]
+    asked: list[ViewRequest | GenerationRequest] = [request.args[1] for request in requests]
+    of_text = [request for request in asked if isinstance(request, GenerationRequest)]
+    scored = iter(statistics(lm, [request for request in asked if isinstance(request, ViewRequest)]))
+    made = iter(generated(lm, of_text))
+    return [next(scored) if isinstance(request, ViewRequest) else next(made) for request in asked]
+
+
+def statistics(lm: Any, wanted: Sequence[ViewRequest]) -> list[Answer]:
+    """The answers to requests for views, in order, each distinct one scored once."""
+    if not wanted:
+        return []
     scorer = scorer_of(lm)
     if scorer is None:
         return _no_figures(
@@ -69,7 +80,7 @@ def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer]:
 
 def _with_frequency(scorer: Scorer, request: ViewRequest, answer: Answer, known: dict[Corpus, Frequencies]) -> Answer:
     """The answer, with the tokens' frequencies where they are needed."""
-    if request.corpus is None or isinstance(answer, Unscored):
+    if request.corpus is None or not isinstance(answer, TokenStats):
         return answer
     if request.corpus not in known:
         known[request.corpus] = Frequencies(scorer, request.corpus.texts)

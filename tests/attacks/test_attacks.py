@@ -11,11 +11,12 @@ import pytest
 
 from midistill_tasks.attacks import ATTACKS, attack
 from midistill_tasks.attacks.combined import parts
+from midistill_tasks.attacks.generation import halves
 from midistill_tasks.attacks.pac import swapped
 from midistill_tasks.options import defaults
-from midistill_tasks.views import MissingStatisticError, TokenStats, UnscorableError
+from midistill_tasks.views import Generated, MissingStatisticError, TokenStats, UnscorableError
 
-SCORED = [name for name, kind in ATTACKS.items() if not kind.fitted]
+SCORED = [name for name, kind in ATTACKS.items() if not (kind.fitted or kind.generates)]
 
 
 def stats(logprob, mean=None, std=None, words=None, greedy=None, tokens=None, frequency=None):
@@ -310,3 +311,31 @@ def test_combined_takes_every_attack_on_its_views_and_leaves_out_what_the_run_do
     bare = {name: TokenStats(seen.logprob, words="ab") for name, seen in everything.items()}
     given = zip(names, ATTACKS["combined"].features(bare, {}), strict=True)
     assert [name for name, value in given if not math.isnan(value)] == ["loss", "zlib", "mink", "recall"]
+
+
+def test_a_text_is_continued_from_the_first_half_of_its_words():
+    assert halves("one  two\nthree four five") == ("one  two", "\nthree four five")
+    assert halves("word") == ("word", "")
+    (view,) = ATTACKS["samia"].views_of({"samples": 3, "zlib_weight": True})
+    prompt = view.prompt("one two three four")
+    assert (prompt.context, prompt.rest, prompt.samples) == ("one two", " three four", 3)
+    assert prompt.gen_kwargs == {"until": [], "max_gen_toks": 32, "do_sample": True, "temperature": 1.0}
+    (greedy,) = ATTACKS["extraction"].views
+    assert greedy.prompt(" ".join(["word"] * 60)).gen_kwargs["max_gen_toks"] == 96
+    assert greedy.prompt("a b").gen_kwargs["do_sample"] is False
+    assert ATTACKS["samia"].views_of({"samples": 3}) == ATTACKS["samia"].views_of({"samples": 3})
+
+
+def test_samia_counts_each_word_of_the_second_half_once_for_each_time_it_is_found():
+    found = Generated(("the cat the cat", "nothing"), " the cat sat on the mat")
+    weight = len(zlib.compress(b"the cat the cat"))
+    assert ATTACKS["samia"](found, zlib_weight=False) == pytest.approx(3 / 6 / 2)
+    assert ATTACKS["samia"](found) == pytest.approx(weight * 3 / 6 / 2)
+    assert math.isnan(ATTACKS["samia"](Generated(("x",), "")))
+
+
+def test_extraction_is_one_for_the_text_s_own_words_whatever_comes_after_them():
+    assert ATTACKS["extraction"](Generated((" on the  mat. Then more",), "on the mat.")) == 1.0
+    assert ATTACKS["extraction"](Generated(("on a mat.",), "on the mat.")) == pytest.approx(2 / 3)
+    assert ATTACKS["extraction"](Generated(("",), "on the mat.")) == 0.0
+    assert math.isnan(ATTACKS["extraction"](Generated(("x",), " ")))

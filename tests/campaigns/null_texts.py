@@ -14,6 +14,7 @@ from midistill_tasks.options import defaults
 from midistill_tasks.views import TokenStats
 
 Rng = np.random.Generator
+SCORED = {name: attack for name, attack in ATTACKS.items() if not attack.generates}
 
 
 def null_of_all_attacks(rng: Rng) -> bool:
@@ -22,7 +23,7 @@ def null_of_all_attacks(rng: Rng) -> bool:
     hard = rng.normal(2.5, 0.5, 200)
     texts = [dict(null_views(rng, float(level))) for level in hard]
     tasks = {}
-    for name, attack in ATTACKS.items():
+    for name, attack in SCORED.items():
         options = defaults(attack.fields)
         if attack.fitted:
             rows = [attack.features({view.name: text[view.name] for view in attack.views}, options) for text in texts]
@@ -37,7 +38,7 @@ def null_views(rng: Rng, hard: float, tokens: int = 24) -> Iterator[tuple[str, T
     """Every view of one text: the same token losses, each view with noise of its own."""
     losses = rng.gamma(2.0, hard / 2, tokens)
     ids, often = rng.integers(0, 12, tokens), rng.random(tokens) * 0.1
-    for view in {view.name: view for attack in ATTACKS.values() for view in attack.views}:
+    for view in {view.name: view for attack in SCORED.values() for view in attack.views}:
         own = np.maximum(losses + rng.normal(0, 0.3, tokens), 0.01)
         yield (
             view,

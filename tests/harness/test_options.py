@@ -22,7 +22,16 @@ def test_nothing_given_is_the_defaults(metadata: Any):
         **{"k": 0.2, "shots": 2, "reference": None, "first_token": "skip", "as_published": False, "n": None, "seed": 0},
         **{"dataset_path": None, "log_text": True, "members": None, "nonmembers": None, "column": "text"},
         **{"independent_coins": False, "ngram": "ngram_13_0.8", "dataset_revision": None, "entropy": 2.0},
-        **{"variants": 5, "swapped": 0.3, "cap": 0.01, "gamma": 0.5, "corpus": None, "save_stats": None},
+        **{
+            "samples": 5,
+            "zlib_weight": True,
+            "variants": 5,
+            "swapped": 0.3,
+            "cap": 0.01,
+            "gamma": 0.5,
+            "corpus": None,
+            "save_stats": None,
+        },
     }
 
 

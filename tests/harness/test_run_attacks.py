@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from made_backend import TableLM
 
+from midistill_tasks.attacks.generation import halves
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
 
@@ -96,3 +98,45 @@ def test_combined_does_without_what_cannot_be_had(run: Run, tmp_path, people, sa
     assert said("more than half of the model's")
     assert "auroc,none" not in result["results"].get("mia_recall_files", {})
     assert 0 <= result["results"]["mia_combined_files"]["auroc,none"] <= 1
+
+
+class Remembering(TableLM):
+    """Goes on from the beginning of a member's text as the text does."""
+
+    def generate_until(self, requests: Any) -> list[str]:
+        self.asked = [request.args for request in requests]
+        going_on = {halves(text)[0]: halves(text)[1] for text in self.texts}
+        return [going_on.get(context, "something else") for context, _ in self.asked]
+
+
+def test_a_model_that_goes_on_as_its_members_do_is_found_without_a_log_probability(run: Run, people):
+    lm = Remembering()
+    lm.texts = people[0][:-1]
+    result = run("mia_samia_files,mia_extraction_files", model=lm)
+    figures = result["results"]["mia_extraction_files"]
+    assert figures["verbatim_members,none"] == pytest.approx((N - 1) / N)
+    assert figures["verbatim_members_stderr,none"] > 0
+    assert figures["verbatim_nonmembers,none"] == 0.0
+    assert figures["auroc,none"] > 0.95
+    assert result["results"]["mia_samia_files"]["auroc,none"] > 0.95
+    assert len(lm.asked) == (5 + 1) * 2 * N
+    row = result["samples"]["mia_samia_files"][0]
+    assert row["resps"] == [["Generated(samples=5)"]]
+
+
+def test_a_backend_that_does_not_generate_costs_only_these_attacks_their_figures(run: Run, said):
+    result = run("mia_loss_files,mia_samia_files", model=TableLM())
+    assert "auroc,none" in result["results"]["mia_loss_files"]
+    assert "auroc,none" not in result["results"].get("mia_samia_files", {})
+    assert said("the backend TableLM does not generate text")
+
+
+def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies_it(run: Run, lm, monkeypatch):
+    plain = run("mia_extraction_files", limit=16)
+    assert 0 <= plain["results"]["mia_extraction_files"]["auroc,none"] <= 1
+    contexts = []
+    monkeypatch.setattr(lm, "generate_until", lambda requests: [contexts.append(r.args[0]) or "" for r in requests])
+    monkeypatch.setattr(lm, "apply_chat_template", lambda chat, **_: f"<user>{chat[0]['content']}</user>")
+    monkeypatch.setattr(lm, "chat_template", lambda name=False: "template", raising=False)
+    run("mia_extraction_files", limit=16, apply_chat_template=True)
+    assert all(context.startswith("<user>") for context in contexts)

@@ -21,6 +21,8 @@ def test_the_table_has_its_order_and_directions():
         "member_acc": False,
         "nonmember_acc": None,
         "balanced_acc_oracle": False,
+        "verbatim_members": False,
+        "verbatim_nonmembers": None,
         "dataset_p_value": None,
     }
 
@@ -38,6 +40,8 @@ def test_each_metric_is_the_figure_it_says():
         "member_acc": fair.member.value,
         "nonmember_acc": fair.nonmember.value,
         "balanced_acc_oracle": oracle.balanced.value,
+        "verbatim_members": np.mean(scores[labels == 1] >= 1),
+        "verbatim_nonmembers": np.mean(scores[labels == 0] >= 1),
         "dataset_p_value": dataset_p_value(items),
     }
     assert METRICS["balanced_acc_oracle"].stderr is None
@@ -48,12 +52,13 @@ def test_each_metric_is_the_figure_it_says():
 
 @pytest.mark.parametrize("items", [[], make_items([1], [0.3]), make_items([1, 0], [math.nan, math.nan])])
 def test_undefined_is_nan_with_one_warning_and_never_raises(items, caplog):
+    of_both_sides = [metric for name, metric in METRICS.items() if not name.startswith("verbatim")]
     with caplog.at_level(logging.WARNING):
-        for metric in METRICS.values():
+        for metric in of_both_sides:
             assert math.isnan(metric.value(items))
             assert math.isnan(metric.value(items))
             assert metric.stderr is None or metric.stderr(items) == "N/A"
-    assert len(caplog.records) == len(METRICS)
+    assert len(caplog.records) == len(of_both_sides)
 
 
 def test_the_warning_says_what_is_missing(caplog):

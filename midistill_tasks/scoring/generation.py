@@ -1,0 +1,35 @@
+"""Continuations of texts by the harness's own ``generate_until``, so that every backend that has it serves them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from midistill_tasks.scoring.requests import GenerationRequest
+from midistill_tasks.views import Generated, Unscored
+
+logger = logging.getLogger(__name__)
+
+
+def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated | Unscored]:
+    """An answer for each request, in order; where the backend does not generate, they say so."""
+    wanted = [request for request in requests if request.skip is None]
+    calls = [
+        SimpleNamespace(args=(request.context, dict(request.prompt.gen_kwargs)), repeats=1)
+        for request in wanted
+        for _ in range(request.prompt.samples)
+    ]
+    try:
+        texts = iter(lm.generate_until(calls) if calls else [])
+    except NotImplementedError:
+        reason = f"the backend {type(lm).__name__} does not generate text"
+        logger.error("MIA tasks report nothing: %s", reason)
+        return [Unscored(request.skip or reason, whole_task=True) for request in requests]
+    return [
+        Unscored(request.skip, whole_task=True)
+        if request.skip is not None
+        else Generated(tuple(str(next(texts)) for _ in range(request.prompt.samples)), request.prompt.rest)
+        for request in requests
+    ]
