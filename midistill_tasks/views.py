@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -14,9 +15,9 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
 
-Statistic = Literal["logprob", "greedy", "moments", "words", "tokens", "frequency"]
+Statistic = Literal["logprob", "greedy", "moments", "words", "tokens", "frequency", "gradient"]
 """What an attack may need: ℓ; whether the token was the arg-max; μ and σ; the words that were scored; the tokens; how
-often they occur in other texts. The first three are what a backend gives, see `OF_TEXT` for the others."""
+often they occur in other texts; norms of the loss's gradient. See `OF_TEXT` for those that no backend gives."""
 OF_TEXT: frozenset[Statistic] = frozenset({"words", "tokens", "frequency"})
 """Statistics that come with the text, whatever the backend."""
 
@@ -50,6 +51,7 @@ class View:
         model: the model under evaluation, or the reference model of the run.
         first_token: whether the text's first token is scored: as the run's option says, or always (where a prefix
             predicts it).
+        gradient: whether the norms of the loss's gradient are computed, too, one text at a time.
         prompt: instead of scoring the text: what of it the model is to continue; its answer is a `Generated`.
     """
 
@@ -58,6 +60,7 @@ class View:
     prefix: Literal["none", "shots", "member_shots"] = "none"
     model: Literal["target", "reference"] = "target"
     first_token: Literal["as asked", "always"] = "as asked"
+    gradient: bool = False
     prompt: Callable[[str], Prompt] | None = None
 
     @property
@@ -105,7 +108,7 @@ class TokenStats:
     """
 
     __slots__ = (
-        *("_ends", "_frequency", "_greedy", "_mean", "_std", "_tokens", "_words"),
+        *("_ends", "_frequency", "_gradient", "_greedy", "_mean", "_std", "_tokens", "_words"),
         *("logprob", "n_chars", "truncated"),
     )
 
@@ -119,6 +122,7 @@ class TokenStats:
         words: str | None = None,
         tokens: IntArray | None = None,
         frequency: FloatArray | None = None,
+        gradient: FloatArray | None = None,
         n_chars: int | None = None,
         truncated: bool = False,
         ends: Callable[[], Sequence[int]] | None = None,
@@ -127,7 +131,7 @@ class TokenStats:
         self.logprob, self.truncated, self._ends = logprob, truncated, ends
         self.n_chars = len(words) if words is not None and n_chars is None else n_chars
         self._greedy, self._mean, self._std, self._words, self._tokens = greedy, mean, std, words, tokens
-        self._frequency = frequency
+        self._frequency, self._gradient = frequency, gradient
 
     @property
     def greedy(self) -> BoolArray:
@@ -160,6 +164,12 @@ class TokenStats:
         return self._there(self._frequency, "frequency")
 
     @property
+    def gradient(self) -> FloatArray:
+        """float32 [3, 3], norms of the gradient of the mean loss: of all parameters, the embedding, the head × L1, L2,
+        L∞."""
+        return self._there(self._gradient, "gradient")
+
+    @property
     def ends(self) -> Sequence[int]:
         """The character of the text at which each scored token ends, [n], never falling."""
         return self._there(self._ends, "words")()
@@ -174,6 +184,7 @@ class TokenStats:
             "words": self._words,
             "tokens": self._tokens,
             "frequency": self._frequency,
+            "gradient": self._gradient,
         }
         return frozenset(name for name, value in given.items() if value is not None)
 
@@ -205,18 +216,9 @@ class TokenStats:
 
     def with_frequency(self, frequency: FloatArray) -> TokenStats:
         """The same, with how often each scored token, [n], occurs in other texts."""
-        return TokenStats(
-            self.logprob,
-            greedy=self._greedy,
-            mean=self._mean,
-            std=self._std,
-            words=self._words,
-            tokens=self._tokens,
-            frequency=frequency,
-            n_chars=self.n_chars,
-            truncated=self.truncated,
-            ends=self._ends,
-        )
+        made = copy(self)
+        made._frequency = frequency
+        return made
 
     @staticmethod
     def _there(value: T | None, statistic: Statistic) -> T:

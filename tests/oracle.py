@@ -81,6 +81,25 @@ def divergence(model: Any, tokenizer: Any, text: str, corpus: list[str], first_t
     return float(np.mean(parts))
 
 
+def gradient_norms(model: Any, tokenizer: Any, text: str, first_token: str) -> dict[str, list[float]]:
+    ids, start = _plain(tokenizer, text, first_token)
+    model.requires_grad_(True)
+    table = torch.log_softmax(model(torch.tensor([ids])).logits[0], dim=-1)
+    (-sum(table[t - 1, ids[t]] for t in range(start, len(ids))) / (len(ids) - start)).backward()
+    groups = {
+        "all": list(model.parameters()),
+        "embedding": [model.get_input_embeddings().weight],
+        "head": [model.get_output_embeddings().weight],
+    }
+    norms = {}
+    for name, parameters in groups.items():
+        flat = torch.cat([p.grad.double().flatten() for p in parameters if p.grad is not None])
+        norms[name] = [float(flat.norm(p)) for p in (1, 2, float("inf"))]
+    model.zero_grad(set_to_none=True)
+    model.requires_grad_(False)
+    return norms
+
+
 def spread(model: Any, tokenizer: Any, text: str, first_token: str) -> float:
     rising = sorted(statistics(model, *_plain(tokenizer, text, first_token))[:, 0])
     top, bottom = max(1, int(0.05 * len(rising))), max(1, int(0.3 * len(rising)))

@@ -154,6 +154,7 @@ ATTACKS: Registry[Attack] = Registry(
         "pac": "midistill_tasks.attacks.pac",
         "ez": "midistill_tasks.attacks.paired",
         "wbc": "midistill_tasks.attacks.paired",
+        "gradnorm": "midistill_tasks.attacks.gradnorm",
         "samia": "midistill_tasks.attacks.generation",
         "extraction": "midistill_tasks.attacks.generation",
         "camia": "midistill_tasks.attacks.camia",
@@ -181,7 +182,7 @@ def attack(
         name: letters, digits and underscores.
         title: one line for people.
         source: author and year.
-        needs: of logprob, greedy, moments (mean and std), words, tokens, frequency.
+        needs: of logprob, greedy, moments (mean and std), words, tokens, frequency, gradient.
         views: those beside `STANDARD` that the function's positional parameters name; or, where they depend on options,
             a function from the options to all of them. Of a `fitted` attack all of them.
         by_default: whether the group ``mia_<split>`` has it, and not only ``mia_all_<split>``.

@@ -37,6 +37,7 @@ class Planned:
             greedy=result.greedy,
             mean=result.mean,
             std=result.std,
+            gradient=result.gradient,
             words=self.words,
             tokens=self.tokens,
             truncated=self.truncated,
@@ -105,7 +106,7 @@ def _job(scorer: Scorer, request: ViewRequest, prefix: tuple[int, ...]) -> tuple
         lead = () if prefix else (scorer.prefix_token,)
     kept = encoded.ids[: scorer.max_length - len(prefix) - len(lead)]
     cut = len(kept) < len(encoded.ids)
-    job = Job(lead + kept, prefix, first=0 if prefix and first_counts else 1)
+    job = Job(lead + kept, prefix, 0 if prefix and first_counts else 1, request.view.gradient)
     ends = lambda: encoded.ends()[len(kept) - job.scored : len(kept)]  # noqa: E731
     words = text[: encoded.ends()[len(kept) - 1]] if cut and kept else text
     return job, Planned(request, words, np.array(job.targets, dtype=np.int64), cut, ends)

@@ -30,12 +30,14 @@ Kind = TypeVar("Kind", bound="type[HarnessScorer]")
 class Job:
     """Tokens to score: ``ids[first:]``, each under the model's distribution given all tokens before it and `prefix`.
 
-    `first` is 1 where the first token is only read, 0 where `prefix` predicts it.
+    `first` is 1 where the first token is only read, 0 where `prefix` predicts it. With `gradient` the result holds the
+    norms of the loss's gradient, where the backend gives them.
     """
 
     ids: tuple[int, ...]
     prefix: tuple[int, ...] = ()
     first: int = 1
+    gradient: bool = False
 
     @property
     def scored(self) -> int:
@@ -50,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A job's figures, each [n], float32 or bool; those that the backend does not give are None.
+    """A job's figures, each [n], float32 or bool (`gradient` [3, 3]); those that the backend does not give are None.
 
     A NaN in `logprob` says that the model's outputs are not finite.
     """
@@ -59,6 +61,7 @@ class Result:
     greedy: BoolArray | None = None
     mean: FloatArray | None = None
     std: FloatArray | None = None
+    gradient: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ class Scorer(Protocol):
     """One model, as scoring knows it.
 
     Attributes:
-        gives: the statistics that its results hold: of logprob, greedy, moments.
+        gives: the statistics that its results hold: of logprob, greedy, moments, gradient.
         max_length: tokens that it reads at once, the prefix included.
         prefix_token: what the harness puts in front of a text without context, or None.
         rank: of this process among those that share the work; 0 shows the progress.

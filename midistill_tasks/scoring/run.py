@@ -181,7 +181,7 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
     with contextlib.closing(cache) if cache else contextlib.nullcontext():
         missing = []
         for job in jobs:
-            if cache and (result := cache.get(job)) is not None:
+            if cache and not job.gradient and (result := cache.get(job)) is not None:
                 found.append((job, result))
             else:
                 missing.append(job)
@@ -190,7 +190,7 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
         with tqdm(total=len(missing), desc=label, unit="view", disable=scorer.rank != 0) as bar:
 
             def done(job: Job, result: Result) -> None:
-                if cache:
+                if cache and not job.gradient:
                     cache.put(job, result)
                 found.append((job, result))
                 bar.update()

@@ -26,7 +26,8 @@ def stats(logprob, mean=None, std=None, words=None, greedy=None, tokens=None, fr
     greedy = np.zeros(len(logprob), dtype=bool) if greedy is None else np.array(greedy, dtype=bool)
     tokens = np.arange(len(logprob)) if tokens is None else np.array(tokens)
     frequency = np.full(len(logprob), 1e-3) if frequency is None else np.array(frequency)
-    return TokenStats(logprob, greedy=greedy, mean=mean, std=std, words=words, tokens=tokens, frequency=frequency)
+    own = {"words": words, "tokens": tokens, "frequency": frequency, "gradient": np.full((3, 3), 2.0)}
+    return TokenStats(logprob, greedy=greedy, mean=mean, std=std, **own)
 
 
 @pytest.mark.parametrize(("tokens", "counted"), [(1, 1), (4, 1), (5, 1), (9, 1), (10, 2), (14, 2), (15, 3)])
@@ -188,6 +189,8 @@ def test_higher_means_member(name):
     even, uneven = stats([-2.0] * 10), stats([-1.0] * 5 + [-9.0] * 5)
     changed = {f"swapped_{n}_0.3": uneven for n in range(1, 6)}
     member, other = member | {"lower": lower} | changed, other | {"lower": lower} | changed | {"swapped_1_0.3": even}
+    member["gradient"] = TokenStats(np.zeros(10, np.float32), gradient=np.ones((3, 3)))
+    other["gradient"] = stats([-3.0] * 10)
     member["after_member_shots"], other["after_member_shots"] = stats([-1.0] * 10), stats([-2.9] * 10)
     options = defaults(ATTACKS[name].fields)
 
@@ -201,7 +204,7 @@ def test_an_impossible_token_is_no_error(name):
     if "reference" in seen:
         seen["reference"] = stats([-1.0, -2.0, -2.0], tokens=[1, 2, 3])
     expected = {"recall": math.nan, "lowercase": math.nan, "pac": math.nan, "ez": 0.0, "wbc": 0.0}
-    expected |= {"conrecall": math.nan, "dcpdd": 0.01 * 2 / 3}
+    expected |= {"gradnorm": -2.0, "conrecall": math.nan, "dcpdd": 0.01 * 2 / 3}
 
     score = ATTACKS[name].score(seen, defaults(ATTACKS[name].fields))
 
@@ -228,6 +231,7 @@ def test_an_attack_reads_no_more_than_it_needs(name):
         "words": {"words": "abc"},
         "tokens": {"tokens": np.arange(3)},
         "frequency": {"frequency": np.full(3, 0.1)},
+        "gradient": {"gradient": np.ones((3, 3))},
         "logprob": {},
     }
     one = {key: value for need in attack.needs for key, value in given[need].items()}
@@ -339,3 +343,10 @@ def test_extraction_is_one_for_the_text_s_own_words_whatever_comes_after_them():
     assert ATTACKS["extraction"](Generated(("on a mat.",), "on the mat.")) == pytest.approx(2 / 3)
     assert ATTACKS["extraction"](Generated(("",), "on the mat.")) == 0.0
     assert math.isnan(ATTACKS["extraction"](Generated(("x",), " ")))
+
+
+def test_gradnorm_takes_the_norm_and_the_parameters_that_were_asked_for():
+    seen = TokenStats(np.zeros(2, np.float32), gradient=np.arange(9).reshape(3, 3))
+    assert ATTACKS["gradnorm"](seen) == -1.0
+    assert ATTACKS["gradnorm"](seen, norm="inf", group="head") == -8.0
+    assert ATTACKS["gradnorm"](seen, norm="1", group="embedding") == -3.0

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from oracle import divergence, mean_logprob, paired, scores
+from oracle import divergence, gradient_norms, mean_logprob, paired, scores
 
 from midistill_tasks.attacks import ATTACKS
 
@@ -34,6 +34,7 @@ def test_attacks_are_the_oracles(architecture, first_token, tiny, texts, scoring
         expected = scores(model, tokenizer, text, shots, k=0.3, first_token=first_token)
         reference_loss = mean_logprob(yardstick.model, yardstick.tokenizer, text, first_token)
         expected["dcpdd"] = divergence(model, tokenizer, text, judged, first_token)
+        expected["gradnorm"] = -gradient_norms(model, tokenizer, text, first_token)["all"][1]
         expected["ref"] = expected["loss"] - reference_loss
         if first_token == "prefix":
             del expected["recall_as_published"]  # refused: it would score the first token in both terms
@@ -65,3 +66,20 @@ def test_tiny_models_have_opinions(tiny, texts, scoring):
         (stats,) = scoring.ask(scoring.load(tiny(architecture)), [ViewRequest(texts[0], TEXT)])
         assert np.ptp(stats.logprob) > 3
         assert stats.std.mean() > 0.5
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "llama", "gemma2"])
+def test_norms_of_gradients_are_those_of_a_plain_backward_pass_and_leave_nothing_behind(
+    architecture, tiny, texts, scoring
+):
+    from midistill_tasks.attacks.gradnorm import GRADIENT, GROUPS
+    from midistill_tasks.scoring.requests import ViewRequest
+
+    lm = scoring.load(tiny(architecture))
+    for parameter in lm.model.parameters():
+        parameter.requires_grad_(False)
+    (found,) = scoring.ask(lm, [ViewRequest(texts[0], GRADIENT)])
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in lm.model.parameters())
+    expected = gradient_norms(lm.model, lm.tokenizer, texts[0], "skip")
+    for group, norms in zip(GROUPS, found.gradient, strict=True):
+        np.testing.assert_allclose(norms, expected[group], rtol=1e-3)

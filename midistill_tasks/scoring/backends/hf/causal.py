@@ -17,6 +17,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.scoring.backends.hf.gradient import gradient_norms
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_head
 from midistill_tasks.scoring.backends.hf.rope import LengthDependentRope
 from midistill_tasks.scoring.backends.hf.ways import Way, after_prefix, concatenated, plain
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 _FORMAT = "midistill-1"
 
 
-@scorer("HFLM", gives={"logprob", "greedy", "moments"})
+@scorer("HFLM", gives={"logprob", "greedy", "moments", "gradient"})
 class HFScorer(HarnessScorer):
     """Scores jobs with one `HFLM`, in its batch size, dtype and placement.
 
@@ -99,6 +100,11 @@ class HFScorer(HarnessScorer):
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Scores `jobs` longest first and hands each result to `done` as soon as its batch is through."""
+        for job in jobs:
+            if job.gradient:
+                with self._autocast():
+                    done(job, gradient_norms(self.model, job))
+        jobs = [job for job in jobs if not job.gradient]
         groups: dict[tuple[Any, ...], list[Job]] = defaultdict(list)
         for job in sorted(jobs, key=lambda job: (len(job.prefix), -len(job.ids), job.ids)):
             groups[job.prefix, job.first, self.rope.scaling(len(job.prefix) + len(job.ids))].append(job)
