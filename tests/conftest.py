@@ -260,7 +260,7 @@ def attack(
     asked: dict[str, tuple[str, dict[str, Any]]] = {"recall_as_published": ("recall", {"as_published": True})}
     for name, kind in ATTACKS.items():
         if (
-            not (kind.fitted or kind.generates)
+            not (kind.fitted or kind.generates or kind.requires)
             and name not in options.get("without", ())
             and (reference or not kind.needs_reference)
         ):

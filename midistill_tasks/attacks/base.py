@@ -54,6 +54,7 @@ class Attack:
         fitted: whether a text has features only, of which a regression on other texts' labels makes the score
             (`metrics.crossfit`).
         metrics: names of figures that its tasks show beside those of all.
+        requires: names of its options that have no default.
         optional: names of views that it does without, where the run has no such model or they cannot be had.
     """
 
@@ -69,6 +70,7 @@ class Attack:
     fitted: bool = False
     optional: frozenset[str] = frozenset()
     metrics: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
     @property
     def generates(self) -> bool:
@@ -154,6 +156,7 @@ ATTACKS: Registry[Attack] = Registry(
         "pac": "midistill_tasks.attacks.pac",
         "ez": "midistill_tasks.attacks.paired",
         "wbc": "midistill_tasks.attacks.paired",
+        "neighbor": "midistill_tasks.attacks.neighbor",
         "gradnorm": "midistill_tasks.attacks.gradnorm",
         "samia": "midistill_tasks.attacks.generation",
         "extraction": "midistill_tasks.attacks.generation",
@@ -175,6 +178,7 @@ def attack(
     fitted: bool = False,
     optional: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    requires: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Attack]:
     """Registers a function as an attack.
 
@@ -190,6 +194,7 @@ def attack(
         fitted: whether the function takes a mapping of views and gives features; see `Attack`.
         optional: names of views of a `fitted` attack that it does without.
         metrics: names of figures that its tasks show beside those of all.
+        requires: names of its options without which it cannot run; their default is None.
 
     Raises:
         TypeError: a positional parameter is no view, or an option is not declared by `option`.
@@ -210,6 +215,7 @@ def attack(
             fitted,
             frozenset(optional),
             tuple(metrics),
+            tuple(requires),
         )
         return ATTACKS.register(name, made, function.__module__)
 

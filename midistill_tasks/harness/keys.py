@@ -42,6 +42,12 @@ def lacking(name: str, metadata: Mapping[str, Any]) -> str | None:
     attacks = [attack for attack in ATTACKS if f"{name}_".startswith(f"mia_{attack}_")]
     if any(ATTACKS[attack].needs_reference for attack in attacks) and "reference" not in options:
         return NO_REFERENCE
+    for attack in attacks:
+        section = options.get(attack)
+        given = {**options, **(section if isinstance(section, Mapping) else {})}
+        for key in ATTACKS[attack].requires:
+            if given.get(key) is None:
+                return _no_option(ATTACKS[attack], key)
     if name.startswith(("mia_", "heldout_")) and name.endswith("_files") and "members" not in options:
         return NO_FILES
     return None
@@ -126,7 +132,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         else str(metadata.get("valid_for", "models that were trained on the members (unstated)")),
         options=options,
         reference=reference,
-        left_out=_left_out(task, attack, reference, bool(config.get("optional", False))),
+        left_out=_left_out(task, attack, options, reference, bool(config.get("optional", False))),
         metrics=_metric_names(config.get("metric_list")) or by_default,
         shown=shown,
     )
@@ -186,13 +192,20 @@ def _known(what: str, given: Any, known: Mapping[str, Any]) -> str:
     return name
 
 
-def _left_out(task: str, attack: Attack, reference: str | None, optional: bool) -> str | None:
-    if reference is not None or not attack.needs_reference:
+def _left_out(task: str, attack: Attack, options: Options, reference: str | None, optional: bool) -> str | None:
+    lacks = [_no_option(attack, key) for key in attack.requires if options.attacks[attack.name][key] is None]
+    if attack.needs_reference and reference is None:
+        lacks.append(NO_REFERENCE)
+    if not lacks:
         return None
     if not optional:
-        raise InputError(f"{task} {NO_REFERENCE}")
-    logger.warning("%s is left out: it %s", task, NO_REFERENCE)
-    return NO_REFERENCE
+        raise InputError(f"{task} {lacks[0]}")
+    logger.warning("%s is left out: it %s", task, lacks[0])
+    return lacks[0]
+
+
+def _no_option(attack: Attack, key: str) -> str:
+    return f'needs {attack.fields[key][1].description}: --metadata \'{{"mia": {{"{key}": …}}}}\''
 
 
 def default_metrics(attack: Attack) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def instances(
     corpus = _corpus(keys, [texts[name] for name in scored]) if "frequency" in keys.attack.needs else None
     for doc_id, doc in docs:
         shown = doc["text"] if keys.options.run.log_text else doc["id"]
-        for index, view in enumerate(keys.views):
+        for index, view in enumerate(keys.views[:1] if keys.left_out else keys.views):
             yield Instance(
                 request_type=REQUEST_TYPE,
                 doc=doc,

@@ -123,11 +123,12 @@ def _lacks(attack: Attack, variants: Mapping[str, Mapping[str, Any]], texts: _Te
         return "it needs the model, which goes on from the texts"
     missing = sorted(views - texts.views - attack.optional)
     if missing:
-        return f"there is no view {', '.join(missing)}: save the statistics of a run with this attack"
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return f"there is no view {missing[0]}{more}: save the statistics of a run with this attack"
     needs = sorted(set.union(*(set(attack.needs - texts.has(view)) for view in views & texts.views)))
     if "words" in needs:
         return "the texts were left out of the file (log_text false)"
-    return f"no {', '.join(needs)} were saved: save the statistics of a run with this attack" if needs else ""
+    return f"the file has no {', '.join(needs)}: save the statistics of a run with this attack" if needs else ""
 
 
 def _attack(attack: Attack, options: Options, texts: _Texts, saved: Mapping[str, Any]) -> Attacked:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.protocol import Job, Result, Scorer
 from midistill_tasks.scoring.requests import ViewRequest
-from midistill_tasks.views import IntArray, TokenStats, Unscored
+from midistill_tasks.views import IntArray, TokenStats, UnscorableError, Unscored
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,11 @@ def plan(scorer: Scorer, requests: Sequence[ViewRequest]) -> Plan:
         if isinstance(prefix, Unscored):
             unscored[request] = prefix
             continue
-        job, planned = _job(scorer, request, prefix)
+        try:
+            job, planned = _job(scorer, request, prefix)
+        except UnscorableError as error:  # there is no such variant of the text
+            unscored[request] = Unscored(str(error))
+            continue
         if job.scored == 0:
             unscored[request] = Unscored("its only token is the first, which is never scored")
         else:

@@ -187,7 +187,8 @@ def test_higher_means_member(name):
         "reference": reference,
     }
     even, uneven = stats([-2.0] * 10), stats([-1.0] * 5 + [-9.0] * 5)
-    changed = {f"swapped_{n}_0.3": uneven for n in range(1, 6)}
+    changed = dict.fromkeys((view.name for view in ATTACKS["neighbor"].views[1:]), stats([-3.0] * 10))
+    changed |= {f"swapped_{n}_0.3": uneven for n in range(1, 6)}
     member, other = member | {"lower": lower} | changed, other | {"lower": lower} | changed | {"swapped_1_0.3": even}
     member["gradient"] = TokenStats(np.zeros(10, np.float32), gradient=np.ones((3, 3)))
     other["gradient"] = stats([-3.0] * 10)
@@ -203,7 +204,7 @@ def test_an_impossible_token_is_no_error(name):
     seen = {view.name: stats([-1.0, -math.inf, -2.0], words="abc", tokens=[1, 2, 3]) for view in ATTACKS[name].views}
     if "reference" in seen:
         seen["reference"] = stats([-1.0, -2.0, -2.0], tokens=[1, 2, 3])
-    expected = {"recall": math.nan, "lowercase": math.nan, "pac": math.nan, "ez": 0.0, "wbc": 0.0}
+    expected = {"recall": math.nan, "lowercase": math.nan, "pac": math.nan, "neighbor": math.nan, "ez": 0.0, "wbc": 0.0}
     expected |= {"gradnorm": -2.0, "conrecall": math.nan, "dcpdd": 0.01 * 2 / 3}
 
     score = ATTACKS[name].score(seen, defaults(ATTACKS[name].fields))

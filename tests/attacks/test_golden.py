@@ -38,7 +38,7 @@ def test_stories260k(shared, stories260k, scoring):
     texts, shots, expected = golden(shared, "stories260K_wikimia_32.json", rows=200)
     assert len(expected) == 200
 
-    check(scoring.attack(scoring.load(stories260k, batch_size=16), texts, shots), expected)
+    check(scoring.attack(scoring.load(stories260k, batch_size=16), texts, shots, without={"gradnorm"}), expected)
 
 
 @pytest.mark.slow
@@ -47,7 +47,9 @@ def test_smollm2(shared, stories260k, smollm2_folder, scoring):
     reference = json.dumps({"pretrained": str(stories260k), "dtype": "float32"})
 
     lm = scoring.load(smollm2_folder, batch_size=4)
-    check(scoring.attack(lm, texts, shots, reference, without={"ez", "wbc"}), expected)  # the reference's tokens differ
+    check(
+        scoring.attack(lm, texts, shots, reference, without={"ez", "wbc", "gradnorm"}), expected
+    )  # the reference's tokens differ
 
 
 @pytest.mark.slow

@@ -57,12 +57,60 @@ def test_its_run_scores_its_texts(benchmark_script, options, stories260k, scorin
 
 def test_the_table_has_the_median_of_the_rounds(benchmark_script, options, capsys):
     rounds = [
-        {"bare": 10.0, "text": 10.2, "after": 13.0, "six": 25.0, "three": 25.0, "singly": 100.0},
-        {"bare": 20.0, "text": 21.0, "after": 27.0, "six": 50.0, "three": 50.0, "singly": 210.0},
-        {"bare": 30.0, "text": 60.0, "after": 90.0, "six": 80.0, "three": 79.0, "singly": 400.0},
+        {
+            "bare": 10.0,
+            "text": 10.2,
+            "after": 13.0,
+            "six": 25.0,
+            "three": 25.0,
+            "existing": 25.0,
+            "all": 30.0,
+            "views": 40.0,
+            "singly": 100.0,
+        },
+        {
+            "bare": 20.0,
+            "text": 21.0,
+            "after": 27.0,
+            "six": 50.0,
+            "three": 50.0,
+            "existing": 51.0,
+            "all": 70.0,
+            "views": 70.0,
+            "singly": 210.0,
+        },
+        {
+            "bare": 30.0,
+            "text": 60.0,
+            "after": 90.0,
+            "six": 80.0,
+            "three": 79.0,
+            "existing": 88.0,
+            "all": 100.0,
+            "views": 90.0,
+            "singly": 400.0,
+        },
     ]
     benchmark_script.report(rounds, {"bare": 1000.0, "ours": 250.0}, options)
     shown = capsys.readouterr().out.splitlines()
 
-    assert [line.rsplit("|", 2)[1].strip() for line in shown[2:7]] == ["1.050", "1.29", "4.20 ×", "1.000", "0.25"]
-    assert "bare 20.0" in shown[8]
+    assert [line.rsplit("|", 2)[1].strip() for line in shown[2:9]] == [
+        "1.050",
+        "1.29",
+        "4.20 ×",
+        "1.000",
+        "1.020",
+        "1.000",
+        "0.25",
+    ]
+    assert "bare 20.0" in shown[10]
+
+
+def test_every_view_of_all_attacks_is_read_bare(benchmark_script, options, stories260k, scoring):
+    lm, reference = scoring.load(stories260k), scoring.load(stories260k)
+    texts, shots = benchmark_script.wikimia(options.data, options.texts)
+    read = []
+    for model in (lm, reference):
+        model.model.get_input_embeddings().register_forward_pre_hook(lambda module, args: read.append(args[0].shape[0]))
+    benchmark_script.every_view_bare(lm, reference, texts, shots[:1])
+    assert read == [8] * 10

@@ -14,7 +14,7 @@ from midistill_tasks.options import defaults
 from midistill_tasks.views import TokenStats
 
 Rng = np.random.Generator
-SCORED = {name: attack for name, attack in ATTACKS.items() if not attack.generates}
+SCORED = {name: attack for name, attack in ATTACKS.items() if not (attack.generates or attack.requires)}
 
 
 def null_of_all_attacks(rng: Rng) -> bool:
@@ -50,5 +50,7 @@ def null_views(rng: Rng, hard: float, tokens: int = 24) -> Iterator[tuple[str, T
                 words="w" * tokens,
                 tokens=ids,
                 frequency=often.astype(np.float32),
+                gradient=np.full((3, 3), rng.exponential(), dtype=np.float32),
+                ends=lambda: list(range(1, tokens + 1)),
             ),
         )

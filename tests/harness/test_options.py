@@ -24,6 +24,8 @@ def test_nothing_given_is_the_defaults(metadata: Any):
         **{"independent_coins": False, "ngram": "ngram_13_0.8", "dataset_revision": None, "entropy": 2.0},
         **{
             "samples": 5,
+            "neighbor_model": None,
+            "neighbors": 25,
             "norm": "2",
             "group": "all",
             "zlib_weight": True,

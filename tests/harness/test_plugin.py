@@ -193,7 +193,9 @@ def test_what_a_pattern_catches_and_the_run_cannot_serve_is_left_out_and_said(ma
     harness.add_tasks(manager_module)
     manager = manager_module.TaskManager(metadata={"pretrained": "gpt2"})
     names = manager.match_tasks(["mia_*_bios"])
-    assert names == sorted(f"mia_{attack}_bios" for attack in ATTACKS if not ATTACKS[attack].needs_reference)
+    assert names == sorted(
+        f"mia_{attack}_bios" for attack, kind in ATTACKS.items() if not (kind.needs_reference or kind.requires)
+    )
     assert "mia_ref_bios is left out of mia_*_bios: it needs a reference model" in caplog.text
     every = manager.match_tasks(["mia_*"])
     assert {"mia_loss_bios", "mia_bios", "mia_mink"} <= set(every)

@@ -212,6 +212,9 @@ def test_the_other_groups_hold_all_attacks_and_the_strongest_and_what_cannot_pai
         expected = list(ATTACKS) if paired else ["minkpp", "ref", "recall", "ez", "wbc", "combined"]
         assert result["group_subtasks"] == {tasks[0]: [f"mia_{attack}_files" for attack in expected]}
         for attack in expected:
+            if attack == "neighbor":  # nobody named a model that makes them
+                assert "auroc,none" not in result["results"].get(f"mia_{attack}_files", {})
+                continue
             scored = paired or attack not in ("ez", "wbc")
             assert math.isnan(result["results"][f"mia_{attack}_files"]["auroc,none"]) != scored, attack
     reason = "[mia_wbc_files] 48 of 48 texts are not scored: target and reference have other tokens"

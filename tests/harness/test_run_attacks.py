@@ -11,6 +11,7 @@ import pytest
 from made_backend import TableLM
 
 from midistill_tasks.attacks.generation import halves
+from midistill_tasks.attacks.neighbor import REWRITERS
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored
 
@@ -140,3 +141,19 @@ def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies
     monkeypatch.setattr(lm, "chat_template", lambda name=False: "template", raising=False)
     run("mia_extraction_files", limit=16, apply_chat_template=True)
     assert all(context.startswith("<user>") for context in contexts)
+
+
+def test_neighbours_are_one_view_each_and_the_model_that_makes_them_must_be_named(run: Run, said, monkeypatch):
+    def reworded(model: str, text: str, count: int) -> tuple[str, ...]:
+        return tuple(f"{text} {model}{number}" for number in range(count))
+
+    monkeypatch.setitem(REWRITERS._items, "masked", reworded)
+    options = {"neighbor_model": "made-up", "neighbors": 3}
+    rows = run("mia_neighbor_files,mia_loss_files", options)["samples"]
+    loss = {row["doc"]["id"]: row["doc"]["score"] for row in rows["mia_loss_files"]}
+    assert all(math.isfinite(row["doc"]["score"]) for row in rows["mia_neighbor_files"])
+    assert all(row["doc"]["score"] != loss[row["doc"]["id"]] for row in rows["mia_neighbor_files"])
+    with pytest.raises(InputError, match="mia_neighbor_files needs a masked language model that replaces words"):
+        run("mia_neighbor_files")
+    run("mia_all_files", limit=8)
+    assert said("mia_neighbor_files is left out: it needs a masked language model")
