@@ -206,7 +206,7 @@ def test_the_other_groups_hold_all_attacks_and_the_strongest_and_what_cannot_pai
     import lm_eval
 
     for reference, paired in ((tiny("gpt2", seed=1), True), (tiny("llama"), False)):
-        metadata = {"mia": files | {"reference": {"pretrained": str(reference), "dtype": "float32"}}}
+        metadata = {"mia": files | {"reference": {"pretrained": str(reference), "dtype": "float32"}, "samples": 1}}
         tasks = ["mia_all_files"] if paired else ["mia_strong_files"]
         result = lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager_of(metadata), bootstrap_iters=0)
         expected = list(ATTACKS) if paired else ["minkpp", "ref", "recall", "ez", "wbc", "combined"]

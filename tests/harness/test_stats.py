@@ -27,6 +27,9 @@ from midistill_tasks.views import LOWER, TEXT
 
 from .conftest import N
 
+FEW = {"samples": 1}
+"""To generate takes the longest."""
+
 
 @pytest.fixture(scope="module")
 def saved(lm: Any, files: dict[str, Any], tiny: Any, manager_of: Any, tmp_path_factory: Any) -> SimpleNamespace:
@@ -35,7 +38,7 @@ def saved(lm: Any, files: dict[str, Any], tiny: Any, manager_of: Any, tmp_path_f
 
     folder = tmp_path_factory.mktemp("saved") / "stats"
     reference = {"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32"}
-    metadata = {"mia": files | {"reference": reference, "save_stats": str(folder)}, "pretrained": "org/model"}
+    metadata = {"mia": files | {"reference": reference, "save_stats": str(folder)} | FEW, "pretrained": "org/model"}
     result = lm_eval.simple_evaluate(
         model=lm, tasks=["mia_all_files"], task_manager=manager_of(metadata), bootstrap_iters=0
     )

@@ -74,8 +74,9 @@ def test_equal_texts_of_two_tasks_cost_one_forward(tiny, texts, scoring, views):
 
 def test_the_order_of_tasks_changes_nothing(tiny, scoring, run_files):
     lm = scoring.load(tiny("gpt2"), batch_size=4)
-    there = run_files(lm, list(ATTACKS), log_samples=False)["results"]
-    back = run_files(lm, list(ATTACKS)[::-1], log_samples=False)["results"]
+    attacks = [name for name, attack in ATTACKS.items() if not (attack.generates or attack.requires)]
+    there = run_files(lm, attacks, log_samples=False)["results"]
+    back = run_files(lm, attacks[::-1], log_samples=False)["results"]
 
     assert there.keys() == back.keys()
     for task, row in there.items():
