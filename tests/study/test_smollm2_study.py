@@ -21,7 +21,7 @@ ARMS = {
 def test_a_real_model_teaches_students_that_the_harness_loads_and_attacks_on_all_members(
     smollm2_folder, shared, tmp_path
 ):
-    rows = (shared / "data" / "brown.jsonl").read_text(encoding="utf-8").splitlines()[::16]
+    rows = (shared / "data" / "brown.jsonl").read_text(encoding="utf-8").splitlines()[::20]
     (tmp_path / "brown.jsonl").write_text("\n".join(rows), encoding="utf-8")
     study = Study.model_validate(
         {
