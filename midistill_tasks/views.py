@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -46,7 +47,7 @@ class View:
     Attributes:
         name: the attack's parameter that receives the statistics; no two views that differ have one.
         transform: of the text before it is tokenised; None = as it is. Compared by identity: give a function of a
-            module, not a lambda made anew.
+            module, or one that `bound` made, not a lambda made anew.
         prefix: what the model reads first: nothing, the ReCaLL prefix P (non-member shots), or member shots.
         model: the model under evaluation, or the reference model of the run.
         first_token: whether the text's first token is scored: as the run's option says, or always (where a prefix
@@ -78,6 +79,12 @@ class View:
     def of(self, text: str) -> str:
         """The text as this view shows it."""
         return text if self.transform is None else self.transform(text)
+
+
+@cache
+def bound(function: Callable[..., T], *arguments: Any) -> Callable[..., T]:
+    """The function with its first arguments; one object for equal ones, so that views with it are equal, too."""
+    return partial(function, *arguments)
 
 
 TEXT = View("text")

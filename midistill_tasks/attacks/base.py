@@ -77,6 +77,10 @@ class Attack:
         """Whether the model is to write text."""
         return any(view.prompt is not None for view in self.views)
 
+    def learns(self, variants: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether labels teach its (first) score under these options: from features, or as the best of several."""
+        return self.fitted or len(variants) > 1
+
     def __call__(self, *stats: TokenStats, **options: Any) -> float:
         """The score of one text; options that are not given have their defaults.
 

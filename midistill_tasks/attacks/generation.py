@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
 from typing import Any
 
 from midistill_tasks.attacks.base import Views, attack
 from midistill_tasks.options import option
-from midistill_tasks.views import Generated, Prompt, View
+from midistill_tasks.views import Generated, Prompt, View, bound
 
 STEP = 32
 """Lengths to generate are rounded up to it, so that texts of much the same length share a batch."""
@@ -31,14 +30,8 @@ def continue_half(samples: int, sampled: bool, text: str) -> Prompt:
     return Prompt(context, rest, samples, kwargs | ({"temperature": 1.0} if sampled else {"temperature": 0.0}))
 
 
-@lru_cache
-def _prompt(samples: int, sampled: bool) -> Callable[[str], Prompt]:
-    """One object for each: views are the same where their prompts are."""
-    return partial(continue_half, samples, sampled)
-
-
 def _samples(options: Mapping[str, Any]) -> Views:
-    return (View(f"continued_{options['samples']}", prompt=_prompt(options["samples"], True)),)
+    return (View(f"continued_{options['samples']}", prompt=bound(continue_half, options["samples"], True)),)
 
 
 @attack(
@@ -79,7 +72,7 @@ def samia(
     "share of the second half's words that greedy decoding gives back",
     source="Carlini et al. 2023",
     needs=(),
-    views=(View("continued", prompt=_prompt(1, False)),),
+    views=(View("continued", prompt=bound(continue_half, 1, False)),),
     metrics=("verbatim_members", "verbatim_nonmembers"),
     by_default=False,
 )

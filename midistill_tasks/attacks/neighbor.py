@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
 from typing import Any
 
 from midistill_tasks.attacks.base import Views, attack
 from midistill_tasks.attacks.likelihood import mean_logprob
 from midistill_tasks.options import option
 from midistill_tasks.registry import Registry
-from midistill_tasks.views import TEXT, TokenStats, View
+from midistill_tasks.views import TEXT, TokenStats, View, bound
 
 Rewriter = Callable[[str, str, int], tuple[str, ...]]
 """Name of a model, text, n → n variants of the text."""
@@ -23,15 +22,9 @@ def _neighbor(model: str, count: int, number: int, text: str) -> str:
     return REWRITERS["masked"](model, text, count)[number]
 
 
-@lru_cache
-def _transform(model: str, count: int, number: int) -> Callable[[str], str]:
-    """One object for each: views are the same where their transforms are."""
-    return partial(_neighbor, model, count, number)
-
-
 def _views(options: Mapping[str, Any]) -> Views:
     model, count = str(options["neighbor_model"]), options["neighbors"]
-    views = (View(f"neighbor_{n + 1}_of_{count}_{model}", _transform(model, count, n)) for n in range(count))
+    views = (View(f"neighbor_{n + 1}_of_{count}_{model}", bound(_neighbor, model, count, n)) for n in range(count))
     return (TEXT, *views)
 
 

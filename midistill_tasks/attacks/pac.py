@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from midistill_tasks.attacks.base import Views, attack
 from midistill_tasks.options import option
-from midistill_tasks.views import TEXT, TokenStats, View
+from midistill_tasks.views import TEXT, TokenStats, View, bound
 
 HIGHEST, LOWEST = 0.05, 0.3
 """Shares of the tokens at either end, as published."""
@@ -35,15 +34,12 @@ def swapped(number: int, share: float, text: str) -> str:
     return "".join(parts)
 
 
-@lru_cache
-def _swap(number: int, share: float) -> Callable[[str], str]:
-    """One object for each: views are the same where their transforms are."""
-    return partial(swapped, number, share)
-
-
 def _views(options: Mapping[str, Any]) -> Views:
     numbers = range(1, options["variants"] + 1)
-    return (TEXT, *(View(f"swapped_{n}_{options['swapped']}", transform=_swap(n, options["swapped"])) for n in numbers))
+    return (
+        TEXT,
+        *(View(f"swapped_{n}_{options['swapped']}", transform=bound(swapped, n, options["swapped"])) for n in numbers),
+    )
 
 
 def polarised_distance(stats: TokenStats) -> float:

@@ -12,7 +12,6 @@ from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
-from midistill_tasks.metrics.crossfit import VARIANCE, Learnt
 from midistill_tasks.splits.documents import Documents
 
 Figures = dict[str, Callable[[Sequence[Scored]], Any]]
@@ -40,19 +39,8 @@ def aggregations(keys: TaskKeys, documents: Documents, scored: Sequence[str]) ->
         metric = METRICS[name]
         chosen[name] = metric.value
         if metric.stderr is not None:
-            chosen[f"{name}_stderr"] = _allowing_for_learning(metric.stderr) if name == "auroc" else metric.stderr
+            chosen[f"{name}_stderr"] = metric.stderr
     return chosen
-
-
-def _allowing_for_learning(stderr: Callable[[Sequence[Scored]], float | str]) -> Callable[[Sequence[Scored]], Any]:
-    """The error of an AUROC, larger where its scores were learnt from labels; see `metrics.crossfit.VARIANCE`."""
-
-    def error(items: Sequence[Scored]) -> float | str:
-        found = stderr(items)
-        learnt = bool(items) and isinstance(items[0].score, Learnt)
-        return found * math.sqrt(VARIANCE) if learnt and not isinstance(found, str) else found
-
-    return error
 
 
 def directions(keys: TaskKeys) -> dict[str, bool | None]:

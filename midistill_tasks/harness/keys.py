@@ -88,8 +88,8 @@ class TaskKeys:
 
     @property
     def learnt(self) -> bool:
-        """Whether its (first) scores are learnt from labels: of features, or as the best of what is swept."""
-        return self.attack.fitted or len(self.variants) > 1
+        """See `Attack.learns`."""
+        return self.attack.learns(self.variants)
 
     @property
     def views(self) -> list[View]:

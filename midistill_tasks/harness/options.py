@@ -210,7 +210,7 @@ def _check_first_token(options: Options) -> None:
             chosen = ", ".join(
                 f"'{key}'"
                 for key, value in values.items()
-                if value is True or value == [False, True] or value == [True, False]
+                if any(one is True for one in (value if isinstance(value, list) else [value]))
             )
             raise InputError(
                 f"--metadata 'mia': {chosen} of {name} scores the first token in one of its terms only; "

@@ -65,9 +65,10 @@ def instances(
     """
     texts = dict(zip(documents.docs["id"], documents.docs["text"], strict=True))
     corpus = _corpus(keys, [texts[name] for name in scored]) if "frequency" in keys.attack.needs else None
+    views = keys.views[:1] if keys.left_out else keys.views
     for doc_id, doc in docs:
         shown = doc["text"] if keys.options.run.log_text else doc["id"]
-        for index, view in enumerate(keys.views[:1] if keys.left_out else keys.views):
+        for index, view in enumerate(views):
             yield Instance(
                 request_type=REQUEST_TYPE,
                 doc=doc,

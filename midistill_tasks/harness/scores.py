@@ -122,7 +122,7 @@ def judged(
         answers: of each document, the attack's views (others are not looked at).
     """
     found = {name: _found(attack, variants, answers[name]) for name in docs}
-    return _learnt(attack, docs, found) if attack.fitted or len(variants) > 1 else found
+    return _learnt(attack, docs, found) if attack.learns(variants) else found
 
 
 def _found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,8 @@ def answer(lm: Any, requests: Sequence[Any]) -> list[Answer | Generated]:
 class _Kept:
     """What the tasks of a run on one split gave so far: view → document → statistics."""
 
-    def __init__(self, run: tuple[Any, ...]) -> None:
-        self.run = run
+    def __init__(self, run: tuple[Any, ...], identity: str | None) -> None:
+        self.run, self.identity = run, identity
         self.views: dict[str, dict[str, Answer]] = {}
         self.docs: dict[str, Mapping[str, Any]] = {}
 
@@ -64,18 +63,17 @@ def save(
     run = (folder, id(lm), keys.reference, keys.options.run.first_token)
     kept = _kept.get(documents)
     if kept is None or kept.run != run:
-        kept = _kept[documents] = _Kept(run)
+        kept = _kept[documents] = _Kept(run, _identity(lm))
     if not _take(kept, instances):
         return
-    name = str(about["model"])
     part = f"-{rank + 1}-of-{ranks}" if ranks > 1 else ""
     rows = [
         stats.row_of(kept.docs[id], view, found, keys.options.run.log_text)
         for view, of_view in kept.views.items()
         for id, found in of_view.items()
     ]
-    path = Path(folder).expanduser() / re.sub(r"[^\w.-]+", "__", name) / f"{keys.split_name}{part}.parquet"
-    stats.write(path, rows, {**about, "ranks": ranks, "model_identity": _identity(lm)})
+    path = Path(folder).expanduser() / stats.model_folder(about["model"]) / f"{keys.split_name}{part}.parquet"
+    stats.write(path, rows, {**about, "ranks": ranks, "model_identity": kept.identity})
 
 
 def _take(kept: _Kept, instances: Sequence[Instance]) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.metrics import intervals, roc, thresholds
+from midistill_tasks.metrics.crossfit import variance_of
 from midistill_tasks.metrics.dataset import dataset_p_value
 from midistill_tasks.metrics.estimate import Z95, Estimate
 from midistill_tasks.metrics.scored import Scored, as_scored, columns
@@ -126,7 +127,7 @@ METRICS: dict[str, Metric] = {
             "auroc",
             "scored texts of both classes",
             lambda items: roc.auroc(*columns(items)[:2]),
-            lambda items: roc.delong_stderr(*columns(items)),
+            lambda items: roc.delong_stderr(*columns(items)) * math.sqrt(variance_of(items)),
             None,
             "chance that a member scores above a non-member; 0.5 = no leak, 0.3 leaks as well as 0.7: no direction",
         ),

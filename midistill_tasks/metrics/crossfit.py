@@ -24,6 +24,11 @@ class Learnt(float):
     """A score that was learnt from labels, on its way to the figures, so that their errors allow for it."""
 
 
+def variance_of(items: Sequence[Scored]) -> float:
+    """Factor on DeLong's variance of the AUROC of these scores: `VARIANCE` where they are `Learnt`, else 1."""
+    return VARIANCE if items and isinstance(items[0].score, Learnt) else 1.0
+
+
 def crossfit_choice(scores: npt.ArrayLike, items: Sequence[Scored]) -> FloatArray:
     """Score of each text, [n], by that of V variants, and in that direction, which tells the other fold's sides best.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +20,8 @@ from midistill_tasks.harness.options import Options
 from midistill_tasks.harness.scores import filters_of, judged, reasons
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
-from midistill_tasks.metrics.crossfit import VARIANCE, Learnt
 from midistill_tasks.results.run import as_number
-from midistill_tasks.results.stats import about_of, statistics
+from midistill_tasks.results.stats import about_of, model_folder, statistics
 from midistill_tasks.views import TokenStats, Unscored, View
 
 if TYPE_CHECKING:
@@ -159,7 +157,7 @@ def _attack(attack: Attack, options: Options, texts: _Texts, saved: Mapping[str,
     unscored = sum(math.isnan(one.scores.get(filters[0], math.nan)) for one in found.values())
     about = ours | {
         "attack": attack.name,
-        **({"learnt": True} if attack.fitted or len(variants) > 1 else {}),
+        **({"learnt": True} if attack.learns(variants) else {}),
         "options": {**options.attacks[attack.name], **run_options},
         "counts": {**saved["counts"], "unscored": unscored},
         "unscored_reasons": reasons(found, filters[0]),
@@ -186,9 +184,7 @@ def _figures(attack: Attack, items: Sequence[Scored], blind: Blind | None) -> di
             figures[name] = (math.nan, math.nan) if blind is None else (blind.value, blind.stderr)
             continue
         metric = METRICS[name]
-        error = as_number(metric.stderr(items)) if metric.stderr else math.nan
-        learnt = name == "auroc" and isinstance(items[0].score, Learnt)
-        figures[name] = (metric.value(items), error * math.sqrt(VARIANCE) if learnt else error)
+        figures[name] = (metric.value(items), as_number(metric.stderr(items)) if metric.stderr else math.nan)
     return figures
 
 
@@ -199,7 +195,7 @@ def write(folder: Path, saved: Mapping[str, Any], attacked: Sequence[Attacked]) 
         InputError: see `files.writing`.
     """
     date = datetime.now().isoformat().replace(":", "-")
-    place = folder / re.sub(r"[^\w.-]+", "__", str(saved["model"]))
+    place = folder / model_folder(saved["model"])
     content = {
         "results": {one.task: {"alias": one.task, **_row(one)} for one in attacked},
         "group_subtasks": {},

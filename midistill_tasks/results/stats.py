@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,11 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is no file of statistics that midistill wrote ({reason})") from None
     found.attrs = {"midistill": about}
     return found
+
+
+def model_folder(model: object) -> str:
+    """The name of a folder for a model of this name."""
+    return re.sub(r"[^\w.-]+", "__", str(model))
 
 
 def statistics(row: Mapping[str, Any]) -> TokenStats | Unscored:

@@ -351,3 +351,10 @@ def test_gradnorm_takes_the_norm_and_the_parameters_that_were_asked_for():
     assert ATTACKS["gradnorm"](seen) == -1.0
     assert ATTACKS["gradnorm"](seen, norm="inf", group="head") == -8.0
     assert ATTACKS["gradnorm"](seen, norm="1", group="embedding") == -3.0
+
+
+def test_many_views_of_options_are_the_same_every_time_they_are_asked_for():
+    options = {"neighbor_model": "model", "neighbors": 100}
+    pac = [{"variants": 100, "swapped": share} for share in (0.1, 0.2)]
+    first = [ATTACKS["neighbor"].views_of(options), *map(ATTACKS["pac"].views_of, pac)]
+    assert [ATTACKS["neighbor"].views_of(options), *map(ATTACKS["pac"].views_of, pac)] == first

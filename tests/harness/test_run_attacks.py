@@ -54,7 +54,7 @@ def test_what_is_learnt_from_labels_has_scores_within_each_half_and_a_wider_erro
     for attack in ("camia", "combined"):
         rows = [row["doc"] for row in result["samples"][f"mia_{attack}_files"]]
         assert sorted(row["score"] for row in rows) == pytest.approx(sorted(2 * [(i + 0.5) / N for i in range(N)]))
-        items = [Scored(row["label"], row["score"], row["id"], row["cluster"]) for row in rows]
+        items = [Scored(row["label"], float(row["score"]), row["id"], row["cluster"]) for row in rows]
         figures = result["results"][f"mia_{attack}_files"]
         assert figures["auroc,none"] == METRICS["auroc"].value(items)
         assert figures["auroc_stderr,none"] == pytest.approx(math.sqrt(2) * METRICS["auroc"].stderr(items))
