@@ -164,6 +164,7 @@ ATTACKS: Registry[Attack] = Registry(
         "gradnorm": "midistill_tasks.attacks.gradnorm",
         "samia": "midistill_tasks.attacks.generation",
         "extraction": "midistill_tasks.attacks.generation",
+        "petal": "midistill_tasks.attacks.petal",
         "camia": "midistill_tasks.attacks.camia",
         "combined": "midistill_tasks.attacks.combined",
     },

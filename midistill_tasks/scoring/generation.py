@@ -15,14 +15,13 @@ logger = logging.getLogger(__name__)
 
 def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated | Unscored]:
     """An answer for each request, in order; where the backend does not generate, they say so."""
-    wanted = [request for request in requests if request.skip is None]
+    wanted = {_call(request, n): request for request in requests if not request.skip for n in _samples(request)}
     calls = [
         SimpleNamespace(args=(request.context, dict(request.prompt.gen_kwargs)), repeats=1)
-        for request in wanted
-        for _ in range(request.prompt.samples)
+        for request in wanted.values()
     ]
     try:
-        texts = iter(lm.generate_until(calls) if calls else [])
+        texts = dict(zip(wanted, lm.generate_until(calls) if calls else [], strict=True))
     except NotImplementedError:
         reason = f"the backend {type(lm).__name__} does not generate text"
         logger.error("MIA tasks report nothing: %s", reason)
@@ -30,6 +29,15 @@ def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated 
     return [
         Unscored(request.skip, whole_task=True)
         if request.skip is not None
-        else Generated(tuple(str(next(texts)) for _ in range(request.prompt.samples)), request.prompt.rest)
+        else Generated(tuple(str(texts[_call(request, n)]) for n in _samples(request)), request.prompt.rest)
         for request in requests
     ]
+
+
+def _samples(request: GenerationRequest) -> range:
+    return range(request.prompt.samples)
+
+
+def _call(request: GenerationRequest, number: int) -> tuple[str, str, int]:
+    """What the model is asked, as the how-manieth sample: equal ones are asked once."""
+    return request.context, repr(sorted(request.prompt.gen_kwargs.items())), number

@@ -358,3 +358,26 @@ def test_many_views_of_options_are_the_same_every_time_they_are_asked_for():
     pac = [{"variants": 100, "swapped": share} for share in (0.1, 0.2)]
     first = [ATTACKS["neighbor"].views_of(options), *map(ATTACKS["pac"].views_of, pac)]
     assert [ATTACKS["neighbor"].views_of(options), *map(ATTACKS["pac"].views_of, pac)] == first
+
+
+def test_petal_asks_for_the_words_at_places_spread_over_the_text():
+    views = ATTACKS["petal"].views_of({"guesses": 2, "embedding_model": None})
+    text = "a  b c\nd e"
+    assert [(view.prompt(text).context, view.prompt(text).rest) for view in views] == [
+        ("a  b", "c"),
+        ("a  b c\nd", "e"),
+    ]
+    every = ATTACKS["petal"].views_of({"guesses": 4, "embedding_model": None})
+    assert [view.prompt(text).rest for view in every] == ["b", "c", "d", "e"]
+    assert every[0].prompt(text).gen_kwargs["max_gen_toks"] == 8
+
+
+def test_petal_is_the_share_of_words_guessed_whatever_their_case_and_punctuation():
+    said = [
+        Generated((" the cat",), "The,"),
+        Generated(("dog",), "cat"),
+        Generated(("",), "--"),
+        Generated(("--",), "--"),
+    ]
+    assert ATTACKS["petal"](*said, guesses=4) == pytest.approx(2 / 4)
+    assert math.isnan(ATTACKS["petal"](Generated(("x",), ""), guesses=1))

@@ -41,7 +41,7 @@ SIX = [name for name, attack in ATTACKS.items() if attack.by_default]
 EXISTING = ["surp", "dcpdd", "ez", "wbc", "camia", "combined"]
 """On the views of the six: the text, after shots, under the reference."""
 VIEWS_MORE = ["lowercase", "conrecall", "pac"]
-"""With views of their own; `gradnorm`, `samia` and `extraction` cost what backward passes and generation cost."""
+"""With views of their own; what takes a backward pass or generates (`gradnorm`, `samia`, …) costs that."""
 
 
 def main() -> None:

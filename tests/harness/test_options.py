@@ -25,6 +25,8 @@ def test_nothing_given_is_the_defaults(metadata: Any):
         **{
             "samples": 5,
             "neighbor_model": None,
+            "guesses": 16,
+            "embedding_model": None,
             "neighbors": 25,
             "norm": "2",
             "group": "all",

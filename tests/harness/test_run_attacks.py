@@ -125,6 +125,29 @@ def test_a_model_that_goes_on_as_its_members_do_is_found_without_a_log_probabili
     assert row["resps"] == [["Generated(samples=5)"]]
 
 
+class Guessing(TableLM):
+    """Says the next word of members' texts."""
+
+    def generate_until(self, requests: Any) -> list[str]:
+        self.asked = [request.args[0] for request in requests]
+        going_on = [
+            next((text[len(start) :] for text in self.texts if text.startswith(start)), "") for start in self.asked
+        ]
+        return [text[:12] for text in going_on]
+
+
+def test_a_model_that_says_its_members_next_words_is_found(run: Run, people):
+    lm = Guessing()
+    lm.texts = people[0]
+    result = run("mia_petal_files", {"guesses": 4}, model=lm)
+    assert result["results"]["mia_petal_files"]["auroc,none"] == 1.0
+    assert len(lm.asked) == len(set(lm.asked))  # what many texts begin with is asked once
+    lm.asked = []
+    with pytest.raises(InputError, match="embedding_model: 'no/such' cannot be loaded"):
+        run("mia_petal_files", {"guesses": 4, "embedding_model": "no/such"}, model=lm)
+    assert not lm.asked
+
+
 def test_a_backend_that_does_not_generate_costs_only_these_attacks_their_figures(run: Run, said):
     result = run("mia_loss_files,mia_samia_files", model=TableLM())
     assert "auroc,none" in result["results"]["mia_loss_files"]

@@ -69,7 +69,7 @@ def test_a_row_a_text_and_view_with_all_arrays_and_how_they_came_about(saved, pe
 
 def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_path):
     found, lacking = attack_table(load_stats(saved.folder), parse_options({}))
-    assert set(lacking) == {"neighbor", "gradnorm", "samia", "extraction"}
+    assert set(lacking) == {"neighbor", "gradnorm", "samia", "extraction", "petal"}
     assert lacking["samia"] == "it needs the model, which goes on from the texts"
     assert [one.about["attack"] for one in found] == [name for name in ATTACKS if name not in lacking]
     for one in found:

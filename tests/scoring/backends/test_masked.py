@@ -1,4 +1,4 @@
-"""Neighbours of a text by a masked language model."""
+"""Neighbours of a text by a masked language model, and vectors of words."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
+from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.scoring.backends import masked
+from midistill_tasks.scoring.backends.embedding import embedded
 from midistill_tasks.scoring.backends.masked import neighbours
-from midistill_tasks.views import UnscorableError
+from midistill_tasks.views import Generated, UnscorableError
 
 WORDS = [*("the", "a", "cat", "dog", "sat", "lay", "on", "under", "mat", "bed", "red", "blue"), "##s", "##ed"]
 TEXT = "The cat  sat on the\nred mat, cats."
@@ -59,3 +61,15 @@ def test_a_text_without_so_many_neighbours_says_so(model):
 def test_a_model_that_is_no_masked_one_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"neighbor_model: '.*' cannot be loaded as a masked language model"):
         neighbours(str(tmp_path), TEXT, 2)
+
+
+def test_words_have_vectors_of_length_one_by_the_mean_of_their_tokens(model):
+    cat, cats = embedded(model, "cat"), embedded(model, "cats")
+    assert sum(x * x for x in cat) == pytest.approx(1)
+    assert cat != cats
+    loaded = masked._load(model)
+    states = loaded.model.bert(**loaded.tokenizer("cats", return_tensors="pt")).last_hidden_state[0].mean(0)
+    assert cats == pytest.approx((states / states.norm()).tolist(), abs=1e-6)
+    assert ATTACKS["petal"](
+        Generated(("cats",), "cat"), Generated(("cat",), "cat"), guesses=2, embedding_model=model
+    ) == pytest.approx((sum(a * b for a, b in zip(cat, cats, strict=True)) + 1) / 2)
