@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             owners.setdefault(name, []).append(attack.name)
     options = parser.add_argument_group("options of attacks", "a value, several (0.1,0.2), or a range (0.1:0.5:0.1)")
     for name, attacks in owners.items():
-        help_text = f"{', '.join(attacks)}: {ATTACKS[attacks[0]].fields[name][1].description}"
+        meanings = {ATTACKS[attack].fields[name][1].description: attack for attack in attacks}
+        help_text = "; ".join(
+            f"{', '.join(one for one in attacks if ATTACKS[one].fields[name][1].description == meaning)}: {meaning}"
+            for meaning in meanings
+        )
         options.add_argument(f"--{name.replace('_', '-')}", dest=f"option_{name}", metavar="V", help=help_text)
     parser.add_argument("--output", metavar="FOLDER", help="write results and samples, for compare and report")
 
@@ -90,8 +94,22 @@ def _values(name: str, text: str) -> object:
         except (ValueError, ZeroDivisionError):
             raise InputError(f"--{name} {text}: a range is FIRST:LAST:STEP, such as 0.1:0.5:0.1") from None
         return [round(first + number * step, 10) for number in range(count + 1)]
-    values = [_value(part) for part in text.split(",")]
+    values = [part if name in _words() else _value(part) for part in text.split(",")]
     return values if len(values) > 1 else values[0]
+
+
+def _words() -> set[str]:
+    """Options whose values are words, even where they look like numbers (norm: 1, 2 or inf)."""
+    from typing import get_origin
+
+    from midistill_tasks.attacks import ATTACKS
+
+    return {
+        name
+        for one in ATTACKS.values()
+        for name, (kind, _) in one.fields.items()
+        if str(get_origin(kind)) == "typing.Literal"
+    }
 
 
 def _value(text: str) -> object:

@@ -82,7 +82,7 @@ def _take(kept: _Kept, instances: Sequence[Instance]) -> bool:
     kept.docs |= {instance.doc["id"]: instance.doc for instance in instances}
     for id, views in answers_of(instances).items():
         for view, found in views.items():
-            if isinstance(found, Generated) or view.gradient:
+            if isinstance(found, Generated):
                 continue
             of_view = kept.views.setdefault(view.name, {})
             more = id not in of_view or (not isinstance(found, Unscored) and "frequency" in found.has)

@@ -17,7 +17,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.harness.keys import default_metrics
 from midistill_tasks.harness.options import Options
-from midistill_tasks.harness.scores import filters_of, judged, reasons
+from midistill_tasks.harness.scores import Found, filters_of, judged, reasons
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
 from midistill_tasks.results.run import as_number
@@ -137,33 +137,52 @@ def _attack(attack: Attack, options: Options, texts: _Texts, saved: Mapping[str,
     }
     complete = {name: _all_views(attack, wanted, found) for name, found in answers.items()}
     found = judged(attack, variants, texts.docs, complete)
-    filters = filters_of(variants)
-    ranks = {} if texts.blind is None else dict(zip(texts.docs, texts.blind.ranks.tolist(), strict=True))
     samples, figures = [], {}
-    for name in filters:
-        items = []
-        for number, (id, doc) in enumerate(texts.docs.items()):
-            one = found[id]
-            score = one.scores.get(name, math.nan)
-            items.append(Scored(doc["label"], score, id, doc["cluster"]))
-            scored = {**doc, **one.length._replace(score=score)._asdict()}
-            if not math.isnan(ranks.get(id, math.nan)):
-                scored["blind_rank"] = ranks[id]
-            samples.append({"doc_id": number, "doc": scored, "target": doc["label"], "filter": name})
+    for name in filters_of(variants):
+        rows = _samples(texts, found, name)
+        items = [Scored(row["label"], row["score"], row["id"], row["cluster"]) for row in rows]
         figures[name] = _figures(attack, items, texts.blind)
+        samples += [
+            {"doc_id": number, "doc": row, "target": row["label"], "filter": name} for number, row in enumerate(rows)
+        ]
+    about = _about(attack, variants, options, found, saved)
+    return Attacked(f"mia_{attack.name}_{saved['split']}", figures, samples, about)
+
+
+def _samples(texts: _Texts, found: Mapping[str, Found], filter_name: str) -> list[dict[str, Any]]:
+    """The documents with their scores, as the harness logs them."""
+    ranks = {} if texts.blind is None else dict(zip(texts.docs, texts.blind.ranks.tolist(), strict=True))
+    return [
+        {
+            **doc,
+            **found[id].length._replace(score=found[id].scores.get(filter_name, math.nan))._asdict(),
+            **({} if math.isnan(ranks.get(id, math.nan)) else {"blind_rank": ranks[id]}),
+        }
+        for id, doc in texts.docs.items()
+    ]
+
+
+def _about(
+    attack: Attack,
+    variants: Mapping[str, Mapping[str, Any]],
+    options: Options,
+    found: Mapping[str, Found],
+    saved: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a run would say of the task."""
+    filter_name = filters_of(variants)[0]
     ours = {key: value for key, value in saved.items() if key not in ("model", "ranks", "model_identity", "learnt")}
     of_attacks = {name for other in ATTACKS.values() for name in other.fields}
     run_options = {key: value for key, value in saved["options"].items() if key not in of_attacks}
-    unscored = sum(math.isnan(one.scores.get(filters[0], math.nan)) for one in found.values())
-    about = ours | {
+    unscored = sum(math.isnan(one.scores.get(filter_name, math.nan)) for one in found.values())
+    return ours | {
         "attack": attack.name,
         **({"learnt": True} if attack.learns(variants) else {}),
         "options": {**options.attacks[attack.name], **run_options},
         "counts": {**saved["counts"], "unscored": unscored},
-        "unscored_reasons": reasons(found, filters[0]),
+        "unscored_reasons": reasons(found, filter_name),
         "from_stats": True,
     }
-    return Attacked(f"mia_{attack.name}_{saved['split']}", figures, samples, about)
 
 
 def _all_views(

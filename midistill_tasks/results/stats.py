@@ -31,7 +31,8 @@ def load_stats(place: str | Path) -> pd.DataFrame:
       it came from), ``view`` (text, reference, after_shots, …);
     - ``logprob`` float32 [n], log p(x_t | x_<t) in nats; ``mean`` and ``std`` float32 [n], of log p(v) under p;
       ``greedy`` bool [n], whether the token was the arg-max; ``tokens`` int64 [n]; ``ends`` [n], the character at which
-      each ends; ``frequency`` float32 [n], see `TokenStats.frequency`. None where backend or run did not give it;
+      each ends; ``frequency`` float32 [n] and, of one view, ``gradient`` float32 [9], see `TokenStats`. None where
+      backend or run did not give it;
     - ``n_chars``, how many characters were scored, ``truncated``, whether the model cut the text, ``text``, what was
       scored (None where ``log_text`` was false), ``unscored``, why there is no figure, or None.
 
@@ -117,6 +118,7 @@ def statistics(row: Mapping[str, Any]) -> TokenStats | Unscored:
         words=row["text"],
         n_chars=int(row["n_chars"]),
         truncated=bool(row["truncated"]),
+        gradient=None if row.get("gradient") is None else np.asarray(row["gradient"], dtype="<f4").reshape(3, 3),
         ends=lambda: ends.tolist(),
     )
 
@@ -135,6 +137,7 @@ def row_of(doc: Mapping[str, Any], view: str, answer: TokenStats | Unscored, wit
         "tokens": answer.tokens,
         "ends": np.asarray(answer.ends, dtype=np.int32),
         "frequency": answer.frequency if "frequency" in has else None,
+        "gradient": answer.gradient.ravel() if "gradient" in has else None,
         "n_chars": answer.n_chars,
         "truncated": answer.truncated,
         "text": answer.words if with_text else None,
@@ -166,10 +169,10 @@ def _table(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> Any:
 
     kinds = {
         **{name: pa.string() for name in ("id", "cluster", "view", "text", "unscored")},
-        **{name: pa.list_(pa.float32()) for name in ("logprob", "mean", "std", "frequency")},
+        **{name: pa.list_(pa.float32()) for name in ("logprob", "mean", "std", "frequency", "gradient")},
         **{"label": pa.int8(), "n_chars": pa.int32(), "truncated": pa.bool_()},
         **{"greedy": pa.list_(pa.bool_()), "tokens": pa.list_(pa.int64()), "ends": pa.list_(pa.int32())},
     }
     order = ("id", "label", "cluster", "view", "logprob", "mean", "std", "greedy", "tokens", "ends", "frequency")
-    fields = [(name, kinds[name]) for name in (*order, "n_chars", "truncated", "text", "unscored")]
+    fields = [(name, kinds[name]) for name in (*order, "gradient", "n_chars", "truncated", "text", "unscored")]
     return pa.Table.from_pylist(list(rows), pa.schema(fields, metadata={_ABOUT: json.dumps(about, default=str)}))

@@ -49,9 +49,9 @@ def test_a_row_a_text_and_view_with_all_arrays_and_how_they_came_about(saved, pe
     (file,) = saved.folder.rglob("*.parquet")
     assert file.relative_to(saved.folder) == Path("org__model", "files.parquet")
     table = load_stats(saved.folder)
-    views = {"text", "reference", "after_shots", "after_member_shots", "lower"}
+    views = {"text", "reference", "after_shots", "after_member_shots", "lower", "gradient"}
     assert set(table["view"]) == views | {f"swapped_{n}_0.3" for n in range(1, 6)}
-    assert len(table) == 10 * 2 * N
+    assert len(table) == 11 * 2 * N
     row = table[(table["view"] == "text") & (table["text"] == people[0][5])].iloc[0]
     (expected,) = scoring.ask(lm, [ViewRequest(people[0][5], TEXT)])
     for name in ("logprob", "mean", "std", "greedy", "tokens"):
@@ -69,7 +69,7 @@ def test_a_row_a_text_and_view_with_all_arrays_and_how_they_came_about(saved, pe
 
 def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_path):
     found, lacking = attack_table(load_stats(saved.folder), parse_options({}))
-    assert set(lacking) == {"neighbor", "gradnorm", "samia", "extraction", "petal"}
+    assert set(lacking) == {"neighbor", "samia", "extraction", "petal"}
     assert lacking["samia"] == "it needs the model, which goes on from the texts"
     assert [one.about["attack"] for one in found] == [name for name in ATTACKS if name not in lacking]
     for one in found:
@@ -177,6 +177,12 @@ def test_a_notebook_gets_the_same_table_of_any_texts(people, lm, scoring):
 )
 def test_values_of_the_command_line(text, value):
     assert _values("k", text) == value
+
+
+def test_words_stay_words_where_they_look_like_numbers(saved, capsys):
+    assert _values("norm", "1,inf") == ["1", "inf"]
+    assert main(["attack", str(saved.folder), "--attack", "gradnorm", "--norm", "1,2"]) == 0
+    assert "| gradnorm | norm=1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["0.1:0.5:0", "0.5:0.1:0.1", "a:b:c"])
