@@ -12,6 +12,7 @@ from typing import Any
 
 from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.scoring.models import add_to_harness
 from midistill_tasks.secrets import hide_in_logs, hide_in_results
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def add_tasks(manager: ModuleType) -> None:
     say_input_errors()
     hide_in_logs()
     _look_at_caches()
+    add_to_harness()
     original = manager.TaskManager.__init__
     parameters = inspect.signature(original)
 

@@ -91,6 +91,13 @@ def _take(kept: _Kept, instances: Sequence[Instance]) -> bool:
     return new
 
 
+def likelihood() -> str:
+    """What the log-probabilities of the last answers are, where they are not those of a causal model; or ""."""
+    lm = _answered_by[0]() if _answered_by else None
+    scorer = None if lm is None else scorer_of(lm)
+    return "" if scorer is None else scorer.pseudo
+
+
 def _identity(lm: Any) -> str | None:
     scorer = None if lm is None else scorer_of(lm)
     return None if scorer is None else scorer.identity()

@@ -15,7 +15,7 @@ from midistill_tasks.harness.figures import aggregations, blind_ranks, direction
 from midistill_tasks.harness.keys import read_keys, reading_yaml
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
 from midistill_tasks.harness.scores import Outcome, outcome
-from midistill_tasks.harness.stats import save
+from midistill_tasks.harness.stats import likelihood, save
 from midistill_tasks.metrics import Scored
 from midistill_tasks.scoring.requests import REQUEST_TYPE
 
@@ -140,5 +140,6 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         if self.outcome.silent:
             config["metric_list"] = []  # the W&B logger looks each of them up in every sample
         ours = about(self.keys, self.documents, self.scored, self.outcome, self.ranks)
+        ours |= {"likelihood": pseudo} if (pseudo := likelihood()) else {}
         config["metadata"] = (config.get("metadata") or {}) | {"midistill": ours}
         return config

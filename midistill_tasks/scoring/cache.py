@@ -118,6 +118,7 @@ class StatsCache:
     def _key(self, job: Job) -> bytes:
         parts = (np.asarray(ids, dtype="<i8").tobytes() for ids in (job.prefix, job.ids))
         head = f"{self.model}:{len(job.prefix)}:{len(job.ids)}:{job.first}:".encode()
+        head += b"" if job.only is None else f"{job.only}:".encode()
         return hashlib.sha256(head + b"".join(parts)).digest()
 
     def _open(self) -> None:

@@ -103,14 +103,19 @@ def _job(scorer: Scorer, request: ViewRequest, prefix: tuple[int, ...]) -> tuple
     text = request.view.of(request.text)
     encoded = scorer.encode(text)
     lead: tuple[int, ...] = ()
-    first_counts = request.first_token == "always"
+    first_counts = request.first_token == "always" or bool(scorer.pseudo)
     first_by_itself = encoded.ids[:1] == (scorer.prefix_token,)  # the tokenizer puts it there
-    if request.first_token == "prefix" and scorer.prefix_token is not None and not first_by_itself:
+    if request.first_token == "prefix" and scorer.prefix_token is not None and not (first_by_itself or scorer.pseudo):
         first_counts = True
         lead = () if prefix else (scorer.prefix_token,)
     kept = encoded.ids[: scorer.max_length - len(prefix) - len(lead)]
     cut = len(kept) < len(encoded.ids)
-    job = Job(lead + kept, prefix, 0 if prefix and first_counts else 1, request.view.gradient)
-    ends = lambda: encoded.ends()[len(kept) - job.scored : len(kept)]  # noqa: E731
+    first = 0 if first_counts and (prefix or scorer.pseudo) else 1
+    job = Job(lead + kept, prefix, first, request.view.gradient, scorer.chosen(kept))
+
+    def ends() -> Sequence[int]:
+        of_text = encoded.ends()
+        return [of_text[place - len(lead)] for place in job.places]
+
     words = text[: encoded.ends()[len(kept) - 1]] if cut and kept else text
     return job, Planned(request, words, np.array(job.targets, dtype=np.int64), cut, ends)

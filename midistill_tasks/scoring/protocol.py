@@ -30,24 +30,31 @@ Kind = TypeVar("Kind", bound="type[HarnessScorer]")
 class Job:
     """Tokens to score: ``ids[first:]``, each under the model's distribution given all tokens before it and `prefix`.
 
-    `first` is 1 where the first token is only read, 0 where `prefix` predicts it. With `gradient` the result holds the
-    norms of the loss's gradient, where the backend gives them.
+    `first` is 1 where the first token is only read, 0 where something predicts it: `prefix`, or what comes after it.
+    With `gradient` the result holds the norms of the loss's gradient, where the backend gives them. `only` are the
+    places in `ids` that are scored instead, rising, where a scorer chose some.
     """
 
     ids: tuple[int, ...]
     prefix: tuple[int, ...] = ()
     first: int = 1
     gradient: bool = False
+    only: tuple[int, ...] | None = None
+
+    @property
+    def places(self) -> Sequence[int]:
+        """Where in `ids` the tokens stand that are scored."""
+        return range(self.first, len(self.ids)) if self.only is None else self.only
 
     @property
     def scored(self) -> int:
         """n, how many tokens are scored."""
-        return max(0, len(self.ids) - self.first)
+        return len(self.places)
 
     @property
     def targets(self) -> tuple[int, ...]:
         """The n tokens that are scored."""
-        return self.ids[self.first :]
+        return tuple(self.ids[place] for place in self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +90,8 @@ class Scorer(Protocol):
 
     Attributes:
         gives: the statistics that its results hold: of logprob, greedy, moments, gradient.
+        pseudo: what its log-probabilities are, where a token is predicted from both sides; "" where it is from what
+            stands before it. Such a model has no texts after a prefix, and scores the first token, too.
         max_length: tokens that it reads at once, the prefix included.
         prefix_token: what the harness puts in front of a text without context, or None.
         rank: of this process among those that share the work; 0 shows the progress.
@@ -91,6 +100,8 @@ class Scorer(Protocol):
 
     @property
     def gives(self) -> frozenset[Statistic]: ...
+    @property
+    def pseudo(self) -> str: ...
     @property
     def max_length(self) -> int: ...
     @property
@@ -109,6 +120,9 @@ class Scorer(Protocol):
     def encode(self, text: str) -> Encoded:
         """The text's tokens, as the harness makes them by default."""
 
+    def chosen(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Which of a text's tokens it scores; None = all."""
+
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Scores jobs in any order and hands each result to `done` as soon as it is there."""
 
@@ -124,6 +138,7 @@ class HarnessScorer:
     """What every scorer of a harness LM shares; a backend adds `score`, and what it knows better."""
 
     gives: ClassVar[frozenset[Statistic]] = frozenset()
+    pseudo = ""
 
     def __init__(self, lm: Any) -> None:
         self.lm = lm
@@ -163,6 +178,10 @@ class HarnessScorer:
         ids = tuple(self.lm.tok_encode(text))
         return Encoded(ids, lambda: decoded_ends(ids, lambda part: self.lm.tok_decode(list(part))))
 
+    def chosen(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
+        """All."""
+        return None
+
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Each backend's own."""
         raise NotImplementedError
@@ -192,7 +211,12 @@ def decoded_ends(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> 
 
 
 SCORERS: Registry[type[HarnessScorer]] = Registry(
-    "scorer", "midistill.scorers", {"HFLM": "midistill_tasks.scoring.backends.hf.causal"}
+    "scorer",
+    "midistill.scorers",
+    {
+        "HFLM": "midistill_tasks.scoring.backends.hf.causal",
+        "HFMaskedLM": "midistill_tasks.scoring.backends.hf.mlm",
+    },
 )
 """By the name of the harness's LM class."""
 

@@ -14,14 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from midistill_tasks.downloads import remedy
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.scoring.cache import open_cache
 from midistill_tasks.scoring.frequency import Frequencies
 from midistill_tasks.scoring.generation import generated
 from midistill_tasks.scoring.plan import Answer, plan
 from midistill_tasks.scoring.protocol import Job, Result, Scorer, scorer_of
 from midistill_tasks.scoring.requests import Corpus, GenerationRequest, ViewRequest
-from midistill_tasks.views import OF_TEXT, Generated, TokenStats, Unscored
+from midistill_tasks.views import OF_TEXT, Generated, TokenStats, Unscored, View
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ def statistics(lm: Any, wanted: Sequence[ViewRequest]) -> list[Answer]:
             f"the backend {type(lm).__name__} gives no distribution over the vocabulary at each token; "
             "use --model hf for the MIA tasks",
         )
-    lacking = {request.attack: _lacking(scorer, request, type(lm).__name__) for request in wanted}
+    lacking = {_kind(request): _lacking(scorer, request, type(lm).__name__) for request in wanted}
     for reason in filter(None, dict.fromkeys(lacking.values())):
         logger.error("%s", reason)
     by_model: dict[str | None, list[ViewRequest]] = defaultdict(list)
-    for request in dict.fromkeys(request for request in wanted if not (request.skip or lacking[request.attack])):
+    for request in dict.fromkeys(request for request in wanted if not (request.skip or lacking[_kind(request)])):
         by_model[request.reference].append(request)
     answers: dict[ViewRequest, Answer] = {}
     for reference in sorted(by_model, key=lambda spec: spec or ""):  # the model under evaluation (None) first
@@ -72,7 +72,7 @@ def statistics(lm: Any, wanted: Sequence[ViewRequest]) -> list[Answer]:
     frequencies: dict[Corpus, Frequencies] = {}
     return [
         Unscored(reason, whole_task=True)
-        if (reason := request.skip or lacking[request.attack])
+        if (reason := request.skip or lacking[_kind(request)])
         else _with_frequency(scorer, request, answers[request], frequencies)
         for request in wanted
     ]
@@ -87,8 +87,17 @@ def _with_frequency(scorer: Scorer, request: ViewRequest, answer: Answer, known:
     return answer.with_frequency(known[request.corpus].of(answer.tokens))
 
 
+def _kind(request: ViewRequest) -> tuple[str, View]:
+    return request.attack, request.view
+
+
 def _lacking(scorer: Scorer, request: ViewRequest, backend: str) -> str:
-    """Why the backend cannot serve the attack that asks; "" where it can."""
+    """Why the backend cannot serve the attack that asks with this view; "" where it can."""
+    if scorer.pseudo and request.view.prefix != "none":
+        return (
+            f"the attack '{request.attack}' has no figures of texts after others: {backend} predicts a token from both "
+            "sides, so that what stands in front says little"
+        )
     missing = sorted(request.needs - scorer.gives - OF_TEXT)
     if not missing:
         return ""
@@ -165,6 +174,8 @@ def _score(scorer: Scorer, requests: list[ViewRequest], label: str) -> dict[View
     reason = scorer.refuses()
     if reason is not None:
         return dict(zip(requests, _no_figures(requests, reason), strict=True))
+    if scorer.pseudo:
+        warn_once(f"all log-probabilities are of a {scorer.pseudo}: not to be compared with those of causal models")
     planned = plan(scorer, requests)
     answers: dict[ViewRequest, Answer] = dict(planned.unscored)
     for job, result in _results(scorer, list(planned.jobs), label):

@@ -54,7 +54,8 @@ class HFScorer(HarnessScorer):
         if self._looks_ahead():
             return (
                 f"{type(self.model).__name__} sees what comes after a token when it predicts it, so that its figures "
-                "say nothing of a text, and these attacks need a causal model (a BERT is one with is_decoder: true)"
+                "say nothing of a text: --model hf-mlm is for masked language models (is_decoder: true makes a BERT "
+                "causal)"
             )
         return None
 
@@ -84,7 +85,7 @@ class HFScorer(HarnessScorer):
         """Characters by the tokenizer's own offsets where it is a fast one."""
         ids = tuple(self.lm.tok_encode(text))
         tokenizer = self.lm.tokenizer
-        return Encoded(ids, lambda: _ends(tokenizer, text, ids))
+        return Encoded(ids, lambda: ends_of(tokenizer, text, ids))
 
     @contextmanager
     def reference(self, spec: str) -> Iterator[Scorer]:
@@ -96,7 +97,7 @@ class HFScorer(HarnessScorer):
             raise InputError("reference 'base' is the target without its adapter, and this model has none")
         else:
             with self.lm.model.disable_adapter():
-                yield HFScorer(self.lm, variant=":base")
+                yield type(self)(self.lm, variant=":base")
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Scores `jobs` longest first and hands each result to `done` as soon as its batch is through."""
@@ -213,7 +214,7 @@ class HFScorer(HarnessScorer):
         return bool((own - short)[finite].abs().max() <= allowed)
 
 
-def _ends(tokenizer: Any, text: str, ids: tuple[int, ...]) -> Sequence[int]:
+def ends_of(tokenizer: Any, text: str, ids: tuple[int, ...]) -> Sequence[int]:
     """The character at which each token ends."""
     for special in (True, False) if getattr(tokenizer, "is_fast", False) else ():
         encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
