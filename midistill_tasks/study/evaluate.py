@@ -99,14 +99,16 @@ class Harness:
         from lm_eval.loggers import EvaluationTracker
 
         from midistill_tasks.models.architectures import register
+        from midistill_tasks.scoring.models import add_to_harness
 
         register()
+        add_to_harness()
         settings = self.study.evaluate
         tracker = EvaluationTracker()
         with _warnings_only("lm_eval"), _git_is_quiet():
             results = simple_evaluate(
-                model="hf",
-                model_args={"pretrained": model, "dtype": settings.dtype}
+                model=settings.backend,
+                model_args={"pretrained": model, "dtype": settings.dtype, **settings.model_args}
                 | ({} if revision is None else {"revision": revision}),
                 tasks=self.tasks,
                 batch_size=settings.batch_size,

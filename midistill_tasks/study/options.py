@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
@@ -26,6 +26,8 @@ def known_attacks(names: list[str]) -> list[str]:
 class _Section(Strict):
     attacks: list[str] | None = Field(None, description="all by default; ref only where there is a reference")
     tasks: list[str] = Field(default_factory=list, description="further tasks of the harness, such as hellaswag")
+    backend: Literal["hf", "hf-mlm"] = Field("hf", description="the harness's --model; hf-mlm for masked models")
+    model_args: dict[str, Any] = Field(default_factory=dict, description="further --model_args of every model")
     batch_size: int | str = Field(16, description="a number or auto")
     device: str | None = Field(None, description="such as cuda:0; the harness's choice by default")
     dtype: str = Field("float32", description="of every model's weights; one for all, or figures would not compare")

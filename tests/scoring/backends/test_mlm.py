@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.discovery import answer_requests
@@ -164,6 +165,20 @@ def test_as_published_is_one_loss_over_all_tokens_with_some_of_them_out_of_sight
     assert answer.logprob.mean() == pytest.approx(-float(loss), rel=1e-5)
 
 
+def test_a_text_s_sum_is_of_its_parts_where_it_is_longer_than_the_model(bert, texts):
+    text = texts[1] * 4
+    lm = load(bert)
+    (whole, short) = lm.loglikelihood_rolling([SimpleNamespace(args=(text,)), SimpleNamespace(args=(texts[0],))])
+    assert short == pytest.approx(oracle(bert, texts[0])[:, 0].sum(), rel=1e-5)
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(MaskedScorer(lm).parts(text)) == 2
+    assert whole < oracle(bert, text)[:, 0].sum()
+    (estimate,) = load(bert, positions=12).loglikelihood_rolling([SimpleNamespace(args=(text,))])
+    assert estimate == pytest.approx(whole, rel=0.4)
+    assert len(ids) > 62
+
+
 def test_no_text_stands_after_another_and_the_reference_is_a_masked_model_too(bert, masked, texts, scoring, caplog):
     other = masked("distilbert", seed=1)
     spec = f'{{"pretrained": "{other}", "dtype": "float32"}}'
@@ -178,12 +193,18 @@ def test_no_text_stands_after_another_and_the_reference_is_a_masked_model_too(be
     np.testing.assert_allclose(under.logprob, scoring.ask(load(other, positions=4), requests[:1])[0].logprob, atol=1e-5)
 
 
-def test_what_is_no_masked_model_or_no_value_is_refused(bert, tiny, texts, scoring):
+def test_what_is_no_masked_model_or_no_value_is_refused(bert, texts, scoring, tmp_path):
     for wrong in ({"positions": 1}, {"positions": "half"}, {"pll": "l2r"}, {"pll": "as_published", "positions": 4}):
         with pytest.raises(InputError, match="--model_args"):
             load(bert, **wrong)
-    with pytest.raises(NotImplementedError, match="--model hf-mlm runs the tasks mia_… alone"):
+    with pytest.raises(NotImplementedError, match="--model hf-mlm runs tasks of whole texts alone"):
         load(bert).loglikelihood([])
+    headless = tmp_path / "headless"
+    AutoModel.from_pretrained(bert).save_pretrained(headless)
+    with pytest.raises(
+        InputError, match=r"not a whole masked language model: it has no weights for cls\.pred.* more"
+    ):
+        load(headless, tokenizer=str(bert))
     lm = load(bert)
     lm.tokenizer.mask_token = None
     (answer,) = scoring.ask(lm, plain(texts[:1]))

@@ -30,6 +30,21 @@ _BATCH = 64
 """Masked copies at once with ``batch_size=auto``."""
 
 
+class _WithHead:
+    """Loads a masked language model, and no other with a head that nobody trained."""
+
+    @staticmethod
+    def from_pretrained(name: str, *args: Any, **kwargs: Any) -> Any:
+        model, about = AutoModelForMaskedLM.from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        if missing := sorted(about["missing_keys"]):
+            raise InputError(
+                f"{name} is not a whole masked language model: it has no weights for {missing[0]}"
+                f"{f' and {len(missing) - 1} more' if missing[1:] else ''}, which would be random; name a checkpoint "
+                "that was saved with its masked-LM head"
+            )
+        return model
+
+
 class HFMaskedLM(HFLM):  # type: ignore[misc]
     """A masked language model as the harness loads models; only the tasks of token statistics run on it.
 
@@ -39,7 +54,7 @@ class HFMaskedLM(HFLM):  # type: ignore[misc]
             2023); ``as_published``, the loss of the first version of arXiv 2505.11837.
     """
 
-    AUTO_MODEL_CLASS = AutoModelForMaskedLM
+    AUTO_MODEL_CLASS = _WithHead
 
     def __init__(self, pretrained: str, positions: int | str = "all", pll: Way = "plain", **kwargs: Any) -> None:
         """Raises:
@@ -54,16 +69,27 @@ class HFMaskedLM(HFLM):  # type: ignore[misc]
         self.positions, self.pll = None if positions == "all" else int(positions), pll
         super().__init__(pretrained, backend="causal", **kwargs)
 
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """The sum of a text's pseudo-log-probabilities, in nats; a long one is read in parts of the model's length."""
+        scoring = MaskedScorer(self)
+        parts = [scoring.parts(request.args[0]) for request in requests]
+        sums: dict[Job, float] = {}
+        scoring.score(
+            list(dict.fromkeys(job for jobs in parts for job in jobs)),
+            lambda job, result: sums.update({job: float(result.logprob.mean()) * len(job.ids)}),
+        )
+        return [sum(sums[job] for job in jobs) for jobs in parts]
+
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> Any:
         """Raises:
         NotImplementedError: always; a masked model has no probability of a continuation.
         """
         raise NotImplementedError(
-            "--model hf-mlm runs the tasks mia_… alone: a masked language model neither continues a text nor gives it "
-            "a probability; leave the others out of --tasks"
+            "--model hf-mlm runs tasks of whole texts alone, such as mia_… and heldout_…: a masked language model does "
+            "not go on from what it reads; leave the others out of --tasks"
         )
 
-    loglikelihood_rolling = generate_until = loglikelihood
+    generate_until = loglikelihood
 
 
 class _Row(NamedTuple):
@@ -117,8 +143,16 @@ class MaskedScorer(HFScorer):
         encoded = self.lm.tokenizer(text, add_special_tokens=False, verbose=False)
         ids = tuple(encoded["input_ids"])
         if self.lm.pll == "within_word_l2r":
-            self._words[ids[: self.max_length]] = encoded.word_ids()
+            for start in range(0, len(ids), self.max_length):
+                end = start + self.max_length
+                self._words[ids[start:end]] = encoded.word_ids()[start:end]
         return Encoded(ids, lambda: ends_of(self.lm.tokenizer, text, ids))
+
+    def parts(self, text: str) -> list[Job]:
+        """The text's tokens, as many at once as the model reads."""
+        ids, size = self.encode(text).ids, self.max_length
+        pieces = [ids[start : start + size] for start in range(0, len(ids), size)]
+        return [Job(piece, first=0, only=self.chosen(piece)) for piece in pieces]
 
     def load(self, spec: Mapping[str, Any]) -> Any:
         """A reference model is scored in the same way."""
