@@ -23,6 +23,9 @@ from midistill_tasks.views import BoolArray, FloatArray, Statistic
 
 logger = logging.getLogger(__name__)
 
+OUR_SUFFIX = ".midistill.db"
+"""Of the file beside the harness's, after the name that ``--use_cache`` has."""
+
 Kind = TypeVar("Kind", bound="type[HarnessScorer]")
 
 
@@ -85,6 +88,10 @@ class Encoded:
     ends: Callable[[], Sequence[int]]
 
 
+class ScoringStoppedError(RuntimeError):
+    """A backend that worked does no longer; the message is a clause that begins with what it is."""
+
+
 class Scorer(Protocol):
     """One model, as scoring knows it.
 
@@ -124,7 +131,11 @@ class Scorer(Protocol):
         """Which of a text's tokens it scores; None = all."""
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
-        """Scores jobs in any order and hands each result to `done` as soon as it is there."""
+        """Scores jobs in any order and hands each result to `done` as soon as it is there.
+
+        Raises:
+            ScoringStoppedError: it could not finish.
+        """
 
     def reference(self, spec: str) -> AbstractContextManager[Scorer]:
         """The reference model while it is open: `spec` is JSON of its model_args, or "base".
@@ -163,7 +174,7 @@ class HarnessScorer:
     def cache_file(self) -> Path | None:
         """Beside the file that the harness made for ``--use_cache``, one for all ranks; None without that flag."""
         store = getattr(getattr(self.lm, "cache_hook", None), "dbdict", None)
-        return None if store is None else Path(re.sub(r"(_rank\d+)?\.db$", "", store.filename) + ".midistill.db")
+        return None if store is None else Path(re.sub(r"(_rank\d+)?\.db$", "", store.filename) + OUR_SUFFIX)
 
     def refuses(self) -> str | None:
         """Nothing is refused unless a backend says so."""
@@ -216,6 +227,9 @@ SCORERS: Registry[type[HarnessScorer]] = Registry(
     {
         "HFLM": "midistill_tasks.scoring.backends.hf.causal",
         "HFMaskedLM": "midistill_tasks.scoring.backends.hf.mlm",
+        "LocalCompletionsAPI": "midistill_tasks.scoring.backends.server.completions",
+        "LocalChatCompletion": "midistill_tasks.scoring.backends.server.completions",
+        "SGLANGGENERATEAPI": "midistill_tasks.scoring.backends.server.sglang",
     },
 )
 """By the name of the harness's LM class."""

@@ -8,6 +8,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from tqdm import tqdm
 
 from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError, warn_once
-from midistill_tasks.scoring.cache import open_cache
+from midistill_tasks.scoring.cache import StatsCache, open_cache
 from midistill_tasks.scoring.frequency import Frequencies
 from midistill_tasks.scoring.generation import generated
 from midistill_tasks.scoring.plan import Answer, plan
-from midistill_tasks.scoring.protocol import Job, Result, Scorer, scorer_of
+from midistill_tasks.scoring.protocol import OUR_SUFFIX, Job, Result, Scorer, ScoringStoppedError, scorer_of
 from midistill_tasks.scoring.requests import Corpus, GenerationRequest, ViewRequest
 from midistill_tasks.views import OF_TEXT, Generated, TokenStats, Unscored, View
 
@@ -51,11 +52,13 @@ def statistics(lm: Any, wanted: Sequence[ViewRequest]) -> list[Answer]:
     if not wanted:
         return []
     scorer = scorer_of(lm)
+    if scorer is not None and (reason := scorer.refuses()):
+        return _no_figures(wanted, reason)
     if scorer is None:
         return _no_figures(
             wanted,
             f"the backend {type(lm).__name__} gives no distribution over the vocabulary at each token; "
-            "use --model hf for the MIA tasks",
+            "`midistill backends` lists those that do",
         )
     lacking = {_kind(request): _lacking(scorer, request, type(lm).__name__) for request in wanted}
     for reason in filter(None, dict.fromkeys(lacking.values())):
@@ -141,6 +144,8 @@ def _score_under(scorer: Scorer, reference: str | None, requests: list[ViewReque
         except Exception as error:  # of any library: the figures of the run's other tasks must not be lost for it
             reason = f"the reference model {reference} cannot be loaded ({error})"
             return dict(zip(requests, _no_figures(requests, reason), strict=True))
+        if refused := other.refuses():
+            return dict(zip(requests, _no_figures(requests, f"the reference model: {refused}"), strict=True))
         return _score(other, requests, "Scoring texts with the reference model")
 
 
@@ -171,9 +176,6 @@ def _no_figures(requests: Sequence[ViewRequest], reason: str) -> list[Answer]:
 
 def _score(scorer: Scorer, requests: list[ViewRequest], label: str) -> dict[ViewRequest, Answer]:
     """Answers of one model."""
-    reason = scorer.refuses()
-    if reason is not None:
-        return dict(zip(requests, _no_figures(requests, reason), strict=True))
     if scorer.pseudo:
         warn_once(f"all log-probabilities are of a {scorer.pseudo}: not to be compared with those of causal models")
     planned = plan(scorer, requests)
@@ -206,5 +208,21 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
                 found.append((job, result))
                 bar.update()
 
-            scorer.score(missing, done)
+            try:
+                scorer.score(missing, done)
+            except ScoringStoppedError as error:
+                raise InputError(f"{error}; {_kept(scorer, found, len(jobs))}") from None
     return found
+
+
+def _kept(scorer: Scorer, found: Sequence[tuple[Job, Result]], wanted: int) -> str:
+    """Keeps what is there for another run, and says where."""
+    identity = scorer.identity()
+    if identity is None:
+        return f"{len(found)} of {wanted} views were scored"
+    name = "midistill-rescued" if scorer.cache_file is None else str(scorer.cache_file).removesuffix(OUR_SUFFIX)
+    if scorer.cache_file is None:
+        with contextlib.closing(StatsCache(Path(f"{name}{OUR_SUFFIX}"), identity)) as cache:
+            for job, result in found:
+                cache.put(job, result)
+    return f"{len(found)} of {wanted} views were scored and are kept: go on with --use_cache {name}"

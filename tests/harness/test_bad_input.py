@@ -210,7 +210,7 @@ def test_a_completions_backend_says_what_is_missing(run: Run, said):
     model = object.__new__(OpenAICompletionsAPI)  # its own constructor needs packages and a key that are not here
     LM.__init__(model)
     assert reports_nothing(run([TASK], model=model), "OpenAICompletionsAPI", (TASK,))
-    assert len(said("use --model hf for the MIA tasks")) == 1
+    assert len(said("`midistill backends` lists those that do")) == 1
 
 
 def test_an_encoder_decoder_model_finishes_the_other_tasks(run: Run, other_tasks, tiny, scoring):

@@ -266,4 +266,4 @@ def test_a_backend_without_distributions_is_refused(texts, scoring, views, caplo
     answer_requests()
     answers = scoring.ask(DummyLM(), views.plain(texts[:2]))
     assert all(answer.whole_task and "DummyLM" in answer.reason for answer in answers)
-    assert "use --model hf" in caplog.text
+    assert "`midistill backends` lists those that do" in caplog.text

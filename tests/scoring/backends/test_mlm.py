@@ -201,9 +201,7 @@ def test_what_is_no_masked_model_or_no_value_is_refused(bert, texts, scoring, tm
         load(bert).loglikelihood([])
     headless = tmp_path / "headless"
     AutoModel.from_pretrained(bert).save_pretrained(headless)
-    with pytest.raises(
-        InputError, match=r"not a whole masked language model: it has no weights for cls\.pred.* more"
-    ):
+    with pytest.raises(InputError, match=r"not a whole masked language model: it has no weights for cls\.pred.* more"):
         load(headless, tokenizer=str(bert))
     lm = load(bert)
     lm.tokenizer.mask_token = None

@@ -1,0 +1,1 @@
+"""TokenStats through HTTP servers that say what they think of a prompt."""
