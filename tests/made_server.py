@@ -100,5 +100,5 @@ def _choice(behaviour: Behaviour, index: int, ids: list[int]) -> dict[str, Any]:
         words = ["?!"] * len(words)
     if fault == "positive":
         own = [None if value is None else -value for value in own]
-    said = {"token_logprobs": own, "top_logprobs": tops, "tokens": words}
+    said = {"token_logprobs": own, "top_logprobs": None if fault == "no_tops" else tops, "tokens": words}
     return {"index": index, "text": "".join(words), **({} if fault == "no_logprobs" else {"logprobs": said})}

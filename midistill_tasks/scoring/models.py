@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+from types import ModuleType
+from typing import Any
+
 LMS = {"hf-mlm": "midistill_tasks.scoring.backends.hf.mlm:HFMaskedLM"}
 """Name → class; the harness imports its module when it is asked for."""
+
+
+VLLM_EXTENSION = "midistill_tasks.scoring.backends.vllm_worker.Moments"
+"""What vLLM's workers are given; idle until a run asks for moments."""
+
+
+def extend_vllm(module: ModuleType) -> None:
+    """Has the harness's vLLM models load `VLLM_EXTENSION`, unless their arguments name another extension."""
+    original = module.VLLM.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("worker_extension_cls", VLLM_EXTENSION)
+        original(self, *args, **kwargs)
+
+    module.VLLM.__init__ = init
 
 
 def add_to_harness() -> None:

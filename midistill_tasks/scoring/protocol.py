@@ -148,11 +148,16 @@ class Scorer(Protocol):
 class HarnessScorer:
     """What every scorer of a harness LM shares; a backend adds `score`, and what it knows better."""
 
-    gives: ClassVar[frozenset[Statistic]] = frozenset()
+    at_best: ClassVar[frozenset[Statistic]] = frozenset()
     pseudo = ""
 
     def __init__(self, lm: Any) -> None:
         self.lm = lm
+
+    @property
+    def gives(self) -> frozenset[Statistic]:
+        """What the backend gives at best, unless it finds out that a model has less."""
+        return self.at_best
 
     @property
     def max_length(self) -> int:
@@ -227,6 +232,7 @@ SCORERS: Registry[type[HarnessScorer]] = Registry(
     {
         "HFLM": "midistill_tasks.scoring.backends.hf.causal",
         "HFMaskedLM": "midistill_tasks.scoring.backends.hf.mlm",
+        "VLLM": "midistill_tasks.scoring.backends.vllm",
         "LocalCompletionsAPI": "midistill_tasks.scoring.backends.server.completions",
         "LocalChatCompletion": "midistill_tasks.scoring.backends.server.completions",
         "SGLANGGENERATEAPI": "midistill_tasks.scoring.backends.server.sglang",
@@ -236,10 +242,10 @@ SCORERS: Registry[type[HarnessScorer]] = Registry(
 
 
 def scorer(lm_class: str, gives: Collection[Statistic]) -> Callable[[Kind], Kind]:
-    """Registers a backend for a class of the harness's LMs and those derived from it."""
+    """Registers a backend for a class of the harness's LMs and those derived from it; `gives`: at best."""
 
     def register(made: Kind) -> Kind:
-        made.gives = frozenset(gives)
+        made.at_best = frozenset(gives)
         SCORERS.register(lm_class, made, made.__module__)
         return made
 

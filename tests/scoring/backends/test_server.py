@@ -84,6 +84,15 @@ def test_order_changes_nothing_and_moments_are_not_there(client, texts, scoring,
     assert "the attack 'minkpp' has no figure: it needs moments of each token" in refused.reason
 
 
+def test_a_server_that_names_no_likeliest_token_serves_what_does_without(server, client, texts, scoring):
+    server.behaviour.fault = "no_tops"
+    plain = ViewRequest(texts[0], TEXT, attack="loss")
+    greedy = ViewRequest(texts[0], TEXT, attack="ez", needs=frozenset({"logprob", "greedy"}))
+    answer, refused = scoring.ask(client(), [plain, greedy])
+    assert answer.has == {"logprob", "words", "tokens"}
+    assert "the attack 'ez' has no figure: it needs greedy" in refused.reason
+
+
 FAULTS = {
     "no_echo": "answers with the generated token only: it does not know echo",
     "off_by_one": "is off by one: its likeliest tokens are those after the ones that it tells them of",

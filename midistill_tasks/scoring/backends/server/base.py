@@ -56,7 +56,7 @@ class ServerScorer(HarnessScorer):
         return self._probed[0] or None
 
     @property
-    def gives(self) -> frozenset[Statistic]:  # type: ignore[override]
+    def gives(self) -> frozenset[Statistic]:
         """``greedy`` where the server names the likeliest token."""
         known: frozenset[Statistic] = frozenset({"logprob"})
         return known if self._probed[0] or not self._probed[2] else known | {"greedy"}
