@@ -6,7 +6,10 @@ import functools
 from types import ModuleType
 from typing import Any
 
-LMS = {"hf-mlm": "midistill_tasks.scoring.backends.hf.mlm:HFMaskedLM"}
+LMS = {
+    "hf-mlm": "midistill_tasks.scoring.backends.hf.mlm:HFMaskedLM",
+    "llamacpp": "midistill_tasks.scoring.backends.llamacpp:LlamaCppLM",
+}
 """Name → class; the harness imports its module when it is asked for."""
 
 

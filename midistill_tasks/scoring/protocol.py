@@ -233,6 +233,7 @@ SCORERS: Registry[type[HarnessScorer]] = Registry(
         "HFLM": "midistill_tasks.scoring.backends.hf.causal",
         "HFMaskedLM": "midistill_tasks.scoring.backends.hf.mlm",
         "VLLM": "midistill_tasks.scoring.backends.vllm",
+        "LlamaCppLM": "midistill_tasks.scoring.backends.llamacpp",
         "LocalCompletionsAPI": "midistill_tasks.scoring.backends.server.completions",
         "LocalChatCompletion": "midistill_tasks.scoring.backends.server.completions",
         "SGLANGGENERATEAPI": "midistill_tasks.scoring.backends.server.sglang",
