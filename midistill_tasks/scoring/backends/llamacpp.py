@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _ELEMENTS = 2**24
 """Logits that are in memory at once, 64 MB."""
+_F32 = 0
+"""GGML's number for it."""
 _LONGEST = 4096
 """Tokens that are read at once unless the user says more: their keys and values take memory."""
 
@@ -64,13 +67,13 @@ class LlamaCppLM(TemplateLM):  # type: ignore[misc]
         self.path = Path(path or pretrained or "").expanduser()
         if not self.path.is_file():
             raise InputError(f"--model_args path={self.path}: there is no such GGUF file")
-        about = Llama(str(self.path), vocab_only=True, verbose=False)
-        kind = about.metadata.get("general.architecture", "llama")
-        trained = int(about.metadata.get(f"{kind}.context_length", _LONGEST))
-        self.max_length, self.n_vocab = int(max_length or min(trained, _LONGEST)), int(about.n_vocab())
-        about.close()
+        trained, self.n_vocab = _sizes(self.path)
+        self.max_length = int(max_length or min(trained, _LONGEST))
         rows = max(16, min(512, self.max_length, _ELEMENTS // self.n_vocab))
-        self.llama = Llama(str(self.path), **{"n_ctx": self.max_length, "n_batch": rows, "verbose": False} | kwargs)
+        exact = {"type_k": _F32, "type_v": _F32}  # llama.cpp's own default, float16, moves the figures by 2e-4
+        given = {"n_ctx": self.max_length, "n_batch": rows, "verbose": False, **exact, **kwargs}
+        self.llama = Llama(str(self.path), **given)
+        weakref.finalize(self, self.llama.close)  # its own finalizer fails where Python ends
         self._prefix: tuple[int, ...] = ()
         self._after_prefix: np.ndarray[Any, Any] = np.empty(0, dtype=np.float32)
 
@@ -95,11 +98,12 @@ class LlamaCppLM(TemplateLM):  # type: ignore[misc]
         return list(self.llama.tokenize(string.encode("utf-8"), add_bos=add_special_tokens, special=False))
 
     def ends(self, text: str, ids: Sequence[int]) -> list[int]:
-        """The character at which each token ends."""
-        sizes = [len(self.llama._model.token_to_piece(token)) for token in ids]
+        """The character at which each token ends; one that ends within a character, after it."""
+        sizes = [len(self.llama._model.detokenize([token])) for token in ids]
         raw = text.encode("utf-8")
+        begun = [0, *accumulate(byte & 0xC0 != 0x80 for byte in raw)]
         in_front = max(0, sum(sizes) - len(raw))  # a space that the tokenizer puts there
-        return [len(raw[: max(0, end - in_front)].decode("utf-8", "ignore")) for end in accumulate(sizes)]
+        return [begun[min(len(raw), max(0, end - in_front))] for end in accumulate(sizes)]
 
     def rows(self, prefix: tuple[int, ...], ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         """Blocks of logits float32 [n, V], each with the place in `ids` of the token after which its first row stands.
@@ -131,7 +135,7 @@ class LlamaCppLM(TemplateLM):  # type: ignore[misc]
     ) -> list[tuple[float, bool]]:
         scoring, answers = LlamaCppScorer(self), []
         for _, context, continuation in tqdm(requests, disable=disable_tqdm, desc="Scoring continuations"):
-            ids = tuple([*context, *continuation][-self.max_length :])
+            ids = tuple([*context, *continuation][-self.max_length - 1 :])
             result = scoring.result(Job(ids, first=max(1, len(ids) - len(continuation))))
             assert result.greedy is not None  # noqa: S101  it always is
             answers.append((float(result.logprob.sum(dtype=np.float64)), bool(result.greedy.all())))
@@ -146,7 +150,7 @@ class LlamaCppLM(TemplateLM):  # type: ignore[misc]
                 get_rolling_token_windows(
                     token_list=self.tok_encode(request.args[0], add_special_tokens=False),
                     prefix_token=self.prefix_token_id,
-                    max_seq_len=self.max_length - 1,
+                    max_seq_len=self.max_length,
                     context_len=1,
                 ),
             )
@@ -169,6 +173,19 @@ class LlamaCppLM(TemplateLM):  # type: ignore[misc]
             made.append(str(answer["choices"][0]["text"]))
         self._prefix = ()  # another text stands in the memory of the model
         return made
+
+
+def _sizes(path: Path) -> tuple[int, int]:
+    """How many tokens the model was trained to read at once, and how many it knows, without loading its weights."""
+    import llama_cpp
+    from llama_cpp._internals import LlamaModel
+
+    params = llama_cpp.llama_model_default_params()
+    params.vocab_only = True
+    model = LlamaModel(path_model=str(path), params=params, verbose=False)
+    about, known = model.metadata(), model.n_vocab()
+    model.close()
+    return int(about.get(f"{about.get('general.architecture')}.context_length", _LONGEST)), int(known)
 
 
 @scorer("LlamaCppLM", gives={"logprob", "greedy", "moments"})
@@ -202,8 +219,8 @@ class LlamaCppScorer(HarnessScorer):
         """One job's figures."""
         parts: list[Statistics] = []
         first = job.first - 1  # the row after this place in `ids` predicts the first token that is scored
-        for start, block in self.lm.rows(job.prefix, job.ids):
-            use = block[max(0, first - start) : max(0, len(job.ids) - 1 - start)]
+        for start, block in self.lm.rows(job.prefix, job.ids[:-1]):
+            use = block[max(0, first - start) :]
             if len(use):
                 begin = max(start, first) + 1
                 targets = torch.tensor(job.ids[begin : begin + len(use)])
