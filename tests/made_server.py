@@ -11,7 +11,18 @@ from typing import Any
 
 import torch
 
-FAULTS = ("no_echo", "off_by_one", "truncates", "adds_a_token", "other_tokens", "no_logprobs", "positive", "too_long")
+FAULTS = (
+    "no_echo",
+    "off_by_one",
+    "truncates",
+    "adds_a_token",
+    "other_tokens",
+    "no_logprobs",
+    "positive",
+    "too_long",
+    "texts_only",
+    "moves",
+)
 
 
 class Behaviour:
@@ -68,7 +79,11 @@ def _answer(behaviour: Behaviour, body: dict[str, Any]) -> tuple[int, Any]:
     if behaviour.left <= 0:
         return 500, {"error": "gone"}
     behaviour.left -= 1
-    prompts = body["prompt"] if isinstance(body["prompt"][0], list) else [body["prompt"]]
+    prompts = body["prompt"]
+    if behaviour.fault == "texts_only" and not isinstance(prompts[0], str):
+        return 500, {"error": "Input should be a valid string"}
+    if isinstance(prompts[0], str):
+        return (200, {}) if behaviour.fault == "texts_only" else (400, {"error": "ids only"})
     if behaviour.fault == "too_long":
         return 400, {"error": "this model reads 8 tokens"}
     assert (body["echo"], body["max_tokens"], body["logprobs"]) == (True, 1, 1)
@@ -96,6 +111,8 @@ def _choice(behaviour: Behaviour, index: int, ids: list[int]) -> dict[str, Any]:
         own, tops = [None, *own[2:], own[-1]], [None, *tops[2:], tops[-1]]
     if fault == "no_echo":
         own, tops, words = own[-1:], tops[-1:], words[-1:]
+    if fault == "moves":
+        own = [None if value is None else value - behaviour.asked for value in own]
     if fault == "other_tokens":
         words = ["?!"] * len(words)
     if fault == "positive":

@@ -101,6 +101,8 @@ FAULTS = {
     "other_tokens": r"reads other tokens than the tokenizer makes \(0 of \d+ are the same\)",
     "no_logprobs": "gives no log-probabilities of a prompt: it answered",
     "positive": "gives no log-probability, or one above 0, of a token",
+    "texts_only": "takes no token ids as a prompt, as llama-cpp-python's server does not",
+    "moves": r"gives other figures the second time, by up to 1\.00 nats a token",
     "too_long": r"refuses \d+ tokens at once \(HTTP 400.*this model reads 8 tokens",
 }
 
@@ -110,7 +112,7 @@ def test_a_server_that_misbehaves_is_named_and_has_no_figure(server, client, tex
     server.behaviour.fault = fault
     answers = scoring.ask(client(), views(texts[:2], texts[6:8]))
     assert all(isinstance(answer, Unscored) and answer.whole_task for answer in answers)
-    assert server.behaviour.asked == 1  # the probe
+    assert server.behaviour.asked <= 3  # the probe
     assert f"MIA tasks report nothing: {server.address} (served) " in caplog.text
     assert re.search(FAULTS[fault], answers[0].reason)
 
@@ -119,7 +121,7 @@ def test_a_busy_server_is_asked_again(server, client, texts, scoring):
     server.behaviour.busy = 1
     (answer,) = scoring.ask(client(max_retries=3), [ViewRequest(texts[0], TEXT)])
     assert len(answer) > 0
-    assert server.behaviour.asked == 3
+    assert server.behaviour.asked == 4
 
 
 @pytest.mark.parametrize("concurrent", [1, 3])
@@ -128,25 +130,25 @@ def test_nothing_is_lost_where_a_server_dies(server, client, texts, scoring, tmp
 
     monkeypatch.chdir(tmp_path)
     asked = [ViewRequest(text, TEXT) for text in texts[:12]]
-    server.behaviour.left = 6
+    server.behaviour.left = 7
     kept = r"5 of 12 views were scored and are kept: go on with --use_cache midistill-rescued"
-    with pytest.raises(InputError, match=rf"does not answer \(HTTP 500; asked 2 times\); {kept}"):
+    with pytest.raises(InputError, match=rf"does not answer \(HTTP 500: .*; asked 2 times\); {kept}"):
         scoring.ask(client(num_concurrent=concurrent), asked)
     server.behaviour.left, server.behaviour.asked = 10**9, 0
     answers = scoring.ask(CachingLM(client(), str(tmp_path / "midistill-rescued.db")), asked)
-    assert server.behaviour.asked == 1 + 7
+    assert server.behaviour.asked == 2 + 7
     assert_same(answers, scoring.ask(client(), asked))
 
 
 def test_a_server_that_begins_to_misbehave_is_stopped_at(server, client, texts, scoring, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lm = client()
-    assert CompletionsScorer(lm).refuses() is None
     original = CompletionsScorer._asked
 
     def later(self: Any, rows: Any) -> Any:
         answer = original(self, rows)
-        server.behaviour.fault = "truncates"
+        if server.behaviour.asked == 3:  # twice the probe, and a text
+            server.behaviour.fault = "truncates"
         return answer
 
     monkeypatch.setattr(CompletionsScorer, "_asked", later)

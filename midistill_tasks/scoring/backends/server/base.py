@@ -26,6 +26,8 @@ PROBE = "one two three four five six seven eight nine ten. " * 3
 """Repeated, so that a model of any size foresees its end."""
 _AGREEMENT = 0.9
 _ROUNDING = 1e-4
+_REPEATED = 0.1
+"""Nats: more than the order of sums in bfloat16 does."""
 
 
 class Echo(NamedTuple):
@@ -44,6 +46,14 @@ class Echo(NamedTuple):
     tops: Sequence[int | str | None]
 
 
+class Probed(NamedTuple):
+    """Why a server cannot be used, or what tells its model apart, and whether it names the likeliest tokens."""
+
+    refusal: str
+    identity: str = ""
+    greedy: bool = False
+
+
 class ServerScorer(HarnessScorer):
     """Scores jobs by requests: as many at once as the LM's ``num_concurrent``, of ``batch_size`` prompts each."""
 
@@ -53,34 +63,54 @@ class ServerScorer(HarnessScorer):
 
     def refuses(self) -> str | None:
         """What the probe says of the server; asked once."""
-        return self._probed[0] or None
+        return self._probed.refusal or None
 
     @property
     def gives(self) -> frozenset[Statistic]:
         """``greedy`` where the server names the likeliest token."""
         known: frozenset[Statistic] = frozenset({"logprob"})
-        return known if self._probed[0] or not self._probed[2] else known | {"greedy"}
+        return known | {"greedy"} if self._probed.greedy else known
 
     def identity(self) -> str | None:
         """Address, name and what the server answered to the probe, to three digits."""
-        return None if self._probed[0] else self._probed[1]
+        return self._probed.identity or None
 
     @cached_property
-    def _probed(self) -> tuple[str, str, bool]:
-        """Why the server cannot be used or "", its identity, and whether it names the likeliest tokens."""
+    def _probed(self) -> Probed:
         if getattr(self.lm, "tokenizer", None) is None or not self.lm.tokenized_requests:
-            return "texts go to the server as token ids: name its tokenizer with --model_args tokenizer=…", "", False
+            return Probed("texts go to the server as token ids: name its tokenizer with --model_args tokenizer=…")
         ids = self.encode(PROBE).ids[: self.lm.max_length]
         try:
-            (echo,) = self._asked([ids])
+            (echo,) = self._first(ids)
             self._check(ids, echo)
+            (again,) = self._asked([ids])
+            _about(ids, again)
         except Refusal as error:
-            return f"{self.place} {error}", "", False
-        logprobs = np.array(echo.logprobs[1:], dtype=float)
+            return Probed(f"{self.place} {error}")
+        logprobs, others = (np.array(each.logprobs[1:], dtype=float) for each in (echo, again))
+        if (moved := float(np.abs(logprobs - others).max())) > _REPEATED:
+            return Probed(
+                f"{self.place} gives other figures the second time, by up to {moved:.2f} nats a token: have it keep no "
+                "prefixes of prompts (vLLM: --no-enable-prefix-caching)"
+            )
         signs = np.where(np.arange(len(logprobs)) % 2, 1.0, -1.0)
         answers = [round(float(np.mean(weights * logprobs)), 3) for weights in (1.0, signs)]
         identity = json.dumps([type(self.lm).__name__, self.lm.base_url, self.lm.model, answers])
-        return "", f"server:{hashlib.sha256(identity.encode()).hexdigest()}", _known(echo.best[1:])
+        return Probed("", f"server:{hashlib.sha256(identity.encode()).hexdigest()}", _known(echo.best[1:]))
+
+    def _first(self, ids: Sequence[int]) -> list[Echo]:
+        """Raises Refusal, and says so where the server takes texts alone."""
+        try:
+            return self._asked([ids])
+        except Refusal as error:
+            try:
+                ask(self.lm, [PROBE])
+            except Refusal:
+                raise error from None
+            raise Refusal(
+                "takes no token ids as a prompt, as llama-cpp-python's server does not: use another server, or --model "
+                "llamacpp with the GGUF file"
+            ) from None
 
     def _check(self, ids: Sequence[int], echo: Echo) -> None:
         """Raises Refusal where the answer to the probe is not about these tokens, each at its place."""

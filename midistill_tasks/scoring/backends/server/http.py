@@ -22,8 +22,8 @@ class _Passing(Exception):  # noqa: N818
     """What may be over at the next try; the message is for people."""
 
 
-def ask(lm: Any, rows: Sequence[Sequence[int]]) -> Any:
-    """The server's answer to a request with these prompts.
+def ask(lm: Any, rows: Sequence[Sequence[int] | str]) -> Any:
+    """The server's answer to a request with these prompts, token ids or texts.
 
     Raises:
         Refusal: there is none, after as many tries as the LM allows.
@@ -42,17 +42,18 @@ def ask(lm: Any, rows: Sequence[Sequence[int]]) -> Any:
         raise Refusal(f"does not answer ({reason}; asked {max(1, lm.max_retries)} times)") from None
 
 
-def _post(lm: Any, rows: Sequence[Sequence[int]]) -> Any:
+def _post(lm: Any, rows: Sequence[Sequence[int] | str]) -> Any:
     import requests
 
-    payload = lm._create_payload([list(row) for row in rows], generate=False, seed=lm._seed, eos=None)
+    prompts = [row if isinstance(row, str) else list(row) for row in rows]
+    payload = lm._create_payload(prompts, generate=False, seed=lm._seed, eos=None)
     given = {"json": payload, "headers": lm.header, "verify": lm.verify_certificate, "timeout": lm.timeout}
     try:
         response = requests.post(lm.base_url, **given)  # noqa: S113  the LM's
     except requests.RequestException as error:
         raise _Passing(type(error).__name__) from None
     if response.status_code == _TOO_MANY or response.status_code >= _SERVER_ERROR:
-        raise _Passing(f"HTTP {response.status_code}")
+        raise _Passing(f"HTTP {response.status_code}: {response.text[:SHOWN]}")
     if not response.ok:
         raise Refusal(
             f"refuses {max(map(len, rows))} tokens at once (HTTP {response.status_code}: {response.text[:SHOWN]}); "
