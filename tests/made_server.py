@@ -107,8 +107,11 @@ def _choice(behaviour: Behaviour, index: int, ids: list[int]) -> dict[str, Any]:
             top.setdefault(word, logprob)
     own.append(float(log_p[-1].max()))
     words.append(lm.tokenizer.decode([likeliest[-1]]))
-    if fault == "off_by_one":
+    if fault == "early":
         own, tops = [None, *own[2:], own[-1]], [None, *tops[2:], tops[-1]]
+    if fault == "off_by_one":  # as llama-cpp-python: after having read it
+        read = log_p.gather(1, torch.tensor(ids)[:, None])[:, 0].tolist()
+        own, tops = [None, *read[1:], own[-1]], [None, *tops[2:], tops[-1]]
     if fault == "no_echo":
         own, tops, words = own[-1:], tops[-1:], words[-1:]
     if fault == "moves":

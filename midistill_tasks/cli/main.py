@@ -18,6 +18,7 @@ from midistill_tasks.errors import InputError
 
 VERBS = {
     "attack": ("midistill_tasks.cli.attack", "attacks on statistics that a run saved, without the model"),
+    "backends": ("midistill_tasks.cli.backends", "which of the harness's models the attacks run on"),
     "compare": ("midistill_tasks.cli.compare", "a teacher against its students, from the harness's results"),
     "demo": ("midistill_tasks.cli.demo", "a whole study from nothing, on made-up people: no network, some minutes"),
     "distill": ("midistill_tasks.cli.distill", "train a student by a recipe"),

@@ -73,6 +73,16 @@ def test_a_text_of_one_token_counts_after_the_prefix_token(tiny, scoring, views)
     assert stats.logprob == pytest.approx(expected[:, 0], rel=1e-5)
 
 
+def test_a_batch_of_texts_of_one_token_is_scored_after_shots(tiny, texts, scoring, views):
+    lm = scoring.load(tiny("gpt2"), batch_size=2)
+    asked = views.after([*texts[:2], "a", "b"], texts[6:8], "prefix")
+    answers = scoring.ask(lm, asked)
+    shots = lm.tok_encode("".join(texts[6:8]))
+    for text, answer in zip("ab", answers[2:], strict=True):
+        ids = [*shots, *lm.tok_encode(text)]
+        assert answer.logprob == pytest.approx(statistics(lm.model, ids, len(shots))[:, 0], abs=1e-4)
+
+
 def test_an_empty_text_has_nothing_to_score(tiny, scoring, views):
     for architecture in ("gpt2", "llama"):
         (answer,) = scoring.ask(scoring.load(tiny(architecture)), views.plain([""]))

@@ -131,7 +131,10 @@ class VLLMScorer(HarnessScorer):
     def _moments_hold(self) -> bool:
         """In the workers by the plain formula, and on a prompt by what arrives here and its bounds."""
         self.lm.model.collective_rpc("midistill_moments", args=(True,))
-        errors = self.lm.model.collective_rpc("midistill_error")
+        try:
+            errors = self.lm.model.collective_rpc("midistill_error")
+        finally:
+            self.lm.model.collective_rpc("midistill_moments", args=(False,))
         size = int(self._engine.model_config.get_vocab_size())
         ids = [(7 * n + 3) % size for n in range(12)]
         (plain,), (ours,) = self._tables([ids], False), self._tables([ids], True)

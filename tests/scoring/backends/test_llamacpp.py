@@ -9,17 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conformance import assert_same, conforms, views
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.scoring.requests import ViewRequest
-from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT
+from midistill_tasks.views import REFERENCE, TEXT
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="pip install midistill[llamacpp]")
 
 from midistill_tasks.scoring.backends.llamacpp import LlamaCppLM, LlamaCppScorer  # noqa: E402
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -48,36 +47,8 @@ def hf(smollm2, scoring):
     return scoring.load(**smollm2, max_length=192)
 
 
-def views(texts: list[str], shots: list[str]) -> list[ViewRequest]:
-    made = [ViewRequest(text, TEXT, first_token=first) for text in texts for first in ("skip", "prefix")]
-    return [
-        *made,
-        *(ViewRequest(text, AFTER_SHOTS, tuple(shots), first) for text in texts for first in ("skip", "prefix")),
-    ]
-
-
 def test_figures_are_those_of_transformers_on_the_same_weights(lm, hf, texts, scoring):
-    asked = views([*texts[:4], "one two", texts[1] * 15], texts[6:7])
-    for one, other in zip(scoring.ask(lm, asked), scoring.ask(hf, asked), strict=True):
-        for name in ("logprob", "mean", "std"):
-            mine, theirs = getattr(one, name), getattr(other, name)
-            np.testing.assert_allclose(mine, theirs, atol=1e-4 * np.abs(theirs).max(), err_msg=name)
-        assert one.greedy.tolist() == other.greedy.tolist()
-        assert (one.tokens.tolist(), one.n_chars, one.truncated) == (
-            other.tokens.tolist(),
-            other.n_chars,
-            other.truncated,
-        )
-        assert list(one.ends) == list(other.ends)
-
-
-def test_order_and_a_prefix_read_once_change_nothing(lm, texts, scoring):
-    asked = views(texts[:4], texts[6:7])
-    for one, other in zip(scoring.ask(lm, asked), scoring.ask(lm, asked[::-1])[::-1], strict=True):
-        np.testing.assert_allclose(one.logprob, other.logprob, atol=1e-5)
-    for request, answer in zip(asked, scoring.ask(lm, asked), strict=True):
-        (alone,) = scoring.ask(lm, [request])
-        np.testing.assert_allclose(alone.logprob, answer.logprob, atol=1e-5)
+    conforms(lm, hf, texts, scoring.ask)
 
 
 def test_quantised_kernels_move_a_text_s_mean_by_less_than_a_hundredth(quantised, hf, texts, scoring):
@@ -113,8 +84,7 @@ def test_figures_after_generating_are_the_same(lm, texts, scoring):
     asked = views(texts[:1], texts[6:7])
     before = scoring.ask(lm, asked)
     lm.generate_until([SimpleNamespace(args=("Once upon a time", {"until": [], "max_gen_toks": 4}))])
-    for one, other in zip(before, scoring.ask(lm, asked), strict=True):
-        np.testing.assert_allclose(one.logprob, other.logprob, atol=1e-5)
+    assert_same(scoring.ask(lm, asked), before, 1e-5)
 
 
 def test_the_reference_is_another_file_and_files_are_told_apart(lm, quantised, texts, scoring):

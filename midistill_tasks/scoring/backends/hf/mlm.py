@@ -103,6 +103,8 @@ class _Row(NamedTuple):
 class MaskedScorer(HFScorer):
     """Scores jobs with one `HFMaskedLM`; the batch size counts masked copies."""
 
+    pseudo = "pseudo-log-likelihood"
+
     def __init__(self, lm: Any, variant: str = "") -> None:
         super().__init__(lm, f"{variant}:{lm.pll}")
         self.pseudo = _NAMES[lm.pll].format(lm.positions or "all")

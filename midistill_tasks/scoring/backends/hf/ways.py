@@ -31,7 +31,7 @@ def _positions(jobs: Sequence[Job], ids: Tensor) -> tuple[Tensor, Tensor, Tensor
     """Rows and columns of the hidden states that predict the scored tokens of padded `ids`, and those tokens."""
     rows = [row for row, job in enumerate(jobs) for _ in range(1, len(job.ids))]
     columns = [column for job in jobs for column in range(1, len(job.ids))]
-    row, column = torch.tensor(rows, device=ids.device), torch.tensor(columns, device=ids.device)
+    row, column = (torch.tensor(each, dtype=torch.long, device=ids.device) for each in (rows, columns))
     return row, column - 1, ids[row, column]
 
 

@@ -23,7 +23,6 @@ from midistill_tasks.views import Statistic
 logger = logging.getLogger(__name__)
 
 PROBE = "one two three four five six seven eight nine ten. " * 3
-"""Repeated, so that a model of any size foresees its end."""
 _AGREEMENT = 0.9
 _ROUNDING = 1e-4
 _REPEATED = 0.1
@@ -80,19 +79,16 @@ class ServerScorer(HarnessScorer):
         if getattr(self.lm, "tokenizer", None) is None or not self.lm.tokenized_requests:
             return Probed("texts go to the server as token ids: name its tokenizer with --model_args tokenizer=…")
         ids = self.encode(PROBE).ids[: self.lm.max_length]
+        changed = (*ids[:-1], next(token for token in ids if token != ids[-1]))
         try:
             (echo,) = self._first(ids)
-            self._check(ids, echo)
-            (again,) = self._asked([ids])
-            _about(ids, again)
+            self._check_tokens(ids, echo)
+            (other,) = self._asked([changed])
+            _about(changed, other)
+            _check_places(echo, other)
         except Refusal as error:
             return Probed(f"{self.place} {error}")
-        logprobs, others = (np.array(each.logprobs[1:], dtype=float) for each in (echo, again))
-        if (moved := float(np.abs(logprobs - others).max())) > _REPEATED:
-            return Probed(
-                f"{self.place} gives other figures the second time, by up to {moved:.2f} nats a token: have it keep no "
-                "prefixes of prompts (vLLM: --no-enable-prefix-caching)"
-            )
+        logprobs = np.array(echo.logprobs[1:], dtype=float)
         signs = np.where(np.arange(len(logprobs)) % 2, 1.0, -1.0)
         answers = [round(float(np.mean(weights * logprobs)), 3) for weights in (1.0, signs)]
         identity = json.dumps([type(self.lm).__name__, self.lm.base_url, self.lm.model, answers])
@@ -112,8 +108,8 @@ class ServerScorer(HarnessScorer):
                 "llamacpp with the GGUF file"
             ) from None
 
-    def _check(self, ids: Sequence[int], echo: Echo) -> None:
-        """Raises Refusal where the answer to the probe is not about these tokens, each at its place."""
+    def _check_tokens(self, ids: Sequence[int], echo: Echo) -> None:
+        """Raises Refusal where the answer to the probe is not about these tokens."""
         _about(ids, echo)
         own = [self._names(token) for token in ids]
         named = [index for index, token in enumerate(echo.tokens) if token is not None]
@@ -122,16 +118,6 @@ class ServerScorer(HarnessScorer):
             raise Refusal(
                 f"reads other tokens than the tokenizer makes ({same} of {len(named)} are the same): name the served "
                 "model's own with --model_args tokenizer=…"
-            )
-        agree = {
-            shift: sum(echo.tops[at] in own[at + shift] for at in range(1, len(ids) - 1) if echo.tops[at] is not None)
-            for shift in (-1, 0, 1)
-        }
-        if max(agree[-1], agree[1]) > agree[0]:
-            off = "before" if agree[-1] > agree[1] else "after"
-            raise Refusal(
-                f"is off by one: its likeliest tokens are those {off} the ones that it tells them of, as of "
-                "llama-cpp-python where a prompt does not begin with its beginning-of-text token; use another server"
             )
 
     def _names(self, token: int) -> set[int | str]:
@@ -251,6 +237,30 @@ def _about(ids: Sequence[int], echo: Echo) -> None:
     strange = [index for index, token in enumerate(echo.tokens) if isinstance(token, int) and token != ids[index]]
     if strange:
         raise Refusal(f"gave back other tokens than it was asked about ({len(strange)} of {n})")
+
+
+def _check_places(echo: Echo, other: Echo) -> None:
+    """Raises Refusal where figures do not stand at their tokens, by two prompts that differ in their last token alone.
+
+    What is said of a token hangs on those before it. The likeliest token in the last place must not change, then, nor
+    anything before it; where all is one place too late or too early, one of these does.
+    """
+    ours, theirs = (np.array(each.logprobs[1:], dtype=float) for each in (echo, other))
+    moved = np.abs(ours - theirs)[:-1]
+    if (most := float(moved[:-1].max())) > _REPEATED:
+        raise Refusal(
+            f"gives other figures the second time, by up to {most:.2f} nats a token: have it keep no prefixes of "
+            "prompts (vLLM: --no-enable-prefix-caching)"
+        )
+    late = False
+    if echo.best[-1] is not None and other.best[-1] is not None:
+        gap = abs(echo.best[-1] - other.best[-1])
+        late = gap > _REPEATED or (echo.tops[-1] != other.tops[-1] and gap > _ROUNDING)
+    if late or moved[-1] > _REPEATED:
+        raise Refusal(
+            "is off by one: what it says of a token depends on a token that comes after, as with llama-cpp-python "
+            "where a prompt has no beginning-of-text token; use another server"
+        )
 
 
 def _known(values: Sequence[float | None]) -> bool:
