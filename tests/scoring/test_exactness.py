@@ -23,6 +23,30 @@ def test_batch_size_changes_nothing(architecture, tiny, texts, scoring, views):
     views.assert_same(auto, one)
 
 
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, texts, scoring, views, caplog, monkeypatch):
+    import torch
+
+    from midistill_tasks.errors import InputError
+    from midistill_tasks.scoring.backends.hf.causal import HFScorer
+
+    asked = [*views.plain(texts[:11]), *views.after(texts[:11], texts[12:14])]
+    expected = scoring.ask(scoring.load(tiny("gpt2"), batch_size=8), asked)
+    original, room = HFScorer.hidden, 3
+
+    def hidden(self, ids, **kwargs):
+        if len(ids) > room and ids.shape[1] > 16:  # those are probes
+            raise torch.OutOfMemoryError("made up")
+        return original(self, ids, **kwargs)
+
+    monkeypatch.setattr(HFScorer, "hidden", hidden)
+    views.assert_same(scoring.ask(scoring.load(tiny("gpt2"), batch_size=8), asked), expected)
+    assert "out of memory with 8 texts of" in caplog.text
+    assert "going on with 2" in caplog.text
+    room = 0
+    with pytest.raises(InputError, match=r"out of memory: a text of \d+ tokens alone does not fit.*0 of 22 views"):
+        scoring.ask(scoring.load(tiny("gpt2"), batch_size=8), asked)
+
+
 def test_order_changes_nothing(tiny, texts, scoring, views):
     requests = views.plain(texts) + views.after(texts[2:], texts[:2])
     shuffled = random.Random(0).sample(requests, len(requests))

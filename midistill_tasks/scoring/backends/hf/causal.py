@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,16 @@ from midistill_tasks.scoring.backends.hf.gradient import gradient_norms
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_head
 from midistill_tasks.scoring.backends.hf.rope import LengthDependentRope
 from midistill_tasks.scoring.backends.hf.ways import Way, after_prefix, concatenated, plain
-from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, Scorer, decoded_ends, scorer
+from midistill_tasks.scoring.protocol import (
+    Encoded,
+    HarnessScorer,
+    Job,
+    Result,
+    Scorer,
+    ScoringStoppedError,
+    decoded_ends,
+    scorer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +54,8 @@ class HFScorer(HarnessScorer):
         self.rope = LengthDependentRope(self.model)
         self._short_way: bool | None = None
         self._batch_size: int | None = None
+        self._fits = sys.maxsize
+        """Texts that are known to be too many at once are more than these."""
 
     def refuses(self) -> str | None:
         """A model that is not causal, or has no tokenizer."""
@@ -128,21 +140,36 @@ class HFScorer(HarnessScorer):
     def _score_group(self, jobs: list[Job], done: Callable[[Job, Result], None]) -> None:
         with torch.inference_mode(), self._autocast():
             way: Way | None = None if jobs[0].prefix else plain
-            for batch in self._batches(jobs):
+            size, start = self._resolve_batch_size(jobs[0]), 0
+            while start < len(jobs):
+                batch = jobs[start : start + min(size, self._fits)]
                 self.rope.forget()
-                if way is None and len(jobs) == 1:
-                    stats = concatenated(self, batch)  # reading the prefix once is no gain
-                elif way is None:
-                    way, stats = after_prefix(self, batch)
-                else:
-                    stats = way(self, batch)
+                try:
+                    if way is None and len(jobs) == 1:
+                        stats = concatenated(self, batch)  # reading the prefix once is no gain
+                    elif way is None:
+                        way, stats = after_prefix(self, batch)
+                    else:
+                        stats = way(self, batch)
+                except torch.OutOfMemoryError:
+                    self._halve(batch)
+                    continue
                 for job, result in zip(batch, _per_job(stats, batch), strict=True):
                     done(job, result)
+                start += len(batch)
 
-    def _batches(self, jobs: list[Job]) -> Iterator[list[Job]]:
-        size = self._resolve_batch_size(jobs[0])
-        for start in range(0, len(jobs), size):
-            yield jobs[start : start + size]
+    def _halve(self, batch: list[Job]) -> None:
+        """Smaller batches from here on; raises ScoringStoppedError where one text is too much."""
+        tokens = len(batch[0].prefix) + len(batch[0].ids)
+        if len(batch) == 1:
+            raise ScoringStoppedError(
+                f"out of memory: a text of {tokens} tokens alone does not fit beside {type(self.model).__name__}: give "
+                "--model_args max_length=…, a smaller dtype, or more devices"
+            )
+        self._fits = len(batch) // 2
+        logger.warning("out of memory with %d texts of %d tokens: going on with %d", len(batch), tokens, self._fits)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _resolve_batch_size(self, longest: Job) -> int:
         if self.lm.batch_size != "auto":

@@ -118,6 +118,8 @@ def after_prefix(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
     exact = scorer.model.dtype == torch.float32
     try:
         read, truth = _read(scorer, longest)
+    except torch.OutOfMemoryError:  # says nothing of the way
+        raise
     except Exception as error:  # recurrent models and foreign code keep their state in other ways
         logger.debug("no key-value cache to share: %r", error)
         return concatenated, concatenated(scorer, jobs)
@@ -131,6 +133,8 @@ def after_prefix(scorer: HFScorer, jobs: list[Job]) -> tuple[Way, Statistics]:
                     break
             else:
                 return way, stats
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # private ops: any failure means the plainer way
             logger.debug("%s is not possible here: %r", kind.__name__, error)
     return concatenated, concatenated(scorer, jobs)
