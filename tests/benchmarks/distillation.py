@@ -102,22 +102,29 @@ def quiet(trainer: Any) -> Any:
     return trainer
 
 
-def step_ratios(size: Size, folder: Path) -> list[float]:
+def step_ratios(size: Size, folder: Path, device: str = "cpu") -> list[float]:
     """Our loss and its backward / the teacher's forward and the student's forward and backward with plain CE."""
-    student, teacher, rows = size.model(size.layers), size.teacher(2 * size.layers), size.rows()
+    student, teacher, rows = size.model(size.layers).to(device), size.teacher(2 * size.layers).to(device), size.rows()
     trainer = make_trainer(size, folder, student, teacher, TextDataset(rows))
-    batch = Collator()([trainer.train_dataset[position] for position in range(len(rows))])
+    made = Collator()([trainer.train_dataset[position] for position in range(len(rows))])
+    batch = {name: value.to(device) if hasattr(value, "to") else value for name, value in made.items()}
     tokens = {name: batch[name] for name in ("input_ids", "attention_mask")}
 
     def ours() -> None:
         student.zero_grad()
         trainer.compute_loss(student, batch).backward()
+        wait()
 
     def plain() -> None:
         student.zero_grad()
         with torch.no_grad():
             teacher(**tokens, use_cache=False)
         student(**tokens, labels=batch["labels"], use_cache=False).loss.backward()
+        wait()
+
+    def wait() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     seconds = interleaved({"ours": ours, "plain": plain}, size.rounds)
     return ratios(seconds["ours"], seconds["plain"])
