@@ -17,8 +17,8 @@ def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated 
     """An answer for each request, in order; where the backend does not generate, they say so."""
     wanted = {_call(request, n): request for request in requests if not request.skip for n in _samples(request)}
     calls = [
-        SimpleNamespace(args=(request.context, dict(request.prompt.gen_kwargs)), repeats=1)
-        for request in wanted.values()
+        SimpleNamespace(args=(request.context, _kwargs(lm, request, number)), repeats=1)
+        for (_, _, number), request in wanted.items()
     ]
     try:
         texts = dict(zip(wanted, lm.generate_until(calls) if calls else [], strict=True))
@@ -32,6 +32,12 @@ def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated 
         else Generated(tuple(str(texts[_call(request, n)]) for n in _samples(request)), request.prompt.rest)
         for request in requests
     ]
+
+
+def _kwargs(lm: Any, request: GenerationRequest, number: int) -> dict[str, Any]:
+    """Of the how-manieth sample: the harness asks servers with one seed, by which they would all be the same."""
+    kwargs = dict(request.prompt.gen_kwargs)
+    return kwargs | {"seed": number} if kwargs["do_sample"] and hasattr(lm, "_create_payload") else kwargs
 
 
 def _samples(request: GenerationRequest) -> range:

@@ -125,6 +125,18 @@ def test_a_model_that_goes_on_as_its_members_do_is_found_without_a_log_probabili
     assert row["resps"] == [["Generated(samples=5)"]]
 
 
+def test_samples_of_a_server_have_seeds_of_their_own(run: Run, people):
+    class Server(Remembering):
+        def _create_payload(self) -> None: ...
+
+    for kind, seeds in ((Server, {0, 1, 2}), (Remembering, {None})):
+        lm = kind()
+        lm.texts = []
+        run("mia_samia_files,mia_extraction_files", {"samples": 3}, model=lm)
+        assert {kwargs.get("seed") for _, kwargs in lm.asked if kwargs["do_sample"]} == seeds
+        assert {kwargs.get("seed") for _, kwargs in lm.asked if not kwargs["do_sample"]} == {None}
+
+
 class Guessing(TableLM):
     """Says the next word of members' texts."""
 
