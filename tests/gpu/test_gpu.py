@@ -57,17 +57,25 @@ def test_bfloat16_is_near_and_the_same_in_any_order(folder, texts, scoring):
         np.testing.assert_allclose(one.logprob.mean(), other.logprob.mean(), rtol=2e-2)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("model", ["gpt2", "llama", "mistral"])
-def test_the_merged_attention_is_taken(model, dtype, tiny, texts, scoring):
-    """And not the slower way in its place, which gives the same figures."""
-    lm = scoring.load(tiny(model, **MODELS[model]), device=DEVICE, dtype=dtype)
+@pytest.mark.parametrize("model", ["gpt2", "llama", "llama with heads of 128"])
+def test_the_merged_attention_is_taken_in_float32(model, tiny, texts, scoring):
+    """And not a slower way in its place, which gives the same figures."""
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1} if "128" in model else {}
+    name = model.split()[0]
+    assert isinstance(way_of(scoring.load(tiny(name, **{**MODELS[name], **heads}), device=DEVICE), texts), _Shared)
+
+
+@needs_cuda
+def test_the_merged_attention_is_taken_in_bfloat16_by_a_trained_model(smollm2, texts, scoring):
+    assert isinstance(way_of(scoring.load(**{**smollm2, "dtype": "bfloat16"}, device=DEVICE), texts), _Shared)
+
+
+def way_of(lm, texts):
     prefix = tuple(lm.tok_encode("".join(texts[6:8])))
     jobs = [Job(tuple(lm.tok_encode(text)), prefix) for text in texts[:4]]
     jobs.sort(key=lambda job: -len(job.ids))
     with torch.inference_mode():
-        way, _ = after_prefix(HFScorer(lm), jobs)
-    assert isinstance(way, _Shared)
+        return after_prefix(HFScorer(lm), jobs)[0]
 
 
 @needs_cuda
