@@ -73,6 +73,11 @@ class Result:
     std: FloatArray | None = None
     gradient: FloatArray | None = None
 
+    def holds(self, statistics: Collection[Statistic]) -> bool:
+        """Whether those of the statistics that are one figure a token are all there."""
+        lacks = {"greedy": self.greedy is None, "moments": self.mean is None or self.std is None}
+        return not any(lacks.get(name, False) for name in statistics)
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:

@@ -194,7 +194,8 @@ def _results(scorer: Scorer, jobs: list[Job], label: str) -> list[tuple[Job, Res
     with contextlib.closing(cache) if cache else contextlib.nullcontext():
         missing = []
         for job in jobs:
-            if cache and not job.gradient and (result := cache.get(job)) is not None:
+            result = cache.get(job) if cache and not job.gradient else None
+            if result is not None and result.holds(scorer.gives):
                 found.append((job, result))
             else:
                 missing.append(job)

@@ -54,6 +54,21 @@ def test_without_the_flag_there_is_no_file(tiny, texts, scoring, views, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_record_that_lacks_what_the_model_gives_by_now_is_made_again(
+    tiny, texts, scoring, views, cached, monkeypatch
+):
+    from midistill_tasks.scoring.backends.hf.causal import HFScorer
+    from midistill_tasks.scoring.cache import StatsCache as Cache
+
+    put = Cache.put
+    monkeypatch.setattr(Cache, "put", lambda self, job, found: put(self, job, Result(found.logprob)))
+    monkeypatch.setattr(HFScorer, "at_best", frozenset({"logprob"}))
+    scoring.ask(cached(tiny("gpt2")), views.plain(texts[:3]))
+    monkeypatch.undo()
+    answers = scoring.ask(cached(tiny("gpt2")), views.plain(texts[:3]))
+    assert all(answer.has >= {"logprob", "greedy", "moments"} for answer in answers)
+
+
 # ---------------------------------------------------------------------- never another's figures
 
 
