@@ -100,7 +100,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
     def apply_filters(self) -> None:
         """Turns the answers of each document into its score, and judges its words by the blind baseline."""
         if self.keys.options.run.save_stats is not None:
-            said = about(self.keys, self.documents, self.scored, Outcome(), self.ranks) | {"model": self._model_name()}
+            said = self._about(Outcome()) | {"model": self._model_name()}
             save(self.keys, self.documents, self._instances, said, self.rank, self.ranks)
         self.outcome = outcome(self.keys, self._instances)
         if "bypass" not in self._metric_fn_list and not self.outcome.silent:
@@ -139,7 +139,9 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         config: dict[str, Any] = super().dump_config()
         if self.outcome.silent:
             config["metric_list"] = []  # the W&B logger looks each of them up in every sample
-        ours = about(self.keys, self.documents, self.scored, self.outcome, self.ranks)
-        ours |= {"likelihood": pseudo} if (pseudo := likelihood()) else {}
-        config["metadata"] = (config.get("metadata") or {}) | {"midistill": ours}
+        config["metadata"] = (config.get("metadata") or {}) | {"midistill": self._about(self.outcome)}
         return config
+
+    def _about(self, outcome: Outcome) -> dict[str, Any]:
+        pseudo = {"likelihood": kind} if (kind := likelihood()) else {}
+        return about(self.keys, self.documents, self.scored, outcome, self.ranks) | pseudo

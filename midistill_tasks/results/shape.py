@@ -33,6 +33,7 @@ class _About(BaseModel):
     independent_coins: StrictBool
     coins_after: StrictStr | None = None
     learnt: StrictBool = False
+    likelihood: StrictStr = ""
     options: dict[str, Any]
     counts: _Counts
     data_sha256: StrictStr

@@ -95,6 +95,16 @@ def test_different_options_and_versions_are_refused(make_task, make_run, scored)
         compare(make_run("T", one), {"arm": [make_run("S", replace(one, version="0.9"))]})
 
 
+def test_likelihoods_of_another_kind_are_refused(make_task, make_run, scored) -> None:
+    labels, first, _ = scored
+    one, other = make_task(labels, first), make_task(labels, first, likelihood="pseudo-log-likelihood (positions: all)")
+    with pytest.raises(
+        InputError, match=r"of a log-likelihood for T and of a pseudo-log-likelihood \(positions: all\) for S"
+    ):
+        compare(make_run("T", one), {"arm": [make_run("S", other)]})
+    compare(make_run("T", other), {"arm": [make_run("S", other)]})
+
+
 def test_an_option_that_the_attack_does_not_read_may_differ(make_task, make_run, scored) -> None:
     labels, first, second = scored
     other = make_task(labels, second)

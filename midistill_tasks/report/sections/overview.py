@@ -63,12 +63,18 @@ def overview(findings: Findings) -> Section:
         folded.append((findings.of_split(tables.attacks(findings.comparisons)), PAIRED_NOTE))
     return Section(
         heading=f"How well each attack works: {findings.split}",
-        text=(f"The labels are valid for {findings.first.metadata['valid_for']}.",),
+        text=(f"The labels are valid for {findings.first.metadata['valid_for']}.", *_pseudo(findings)),
         charts=((CAPTION, auroc_chart(_dots(findings), findings.blind)),),
         legend=model_legend(findings.named, words),
         tables=((_strongest(findings), note),),
         folded=tuple(folded),
     )
+
+
+def _pseudo(findings: Findings) -> list[str]:
+    """What the scores are of, where that is no likelihood of a causal model."""
+    kind = findings.first.metadata.get("likelihood")
+    return [f"All scores are of a {kind}, and not to be compared with those of causal models."] if kind else []
 
 
 def _every_attack(findings: Findings) -> Table:

@@ -193,12 +193,14 @@ def test_no_text_stands_after_another_and_the_reference_is_a_masked_model_too(be
     np.testing.assert_allclose(under.logprob, scoring.ask(load(other, positions=4), requests[:1])[0].logprob, atol=1e-5)
 
 
-def test_what_is_no_masked_model_or_no_value_is_refused(bert, texts, scoring, tmp_path):
+def test_what_is_no_masked_model_or_no_value_is_refused(bert, tiny, texts, scoring, tmp_path):
     for wrong in ({"positions": 1}, {"positions": "half"}, {"pll": "l2r"}, {"pll": "as_published", "positions": 4}):
         with pytest.raises(InputError, match="--model_args"):
             load(bert, **wrong)
     with pytest.raises(NotImplementedError, match="--model hf-mlm runs tasks of whole texts alone"):
         load(bert).loglikelihood([])
+    with pytest.raises(InputError, match="is no masked language model: --model hf is for causal models"):
+        load(tiny("llama"))
     headless = tmp_path / "headless"
     AutoModel.from_pretrained(bert).save_pretrained(headless)
     with pytest.raises(InputError, match=r"not a whole masked language model: it has no weights for cls\.pred.* more"):

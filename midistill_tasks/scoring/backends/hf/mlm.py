@@ -35,7 +35,14 @@ class _WithHead:
 
     @staticmethod
     def from_pretrained(name: str, *args: Any, **kwargs: Any) -> Any:
-        model, about = AutoModelForMaskedLM.from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        try:
+            model, about = AutoModelForMaskedLM.from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            raise InputError(
+                f"{name} is no masked language model: --model hf is for causal models, hf-mlm for such as BERT"
+            ) from None
         if missing := sorted(about["missing_keys"]):
             raise InputError(
                 f"{name} is not a whole masked language model: it has no weights for {missing[0]}"
