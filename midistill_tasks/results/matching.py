@@ -89,8 +89,8 @@ def check_comparable(runs: tuple[Run, Run], results: tuple[AttackResult, AttackR
     kinds = [result.metadata.get("likelihood") or "log-likelihood" for result in results]
     if kinds[0] != kinds[1]:
         raise InputError(
-            f"{task}: the scores are of a {kinds[0]} for {models[0]} and of a {kinds[1]} for {models[1]}, which are not "
-            "to be compared; evaluate both by the same --model and its arguments"
+            f"{task}: the scores are of a {kinds[0]} for {models[0]} and of a {kinds[1]} for {models[1]}, which are "
+            "not to be compared; evaluate both by the same --model and its arguments"
         )
     for option in _shaping(results[0].attack):
         values = [result.metadata["options"].get(option) for result in results]
