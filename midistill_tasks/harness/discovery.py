@@ -12,6 +12,7 @@ from typing import Any
 
 from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.results.strict import write_strictly
 from midistill_tasks.scoring.models import add_to_harness
 from midistill_tasks.secrets import hide_in_logs, hide_in_results
 
@@ -153,6 +154,7 @@ def answer_requests() -> None:
     setattr(LM, ROLLING, rolling)
     guard_answers(CachingLM)
     hide_in_results(EvaluationTracker)
+    write_strictly(EvaluationTracker)
     # What we say in a run belongs into the run's log, at its level and in its format.
     logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
 

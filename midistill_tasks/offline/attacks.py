@@ -22,6 +22,7 @@ from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
 from midistill_tasks.results.run import as_number
 from midistill_tasks.results.stats import about_of, model_folder, statistics
+from midistill_tasks.results.strict import strict
 from midistill_tasks.views import TokenStats, Unscored, View
 
 if TYPE_CHECKING:
@@ -230,11 +231,15 @@ def write(folder: Path, saved: Mapping[str, Any], attacked: Sequence[Attacked]) 
         "date": date,
     }
     for one in attacked:
-        lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in one.samples)
+        lines = "".join(_json(sample) + "\n" for sample in one.samples)
         write_atomically(place / f"samples_{one.task}_{date}.jsonl", lines, ", such as another --output")
     results = place / f"results_{date}.json"
-    write_atomically(results, json.dumps(content, indent=2, ensure_ascii=False), ", such as another --output")
+    write_atomically(results, _json(content, indent=2), ", such as another --output")
     return results
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    return json.dumps(strict(content), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def _row(attacked: Attacked) -> dict[str, float | str]:

@@ -235,7 +235,8 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Estimate]:
     for key, value in row.items():
         metric, comma, kind = key.partition(",")
         number = as_number(value)
-        if not comma or metric.endswith("_stderr") or (math.isnan(number) and not isinstance(value, float)):
+        is_word = math.isnan(number) and not (value is None or isinstance(value, float))
+        if not comma or metric.endswith("_stderr") or is_word:
             continue
         stderr = as_number(row.get(f"{metric}_stderr,{kind}"))
         figures[metric if kind in FILTERS else key] = Estimate(number, stderr)

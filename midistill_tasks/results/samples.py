@@ -63,7 +63,7 @@ def _sample(line: bytes, place: str) -> tuple[Scored, str | None, float, str]:
     try:
         row = json.loads(line)
         doc = row["doc"]
-        label, score = doc["label"], float(doc["score"])
+        label, score = doc["label"], math.nan if doc["score"] is None else float(doc["score"])
         names, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
         rank, filter_name = float(doc.get("blind_rank", math.nan)), str(row.get("filter", "none"))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -24,7 +24,7 @@ def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated 
         texts = dict(zip(wanted, lm.generate_until(calls) if calls else [], strict=True))
     except NotImplementedError:
         reason = f"the backend {type(lm).__name__} does not generate text"
-        logger.error("MIA tasks report nothing: %s", reason)
+        logger.error("no figures of attacks that generate: %s", reason)
         return [Unscored(request.skip or reason, whole_task=True) for request in requests]
     return [
         Unscored(request.skip, whole_task=True)

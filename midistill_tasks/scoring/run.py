@@ -170,7 +170,8 @@ def _refuse_the_target(answers: dict[ViewRequest, Answer], reference: str, reque
 
 
 def _no_figures(requests: Sequence[ViewRequest], reason: str) -> list[Answer]:
-    logger.error("MIA tasks report nothing: %s", reason)
+    attacks = ", ".join(dict.fromkeys(request.attack for request in requests if request.attack))
+    logger.error("no figures%s: %s", f" of {attacks}" if attacks else "", reason)
     return [Unscored(reason, whole_task=True)] * len(requests)
 
 

@@ -51,7 +51,7 @@ def test_a_reference_with_the_target_s_figures_is_refused_and_the_other_attacks_
     result = run("mia_loss_files,mia_ref_files", {"reference": "another"}, model=TableLM())
     assert "auroc,none" not in result["results"].get("mia_ref_files", {})
     assert "auroc,none" in result["results"]["mia_loss_files"]
-    assert len(said("MIA tasks report nothing: the reference model")) == 1
+    assert len(said("no figures of ref: the reference model")) == 1
 
 
 def test_without_a_statistic_the_attack_that_needs_it_has_no_figure_and_the_others_have(run, said):

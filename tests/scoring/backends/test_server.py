@@ -89,7 +89,7 @@ def test_a_server_that_misbehaves_is_named_and_has_no_figure(server, client, tex
     answers = scoring.ask(client(), views(texts[:2], texts[6:8]))
     assert all(isinstance(answer, Unscored) and answer.whole_task for answer in answers)
     assert server.behaviour.asked <= 3  # the probe
-    assert f"MIA tasks report nothing: {server.address} (served) " in caplog.text
+    assert f"no figures: {server.address} (served) " in caplog.text
     assert re.search(FAULTS[fault], answers[0].reason)
 
 

@@ -1,0 +1,52 @@
+"""JSON that every reader takes: null where there is no number, in what the harness and we write."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_OF_NO_USE = "_stderr_stderr,"
+"""In the keys that the harness makes for the errors of errors: we give it errors as metrics."""
+_REQUESTS = ("arguments", "resps")
+"""Of a sample, for the harness to put into words."""
+
+
+def strict(value: Any) -> Any:
+    """The same with None for NaN and infinities, and without the errors of errors.
+
+    >>> strict({"auroc,none": float("nan"), "auroc_stderr_stderr,none": "N/A", "n": [1, 2.5]})
+    {'auroc,none': None, 'n': [1, 2.5]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: strict(each) for key, each in value.items() if _OF_NO_USE not in str(key)}
+    if isinstance(value, list | tuple):
+        return [strict(each) for each in value]
+    return value
+
+
+def write_strictly(tracker: Any) -> None:
+    """Has the harness's `EvaluationTracker` write results, and samples of MIA tasks, so; may be called again."""
+    aggregated, of_samples = tracker.save_results_aggregated, tracker.save_results_samples
+    if getattr(of_samples, "__module__", "") == __name__:
+        return
+
+    @functools.wraps(aggregated)
+    def save_results_aggregated(self: Any, results: dict[str, Any], samples: Any = None) -> Any:
+        return aggregated(self, results=strict(results), samples=samples)
+
+    @functools.wraps(of_samples)
+    def save_results_samples(self: Any, task_name: str, samples: Any) -> Any:
+        made = [
+            {key: value if key in _REQUESTS else strict(value) for key, value in sample.items()}
+            if "score" in sample["doc"]
+            else sample
+            for sample in samples
+        ]
+        return of_samples(self, task_name=task_name, samples=made)
+
+    save_results_samples.__module__ = __name__
+    tracker.save_results_aggregated, tracker.save_results_samples = save_results_aggregated, save_results_samples
