@@ -42,7 +42,7 @@ def measure(device: str, quick: bool) -> Iterator[Row]:
     texts, rounds = list(biographies(16 if quick else 512, seed=1)), 1 if quick else 5
     for dtype in ("float32", "bfloat16"):
         lm = load(**{**fetch_smollm2(), "dtype": dtype}, device=device, batch_size=BATCH)
-        lm._max_length = 256 if quick else 2048
+        lm._max_length = 1024 if quick else 2048
         ways = {name: synchronised(way, device) for name, way in ways_of(lm, texts).items()}
         seconds = interleaved(ways, rounds)
 

@@ -267,3 +267,12 @@ def test_a_backend_without_distributions_is_refused(texts, scoring, views, caplo
     answers = scoring.ask(DummyLM(), views.plain(texts[:2]))
     assert all(answer.whole_task and "DummyLM" in answer.reason for answer in answers)
     assert "`midistill backends` lists those that do" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_causal_model_in_half_precision_is_not_taken_for_one_that_looks_ahead(smollm2, scoring):
+    """Its logits of 8 and of 16 tokens differ by more than an eighth of the greatest in bfloat16 on this CPU."""
+    from midistill_tasks.scoring.backends.hf.causal import HFScorer
+
+    for dtype in ("bfloat16", "float16"):
+        assert HFScorer(scoring.load(**{**smollm2, "dtype": dtype})).refuses() is None

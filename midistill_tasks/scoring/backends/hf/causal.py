@@ -72,18 +72,22 @@ class HFScorer(HarnessScorer):
         return None
 
     def _looks_ahead(self) -> bool:
-        """Whether the logits of a token change with what comes after it."""
-        length = min(16, self.lm.max_length)
-        ids = (torch.arange(length) % self.model.config.get_text_config().vocab_size)[None].to(self.lm.device)
+        """Whether the logits of a token change with what comes after it, by two inputs of one shape: in half precision
+        kernels for another shape move them by as much as that would."""
+        length, size = min(16, self.lm.max_length), self.model.config.get_text_config().vocab_size
+        ids = (torch.arange(length) * 7 % size)[None].to(self.lm.device)
+        half = length // 2
+        changed = torch.cat([ids[:, :half], (ids[:, half:] + 1) % size], 1)
         with torch.inference_mode(), self._autocast():
             try:
-                whole, half = self.lm._model_call(ids), self.lm._model_call(ids[:, : length // 2])
+                one, two = self.lm._model_call(ids), self.lm._model_call(changed)
             except Exception as error:  # foreign code: its own error is said where it scores
                 logger.debug("not asked whether it looks ahead: %r", error)
                 return False
-        own, other = whole[:, : half.shape[1]].float(), half.float()  # virtual tokens may stand in front
+        end = one.shape[1] - (length - half)  # virtual tokens may stand in front
+        own, other = one[:, :end].float(), two[:, :end].float()
         dtype = self.lm.mixed_precision_dtype or self.model.dtype
-        allowed = max(1e-3, 16 * torch.finfo(dtype).eps)  # of another kernel for another length
+        allowed = max(1e-3, 4 * torch.finfo(dtype).eps)  # of experts that see other company
         finite = torch.isfinite(own) & torch.isfinite(other)
         return bool(finite.any() and (own - other)[finite].abs().max() > allowed * own[finite].abs().max())
 
