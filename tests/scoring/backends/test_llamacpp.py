@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,3 +99,32 @@ def test_the_reference_is_another_file_and_files_are_told_apart(lm, quantised, t
     assert LlamaCppScorer(lm).identity() != LlamaCppScorer(LlamaCppLM(str(quantised), max_length=192)).identity()
     with pytest.raises(InputError, match=r"path=none\.gguf: there is no such GGUF file"):
         LlamaCppLM("none.gguf")
+
+
+def test_the_server_of_llama_cpp_python_is_refused_by_what_it_does(whole, smollm2_folder, texts, scoring, tmp_path):
+    pytest.importorskip("tenacity")
+    pytest.importorskip("uvicorn", reason="pip install llama-cpp-python[server]")
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(whole), "--port", str(port)]
+    command += ["--n_ctx", "256", "--logits_all", "true"]
+    with open(tmp_path / "log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            for _ in range(60):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models").close()
+                    break
+                except OSError:
+                    assert server.poll() is None, (tmp_path / "log").read_text()[-2000:]
+                    time.sleep(1)
+            client = LocalCompletionsAPI(
+                base_url=f"http://127.0.0.1:{port}/v1/completions", model="any", tokenizer=str(smollm2_folder),
+                tokenizer_backend="huggingface", max_retries=1,
+            )  # fmt: skip
+            (answer,) = scoring.ask(client, [ViewRequest(texts[0], TEXT)])
+        finally:
+            server.terminate()
+    assert "takes no token ids as a prompt, as llama-cpp-python's server does not" in answer.reason
