@@ -223,6 +223,11 @@ def test_the_cache_tells_ways_and_places_apart(bert, texts, scoring, tmp_path):
                 np.testing.assert_allclose(a.logprob, b.logprob, atol=1e-6)
 
 
+def test_every_way_of_scoring_is_another_model_to_the_cache(bert):
+    ways = ({}, {"positions": 5}, {"positions": 6}, {"pll": "within_word_l2r"}, {"pll": "as_published"})
+    assert len({MaskedScorer(load(bert, **model_args)).identity() for model_args in ways}) == len(ways)
+
+
 def test_the_harness_runs_it_by_its_name(bert, texts, tmp_path, task_manager):
     import json
 

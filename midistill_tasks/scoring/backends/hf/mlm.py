@@ -113,7 +113,7 @@ class MaskedScorer(HFScorer):
     pseudo = "pseudo-log-likelihood"
 
     def __init__(self, lm: Any, variant: str = "") -> None:
-        super().__init__(lm, f"{variant}:{lm.pll}")
+        super().__init__(lm, f"{variant}:{lm.pll}:{lm.positions}")  # a whole text's sum is estimated from these
         self.pseudo = _NAMES[lm.pll].format(lm.positions or "all")
         self._words: dict[tuple[int, ...], Sequence[int | None]] = {}
         if getattr(lm, "tokenizer", None) is not None:
