@@ -23,7 +23,9 @@ def test_batch_size_changes_nothing(architecture, tiny, texts, scoring, views):
     views.assert_same(auto, one)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, texts, scoring, views, caplog, monkeypatch):
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(
+    tiny, texts, scoring, views, caplog, monkeypatch, tmp_path
+):
     import torch
 
     from midistill_tasks.errors import InputError
@@ -43,6 +45,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(tiny, texts, sc
     assert "out of memory with 8 texts of" in caplog.text
     assert "going on with 2" in caplog.text
     room = 0
+    monkeypatch.chdir(tmp_path)  # where what was scored would be kept
     with pytest.raises(InputError, match=r"out of memory: a text of \d+ tokens alone does not fit.*0 of 22 views"):
         scoring.ask(scoring.load(tiny("gpt2"), batch_size=8), asked)
 
