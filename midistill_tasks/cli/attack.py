@@ -37,11 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             owners.setdefault(name, []).append(attack.name)
     options = parser.add_argument_group("options of attacks", "a value, several (0.1,0.2), or a range (0.1:0.5:0.1)")
     for name, attacks in owners.items():
-        meanings = {ATTACKS[attack].fields[name][1].description: attack for attack in attacks}
-        help_text = "; ".join(
-            f"{', '.join(one for one in attacks if ATTACKS[one].fields[name][1].description == meaning)}: {meaning}"
-            for meaning in meanings
-        )
+        meanings: dict[str | None, list[str]] = {}
+        for attack_name in attacks:
+            meanings.setdefault(ATTACKS[attack_name].fields[name][1].description, []).append(attack_name)
+        help_text = "; ".join(f"{', '.join(names)}: {meaning}" for meaning, names in meanings.items())
         options.add_argument(f"--{name.replace('_', '-')}", dest=f"option_{name}", metavar="V", help=help_text)
     parser.add_argument("--output", metavar="FOLDER", help="write results and samples, for compare and report")
 
@@ -94,7 +93,8 @@ def _values(name: str, text: str) -> object:
         except (ValueError, ZeroDivisionError):
             raise InputError(f"--{name} {text}: a range is FIRST:LAST:STEP, such as 0.1:0.5:0.1") from None
         return [round(first + number * step, 10) for number in range(count + 1)]
-    values = [part if name in _words() else _value(part) for part in text.split(",")]
+    parts = text.split(",")
+    values = parts if name in _words() else [_value(part) for part in parts]
     return values if len(values) > 1 else values[0]
 
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -212,12 +213,15 @@ class HarnessScorer:
         """Another LM of the same kind; once it is closed nothing here holds it any more."""
         yield type(self)(self.load(json.loads(spec)))
 
+    def shared_args(self) -> dict[str, Any]:
+        """Model arguments that a reference model has from this one, unless its own say otherwise."""
+        given = {"batch_size": self.lm.batch_size, "max_batch_size": getattr(self.lm, "max_batch_size", None)}
+        return given | ({"device": str(self.lm.device)} if hasattr(self.lm, "device") else {})
+
     def load(self, spec: Mapping[str, Any]) -> Any:
         """Another LM of the same class, with this one's place in the run."""
         logger.info("Loading the reference model %s", spec.get("pretrained", spec))
-        given = {"batch_size": self.lm.batch_size, "max_batch_size": getattr(self.lm, "max_batch_size", None)}
-        device = {"device": str(self.lm.device)} if hasattr(self.lm, "device") else {}
-        other = type(self.lm).create_from_arg_obj(given | device | dict(spec))
+        other = type(self.lm).create_from_arg_obj(self.shared_args() | dict(spec))
         other._rank, other._world_size = self.lm.rank, self.lm.world_size
         other.cache_hook = self.lm.cache_hook
         return other
@@ -229,6 +233,15 @@ def decoded_ends(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> 
     for count in range(len(ids)):
         ends.append(max(ends[-1], len(decode(ids[: count + 1]))))
     return ends[1:]
+
+
+def ends_of(tokenizer: Any, text: str, ids: tuple[int, ...]) -> Sequence[int]:
+    """The character at which each token ends."""
+    for special in (True, False) if getattr(tokenizer, "is_fast", False) else ():
+        encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+        if tuple(encoded["input_ids"]) == ids:
+            return list(accumulate((end for _, end in encoded["offset_mapping"]), max))
+    return decoded_ends(ids, lambda part: tokenizer.decode(part, skip_special_tokens=True))
 
 
 SCORERS: Registry[type[HarnessScorer]] = Registry(

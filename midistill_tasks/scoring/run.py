@@ -60,7 +60,8 @@ def statistics(lm: Any, wanted: Sequence[ViewRequest]) -> list[Answer]:
             f"the backend {type(lm).__name__} gives no distribution over the vocabulary at each token; "
             "`midistill backends` lists those that do",
         )
-    lacking = {_kind(request): _lacking(scorer, request, type(lm).__name__) for request in wanted}
+    kinds = {_kind(request): request for request in wanted}
+    lacking = {kind: _lacking(scorer, request, type(lm).__name__) for kind, request in kinds.items()}
     for reason in filter(None, dict.fromkeys(lacking.values())):
         logger.error("%s", reason)
     by_model: dict[str | None, list[ViewRequest]] = defaultdict(list)
@@ -222,9 +223,11 @@ def _kept(scorer: Scorer, found: Sequence[tuple[Job, Result]], wanted: int) -> s
     identity = scorer.identity()
     if identity is None:
         return f"{len(found)} of {wanted} views were scored"
-    name = "midistill-rescued" if scorer.cache_file is None else str(scorer.cache_file).removesuffix(OUR_SUFFIX)
-    if scorer.cache_file is None:
-        with contextlib.closing(StatsCache(Path(f"{name}{OUR_SUFFIX}"), identity)) as cache:
+    path = scorer.cache_file
+    if path is None:
+        path = Path(f"midistill-rescued{OUR_SUFFIX}")
+        with contextlib.closing(StatsCache(path, identity)) as cache:
             for job, result in found:
                 cache.put(job, result)
+    name = str(path).removesuffix(OUR_SUFFIX)
     return f"{len(found)} of {wanted} views were scored and are kept: go on with --use_cache {name}"

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from midistill_tasks.errors import warn_once
-from midistill_tasks.scoring.backends.hf.causal import ends_of
 from midistill_tasks.scoring.backends.vllm_worker import COLUMNS
 from midistill_tasks.scoring.models import VLLM_EXTENSION
-from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, ScoringStoppedError, scorer
+from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, ScoringStoppedError, ends_of, scorer
 from midistill_tasks.views import FloatArray, Statistic
 
 logger = logging.getLogger(__name__)

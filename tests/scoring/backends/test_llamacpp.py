@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conformance import assert_same, conforms, views
+from serving import serving
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.discovery import answer_requests
@@ -106,25 +102,10 @@ def test_the_server_of_llama_cpp_python_is_refused_by_what_it_does(whole, smollm
     pytest.importorskip("uvicorn", reason="pip install llama-cpp-python[server]")
     from lm_eval.models.openai_completions import LocalCompletionsAPI
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(whole), "--port", str(port)]
-    command += ["--n_ctx", "256", "--logits_all", "true"]
-    with open(tmp_path / "log", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        try:
-            for _ in range(60):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models").close()
-                    break
-                except OSError:
-                    assert server.poll() is None, (tmp_path / "log").read_text()[-2000:]
-                    time.sleep(1)
-            client = LocalCompletionsAPI(
-                base_url=f"http://127.0.0.1:{port}/v1/completions", model="any", tokenizer=str(smollm2_folder),
-                tokenizer_backend="huggingface", max_retries=1,
-            )  # fmt: skip
-            (answer,) = scoring.ask(client, [ViewRequest(texts[0], TEXT)])
-        finally:
-            server.terminate()
+    arguments = ["--model", str(whole), "--n_ctx", "256", "--logits_all", "true"]
+    with serving("llama_cpp.server", arguments, tmp_path / "log") as address:
+        client = LocalCompletionsAPI(
+            base_url=address, model="any", tokenizer=str(smollm2_folder), tokenizer_backend="huggingface", max_retries=1
+        )
+        (answer,) = scoring.ask(client, [ViewRequest(texts[0], TEXT)])
     assert "takes no token ids as a prompt, as llama-cpp-python's server does not" in answer.reason

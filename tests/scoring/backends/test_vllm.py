@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conformance import assert_same, conforms, views
+from serving import serving
 
 from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.scoring.backends.vllm import VLLMScorer
@@ -108,32 +104,10 @@ def test_adapters_and_changed_logits_are_refused():
 
 @pytest.fixture(scope="module")
 def address(folder, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--port", str(port)]
-    command += [
-        "--dtype",
-        "float32",
-        "--max-model-len",
-        str(LENGTH),
-        "--enforce-eager",
-        "--served-model-name",
-        "served",
-    ]
+    arguments = ["--model", str(folder), "--dtype", "float32", "--max-model-len", str(LENGTH), "--enforce-eager"]
     log = tmp_path_factory.mktemp("served") / "log"
-    with open(log, "wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
-        try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models").close()
-                    break
-                except OSError:
-                    assert server.poll() is None, log.read_text()[-2000:]
-                    time.sleep(1)
-            yield f"http://127.0.0.1:{port}/v1/completions"
-        finally:
-            server.terminate()
+    with serving("vllm.entrypoints.openai.api_server", [*arguments, "--served-model-name", "served"], log) as address:
+        yield address
 
 
 def test_the_same_by_its_server(address, folder, hf, texts, scoring):

@@ -8,7 +8,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from midistill_tasks.scoring.protocol import (
     Result,
     Scorer,
     ScoringStoppedError,
-    decoded_ends,
+    ends_of,
     scorer,
 )
 
@@ -243,15 +242,6 @@ class HFScorer(HarnessScorer):
         # The same product of the same numbers: more than the last bit, in bfloat16 too, is something after the head.
         allowed = torch.finfo(self.model.dtype).eps * own[finite].abs().max()
         return bool((own - short)[finite].abs().max() <= allowed)
-
-
-def ends_of(tokenizer: Any, text: str, ids: tuple[int, ...]) -> Sequence[int]:
-    """The character at which each token ends."""
-    for special in (True, False) if getattr(tokenizer, "is_fast", False) else ():
-        encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        if tuple(encoded["input_ids"]) == ids:
-            return list(accumulate((end for _, end in encoded["offset_mapping"]), max))
-    return decoded_ends(ids, lambda part: tokenizer.decode(part, skip_special_tokens=True))
 
 
 def _per_job(stats: Statistics, jobs: Iterable[Job]) -> Iterator[Result]:

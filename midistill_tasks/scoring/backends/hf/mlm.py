@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,9 +19,9 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from midistill_tasks.errors import InputError, warn_once
-from midistill_tasks.scoring.backends.hf.causal import HFScorer, ends_of
+from midistill_tasks.scoring.backends.hf.causal import HFScorer
 from midistill_tasks.scoring.backends.hf.head import Statistics, from_logits
-from midistill_tasks.scoring.protocol import Encoded, Job, Result, scorer
+from midistill_tasks.scoring.protocol import Encoded, Job, Result, ends_of, scorer
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,10 @@ class MaskedScorer(HFScorer):
     @property
     def max_length(self) -> int:
         """Tokens of a text, without those that the tokenizer puts around it."""
+        return self._longest
+
+    @cached_property
+    def _longest(self) -> int:
         known = [int(self.lm.max_length), int(self.lm.tokenizer.model_max_length)]
         for name, module in self.model.named_modules():
             if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
@@ -163,9 +168,9 @@ class MaskedScorer(HFScorer):
         pieces = [ids[start : start + size] for start in range(0, len(ids), size)]
         return [Job(piece, first=0, only=self.chosen(piece)) for piece in pieces]
 
-    def load(self, spec: Mapping[str, Any]) -> Any:
+    def shared_args(self) -> dict[str, Any]:
         """A reference model is scored in the same way."""
-        return super().load({"positions": self.lm.positions or "all", "pll": self.lm.pll} | dict(spec))
+        return super().shared_args() | {"positions": self.lm.positions or "all", "pll": self.lm.pll}
 
     def chosen(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
         """A draw that the tokens themselves seed, so that a text has the same one everywhere."""

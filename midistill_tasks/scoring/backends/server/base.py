@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from midistill_tasks.scoring.backends.hf.causal import ends_of
 from midistill_tasks.scoring.backends.server.http import SHOWN, Refusal, as_they_come, ask
-from midistill_tasks.scoring.protocol import Encoded, HarnessScorer, Job, Result, ScoringStoppedError, decoded_ends
+from midistill_tasks.scoring.protocol import (
+    Encoded,
+    HarnessScorer,
+    Job,
+    Result,
+    ScoringStoppedError,
+    decoded_ends,
+    ends_of,
+)
 from midistill_tasks.views import Statistic
-
-logger = logging.getLogger(__name__)
 
 PROBE = "one two three four five six seven eight nine ten. " * 3
 _AGREEMENT = 0.9
@@ -140,10 +144,11 @@ class ServerScorer(HarnessScorer):
         ids = tuple(self.lm.tok_encode(text))
         return Encoded(ids, lambda: decoded_ends(ids, self._decode))
 
-    def load(self, spec: Mapping[str, Any]) -> Any:
-        """A reference model at the same address, by its ``model``, unless its arguments say another."""
+    def shared_args(self) -> dict[str, Any]:
+        """A reference model is another ``model`` at the same address, unless its arguments say another."""
         lm = self.lm
-        given = {
+        name = getattr(lm.tokenizer, "name_or_path", None)
+        return {
             "base_url": lm.base_url,
             "tokenizer_backend": lm.tokenizer_backend,
             "num_concurrent": lm._concurrent,
@@ -151,13 +156,7 @@ class ServerScorer(HarnessScorer):
             "max_length": lm.max_length + 1,
             "timeout": lm.timeout,
             "batch_size": lm._batch_size,
-        }
-        name = getattr(lm.tokenizer, "name_or_path", None)
-        tokenizer = {"tokenizer": name} if name and lm.tokenizer_backend == "huggingface" else {}
-        logger.info("Asking the reference model %s", spec.get("model", spec.get("pretrained")))
-        other = type(lm).create_from_arg_obj(given | tokenizer | dict(spec))
-        other._rank, other._world_size, other.cache_hook = lm.rank, lm.world_size, lm.cache_hook
-        return other
+        } | ({"tokenizer": name} if name and lm.tokenizer_backend == "huggingface" else {})
 
     def score(self, jobs: Sequence[Job], done: Callable[[Job, Result], None]) -> None:
         """Longest first; each answer is handed on as it comes.
