@@ -83,7 +83,7 @@ def _look_at_caches() -> None:
 
     @functools.wraps(original)
     def init(self: Any, lm: Any, cache_db: str) -> None:
-        from midistill_tasks.harness.use_cache import check_file
+        from midistill_tasks.scoring.use_cache import check_file
 
         check_file(Path(cache_db))
         original(self, lm, cache_db)
@@ -146,9 +146,9 @@ def answer_requests() -> None:
     from lm_eval.loggers import EvaluationTracker
 
     from midistill_tasks.harness.stats import answer
-    from midistill_tasks.harness.use_cache import guard_answers
     from midistill_tasks.scoring.requests import REQUEST_TYPE
     from midistill_tasks.scoring.rolling import ROLLING, rolling
+    from midistill_tasks.scoring.use_cache import guard_answers
 
     setattr(LM, REQUEST_TYPE, answer)
     setattr(LM, ROLLING, rolling)

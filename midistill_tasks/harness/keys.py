@@ -15,6 +15,7 @@ from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness.options import Options, parse_options
 from midistill_tasks.metrics import METRICS
+from midistill_tasks.metrics.halves import HALVES
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.readers import reason
 from midistill_tasks.views import View
@@ -68,6 +69,7 @@ class TaskKeys:
         left_out: why an optional task gives nothing, or None.
         metrics: names, in the order of the table.
         shown: the harness's ``metric_list``.
+        blind: whether the blind baseline is computed; inside a group one task alone shows it.
     """
 
     task: str
@@ -80,6 +82,7 @@ class TaskKeys:
     left_out: str | None
     metrics: tuple[str, ...]
     shown: Sequence[Mapping[str, Any]]
+    blind: bool
 
     @property
     def variants(self) -> dict[str, dict[str, Any]]:
@@ -120,8 +123,14 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     options = parse_options(config.get("metadata"))
     reference = _reference(options)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
-    by_default = default_metrics(attack)
-    shown = config.get("metric_list") or [{"metric": name} for name in by_default]
+    names = _metric_names(config.get("metric_list")) or default_metrics(attack)
+    in_group = bool(config.get("optional", False)) and not attack.picks
+    metrics = tuple(name for name in names if _shows(attack, name) and not (in_group and name == "blind_auroc"))
+    shown = [
+        entry
+        for entry in config.get("metric_list") or [{"metric": name} for name in names]
+        if entry["metric"] in metrics
+    ]
     keys = TaskKeys(
         task=task,
         attack=attack,
@@ -133,8 +142,9 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         options=options,
         reference=reference,
         left_out=_left_out(task, attack, options, reference, bool(config.get("optional", False))),
-        metrics=_metric_names(config.get("metric_list")) or by_default,
+        metrics=metrics,
         shown=shown,
+        blind="blind_auroc" in names,
     )
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
 
@@ -210,7 +220,12 @@ def _no_option(attack: Attack, key: str) -> str:
 
 def default_metrics(attack: Attack) -> tuple[str, ...]:
     """What a task shows that names no metrics."""
-    return (*DEFAULT_METRICS, *attack.metrics)
+    return tuple(name for name in (*DEFAULT_METRICS, *attack.metrics) if _shows(attack, name))
+
+
+def _shows(attack: Attack, metric: str) -> bool:
+    """A decision by one threshold needs scores that compare among all texts."""
+    return not attack.picks or metric in HALVES or metric == "blind_auroc"
 
 
 def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from midistill_tasks import __version__
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.report.advice import advice
 from midistill_tasks.report.findings import Settings, answer, find
 from midistill_tasks.report.lead import lead, statements, title, warnings
 from midistill_tasks.report.page import Page
@@ -45,6 +46,7 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         lead=lead(group, splits, said),
         statements=said,
         warnings=warnings(group, splits),
+        next=advice(splits, said),
         sections=tuple(section for section in made if section is not None),
     )
 
@@ -64,8 +66,9 @@ def write(page: Page, folder: Path) -> Path:
     statements = [f"- **{markdown_safe(each.about)}**: {markdown_safe(each.sentence)}" for each in page.statements]
     head = [f"# {markdown_safe(page.title)}", markdown_safe(page.lead), *statements]
     head += [f"> {markdown_safe(warning)}" for warning in page.warnings]
+    head += ["What to do now: " + markdown_safe(" ".join(page.next))] if page.next else []
     body = "\n".join(table.markdown() for table in page.tables)
     write_atomically(folder / MARKDOWN, "\n\n".join(head) + "\n\n" + body)
-    for table in page.tables:
+    for table in page.files:
         write_atomically(folder / f"{table.name}.csv", table.csv())
     return folder / HTML

@@ -13,11 +13,12 @@ NO_LEGEND = Markup("")
 
 @dataclass(frozen=True)
 class Statement:
-    """An answer: whom it is about, its word and its sentence."""
+    """An answer: whom it is about, its word and its sentence, and what of that answers the page's question."""
 
     about: str
     word: str
     sentence: str
+    opening: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Section:
         legend: of the charts.
         tables: shown, in this order, each with a note on how to read it.
         folded: the same, folded away on screen.
+        glossary: words of the section and what they mean, folded away on screen.
+        files: tables that are written beside the page, and do not stand on it.
     """
 
     heading: str
@@ -42,26 +45,48 @@ class Section:
     legend: Markup = NO_LEGEND
     tables: tuple[tuple[Table, str], ...] = ()
     folded: tuple[tuple[Table, str], ...] = ()
+    glossary: tuple[tuple[str, str], ...] = ()
+    files: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report.
+
+    Attributes:
+        title, lead: the head.
+        statements: the answers.
+        warnings: what a reader must know before any figure.
+        next: what to do now, in a sentence or two each.
+        sections: the rest.
+    """
 
     title: str
     lead: str
     statements: tuple[Statement, ...]
     warnings: tuple[str, ...]
+    next: tuple[str, ...]
     sections: tuple[Section, ...]
 
     @property
     def summary(self) -> str:
-        """For a terminal: the first paragraph, the warnings and the first table."""
+        """For a terminal: the first paragraph, the answers, the warnings, the first table and what to do now."""
         return "\n\n".join(
-            [self.lead, *(f"warning: {warning}" for warning in self.warnings), self.tables[0].markdown()]
+            [
+                self.lead,
+                *(f"{each.about}: {each.sentence}" for each in self.statements),
+                *(f"warning: {warning}" for warning in self.warnings),
+                self.tables[0].markdown(),
+                *self.next,
+            ]
         )
 
     @property
     def tables(self) -> list[Table]:
         """All of them, in the page's order."""
         return [table for section in self.sections for table, _ in (*section.tables, *section.folded)]
+
+    @property
+    def files(self) -> list[Table]:
+        """What is written beside the page: all tables of it, and those that are too long for it."""
+        return [*self.tables, *(table for section in self.sections for table in section.files)]
