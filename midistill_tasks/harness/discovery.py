@@ -188,6 +188,20 @@ def _of_hub(error: BaseException) -> str:
     return f"{' '.join(str(error).split())[:200]}: it {why}" if why else ""
 
 
+def add_last_words(command: ModuleType) -> None:
+    """Lets ``lm_eval run`` end with what is missing (`missing.say`); a run without our tasks does not import that."""
+    original = command.Run._execute
+
+    @functools.wraps(original)
+    def execute(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        missing = sys.modules.get("midistill_tasks.harness.missing")
+        if missing is not None:
+            missing.say()
+
+    command.Run._execute = staticmethod(execute)
+
+
 def add_metrics(metrics: ModuleType) -> None:
     """Registers our metrics and aggregations, so that a plain YAML task finds them by name."""
     from midistill_tasks.harness.metrics import register

@@ -62,7 +62,7 @@ class TaskKeys:
         task: its name.
         attack: of `ATTACKS`.
         split: of `SPLITS`; None where the harness's own keys say where texts and labels are.
-        split_name: the split's, or what is left of the task's name.
+        split_name: the split's, or what a user's YAML calls it, or what is left of the task's name.
         valid_for: for which models the labels are true.
         options: of the run.
         reference: the reference model as JSON of its model_args, "base", or None.
@@ -108,9 +108,9 @@ class TaskKeys:
 def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     """Takes our keys out of a YAML's content; what is left is the harness's.
 
-    ``attack`` (an id of `ATTACKS`), ``split`` (an id of `SPLITS`, or absent where ``dataset_path``, ``test_split``,
-    ``doc_to_text`` and ``doc_to_target`` say where texts and labels are), and ``optional`` (inside a group: without
-    what the attack needs, leave its row out instead of stopping).
+    ``attack`` (an id of `ATTACKS`), ``split`` (an id of `SPLITS`; absent, or a name of your own, where
+    ``dataset_path``, ``test_split``, ``doc_to_text`` and ``doc_to_target`` say where texts and labels are), and
+    ``optional`` (inside a group: without what the attack needs, leave its row out instead of stopping).
 
     Raises:
         InputError: for an unknown attack, split, metric or option, or without the reference that the attack needs.
@@ -119,7 +119,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     rest = {key: value for key, value in config.items() if key not in ("class", "attack", "split", "optional")}
     task = str(config["task"])
     attack = ATTACKS[_known("attack", config.get("attack", ""), ATTACKS)]
-    split = None if config.get("split") is None else SPLITS[_known("split", config["split"], SPLITS)]
+    split = _split(config)
     options = parse_options(config.get("metadata"))
     reference = _reference(options)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
@@ -135,7 +135,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         task=task,
         attack=attack,
         split=split,
-        split_name=split.name if split else task.removeprefix(f"mia_{attack.name}_"),
+        split_name=split.name if split else str(config.get("split") or task.removeprefix(f"mia_{attack.name}_")),
         valid_for=split.valid_for
         if split
         else str(metadata.get("valid_for", "models that were trained on the members (unstated)")),
@@ -147,6 +147,14 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         blind="blind_auroc" in names,
     )
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
+
+
+def _split(config: Mapping[str, Any]) -> Split | None:
+    """One of ours; None where the harness's keys say where the texts are, and ``split`` is but its name."""
+    name = config.get("split")
+    if name is None or (config.get("dataset_path") and name not in SPLITS):
+        return None
+    return SPLITS[_known("split", name, SPLITS)]
 
 
 class _Kinds(BaseModel):
