@@ -97,7 +97,8 @@ def page() -> str:
     picks = ", ".join(f"`{name}`" for attack in ATTACKS.values() if attack.picks for name in default_metrics(attack))
     request = (
         "A metric on request: in a task's YAML, `metric_list: [{metric: auroc}, {metric: balanced_acc_oracle}]`; in a "
-        f"plain harness task as `mia_<name>` (docstring of `midistill_tasks.harness.metrics`). `strongest` has {picks} only."
+        "plain harness task as `mia_<name>` (docstring of `midistill_tasks.harness.metrics`). "
+        f"`strongest` has {picks} only."
     )
     parts = [
         HEAD,

@@ -71,6 +71,26 @@ def add_tasks(manager: ModuleType) -> None:
 
     manager.TaskManager.__init__ = init
     _leave_out_of_patterns(manager.TaskManager)
+    _build_inline()
+
+
+def _build_inline() -> None:
+    """A MIA task that is written out inside a ``group:`` is built by its class, as one in a file of its own; the
+    harness builds its own class there, and adds the group's name to the task's."""
+    from lm_eval.tasks import _factory
+
+    original = getattr(_factory, "ConfigurableTask", None)
+    if not isinstance(original, type):
+        return
+
+    def build(config: dict[str, Any]) -> Any:
+        own = config.get("class")
+        if not str(getattr(own, "__module__", "")).startswith("midistill_tasks"):
+            return original(config=config)
+        rest = {key: value for key, value in config.items() if key != "group"}
+        return own(config=rest | {"task": str(config["task"]).rpartition("::")[2]})  # type: ignore[misc]
+
+    _factory.ConfigurableTask = build
 
 
 def _look_at_caches() -> None:
@@ -195,7 +215,7 @@ def add_last_words(command: ModuleType) -> None:
     @functools.wraps(original)
     def execute(*args: Any, **kwargs: Any) -> None:
         original(*args, **kwargs)
-        missing = sys.modules.get("midistill_tasks.harness.missing")
+        missing = sys.modules.get("midistill_tasks.results.missing")
         if missing is not None:
             missing.say()
 

@@ -62,6 +62,11 @@ class Outcome:
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     chosen: tuple[str, ...] = ()
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a figure."""
+        return not self.silent and any(not math.isnan(text.score) for text in self.scores.values())
+
 
 class Found(NamedTuple):
     """What a document's answers came to: a score by filter, or the features of which it will be made, or why not."""

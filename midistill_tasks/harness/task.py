@@ -13,11 +13,11 @@ from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.harness.documents import task_documents
 from midistill_tasks.harness.figures import aggregations, blind_estimate, blind_ranks, directions
 from midistill_tasks.harness.keys import read_keys, reading_yaml
-from midistill_tasks.harness.missing import note
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
 from midistill_tasks.harness.scores import Outcome, outcome
 from midistill_tasks.harness.stats import likelihood, save
 from midistill_tasks.metrics import Scored
+from midistill_tasks.results.missing import note
 from midistill_tasks.scoring.requests import REQUEST_TYPE
 
 answer_requests()
@@ -104,7 +104,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
             said = self._about(Outcome()) | {"model": self._model_name()}
             save(self.keys, self.documents, self._instances, said, self.rank, self.ranks)
         self.outcome = outcome(self.keys, self._instances)
-        note(self.keys.task, self.outcome)
+        note(self.keys.task, self.outcome.any, self.outcome.reasons)
         if "bypass" not in self._metric_fn_list and not self.outcome.silent:
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness import discovery
 from midistill_tasks.harness.expand import groups
 
 from .conftest import N, write_rows
@@ -213,3 +214,36 @@ def test_limits_and_prompting_flags_of_the_other_tasks_work_beside_ours(run: Run
         "pages": 4,
         "mia_loss_files": 4,
     }
+
+
+def test_the_split_is_called_as_the_yaml_says_and_not_as_the_task_s_name_ends(run: Run, mine):
+    result = run([mine("MIATask", task="audit_of_march", attack="loss", split="notes")])
+    assert result["configs"]["audit_of_march"]["metadata"]["midistill"]["split"] == "notes"
+    group = run([mine(task="audit_of_may", split="notes")])
+    assert {config["metadata"]["midistill"]["split"] for config in group["configs"].values()} == {"notes"}
+
+
+def test_tasks_that_are_written_out_inside_a_group_are_built_by_their_class(lm, labelled, tmp_path):
+    import lm_eval
+    from lm_eval.tasks import TaskManager, _factory
+
+    keys = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"train": str(labelled)}},
+        **{"test_split": "train", "doc_to_text": "sentence", "doc_to_target": "seen"},
+    }
+    inside = [("mia_mink_here", "MIATask", {"attack": "mink"}), ("mia_there", "MIASplit", {})]
+    lines = ""
+    for name, cls, more in inside:
+        rest = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in {**keys, **more, "task": name}.items())
+        lines += f"- class: !function midistill_tasks.task.{cls}\n{rest}"
+    (tmp_path / "audit.yaml").write_text(f"group: audit\ntask:\n{lines}")
+    before = _factory.ConfigurableTask
+    discovery._build_inline()
+    try:
+        manager = TaskManager(include_defaults=False, include_path=[str(tmp_path)])
+        result = lm_eval.simple_evaluate(model=lm, tasks=["audit"], task_manager=manager, bootstrap_iters=0)
+    finally:
+        _factory.ConfigurableTask = before
+    assert "auroc,none" in result["results"]["mia_mink_here"]
+    assert "auroc,none" in result["results"]["mia_strongest_there"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import sys
-
-from midistill_tasks.harness.scores import Outcome
+from collections.abc import Mapping
 
 _why: dict[str, str] = {}
 """Task of this run → why it has no figure; "" where it has."""
 
 
-def note(task: str, outcome: Outcome) -> None:
-    """Remembers whether a task gave any score."""
-    scored = not outcome.silent and any(not math.isnan(text.score) for text in outcome.scores.values())
-    _why[task] = "" if scored else next(iter(outcome.reasons), "no text has a score")
+def note(task: str, scored: bool, reasons: Mapping[str, int]) -> None:
+    """Remembers whether a task gave any score, and why not."""
+    _why[task] = "" if scored else next(iter(reasons), "no text has a score")
 
 
 def last_words() -> str:
