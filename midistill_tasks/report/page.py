@@ -6,18 +6,27 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from midistill_tasks.results.table import Table
+from midistill_tasks.results.table import Cell, Table
 
 NO_LEGEND = Markup("")
 
 
 @dataclass(frozen=True)
 class Statement:
-    """An answer: whom it is about, its word and its sentence."""
+    """An answer.
+
+    Attributes:
+        about: whom it is about.
+        word, sentence: what it says.
+        figures: (column, cell) of the table that many answers share.
+        perplexity: of the model, beside the teacher's where there is one; empty where the runs have none.
+    """
 
     about: str
     word: str
     sentence: str
+    figures: tuple[tuple[str, Cell], ...] = ()
+    perplexity: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,22 +55,31 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report.
+
+    Attributes:
+        facts: (name, words) of what was evaluated, when and on what: below the title.
+        answers: the statements as a table; None where they are few enough to stand as they are.
+        common: what all statements say, below that table.
+    """
 
     title: str
     lead: str
     statements: tuple[Statement, ...]
     warnings: tuple[str, ...]
     sections: tuple[Section, ...]
+    facts: tuple[tuple[str, str], ...] = ()
+    answers: Table | None = None
+    common: str = ""
 
     @property
     def summary(self) -> str:
-        """For a terminal: the first paragraph, the warnings and the first table."""
-        return "\n\n".join(
-            [self.lead, *(f"warning: {warning}" for warning in self.warnings), self.tables[0].markdown()]
-        )
+        """For a terminal: the first paragraph, the warnings and the first section's table."""
+        first = next(table for section in self.sections for table, _ in (*section.tables, *section.folded))
+        return "\n\n".join([self.lead, *(f"warning: {warning}" for warning in self.warnings), first.markdown()])
 
     @property
     def tables(self) -> list[Table]:
         """All of them, in the page's order."""
-        return [table for section in self.sections for table, _ in (*section.tables, *section.folded)]
+        shown = [table for section in self.sections for table, _ in (*section.tables, *section.folded)]
+        return [*([self.answers] if self.answers else []), *shown]
