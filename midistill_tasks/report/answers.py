@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ def with_figures(said: Sequence[Statement], splits: Sequence[Findings]) -> tuple
     entries = {entry.name: entry for entry in group.entries}
     compared = [(entries[each.arm], _compared(each)) for findings in splits for each in findings.comparisons]
     about = compared or [(entry, _alone(entry, findings.split)) for findings in splits for _, entry in findings.entries]
-    beside = {entry.name: perplexity(group, entry) for entry, _ in about}
+    beside = perplexities(group, {entry.name: entry for entry, _ in about})
     lacking = (("perplexity", "–"),) if any(beside.values()) else ()
     dressed = []
     for statement, (entry, figures) in zip(said, about, strict=True):
@@ -88,19 +89,25 @@ def _alone(entry: Entry, split: str) -> tuple[tuple[str, Cell], ...]:
     return (("strongest attack", found.attack), ("AUROC", found.area), ("blind baseline", interval(found.blind)))
 
 
-def perplexity(group: Group, entry: Entry) -> Perplexity | None:
-    """The one that all runs of the page share, else one of this model's and its teacher's; None where they have none.
+def perplexities(group: Group, entries: Mapping[str, Entry]) -> dict[str, Perplexity | None]:
+    """By name; the one that all runs of the page share, else one of a model's and its teacher's; None where is none.
 
     Its error is one over texts: that of a mean over students is at most the mean of theirs, as they read the same ones.
     """
-    teacher = [] if group.teacher is None or group.teacher is entry else [group.teacher_run]
     shared = shared_perplexity(group.runs)
-    name = shared or shared_perplexity([*entry.runs, *teacher])
-    if name is None:
-        return None
-    of = entry.runs[0].utility[name]
-    called = f"{of.metric.replace('_', ' ')} on {of.task}"
-    return Perplexity(called, bool(shared), _mean(entry.runs, name), _mean(teacher, name) if teacher else None)
+    before = () if group.teacher is None else group.teacher.runs
+    of_teacher = cache(lambda name: _mean(before, name))  # reads samples
+
+    def of(entry: Entry) -> Perplexity | None:
+        beside = () if entry is group.teacher else before
+        name = shared or shared_perplexity([*entry.runs, *beside])
+        if name is None:
+            return None
+        figure = entry.runs[0].utility[name]
+        called = f"{figure.metric.replace('_', ' ')} on {figure.task}"
+        return Perplexity(called, bool(shared), _mean(entry.runs, name), of_teacher(name) if beside else None)
+
+    return {name: of(entry) for name, entry in entries.items()}
 
 
 def _mean(runs: Sequence[Run], name: str) -> Estimate:

@@ -153,6 +153,8 @@ def test_what_is_folded_is_on_paper(see, three_arms, tmp_path):
     assert digest is not None
     assert digest[0] in words
     assert "2026-01-02" in sheets[0].extract_text()
+    for sheet in sheets:
+        assert sheet.extract_text().count("[") == sheet.extract_text().count("]"), "no row goes on on the next sheet"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
