@@ -1,7 +1,7 @@
 """Lets a stock `lm_eval` find midistill: a backport of the harness's entry points, until it has them all.
 
 A ``.pth`` file imports this module at the start of every Python process, so it imports and does next to nothing: it
-puts one finder on ``sys.meta_path``, which wakes on four imports of the harness and on nothing else. Whatever goes
+puts one finder on ``sys.meta_path``, which wakes on five imports of the harness and on nothing else. Whatever goes
 wrong, the import goes on as if we were not there. ``MIDISTILL_AUTOLOAD=0`` switches it off.
 """
 
@@ -39,6 +39,7 @@ class _Finder:
         "lm_eval.api.metrics": "add_metrics",
         "lm_eval.models.huggingface": "add_models",
         "lm_eval.models.vllm_causallms": "extend_vllm",
+        "lm_eval._cli.run": "add_last_words",
     }
 
     @classmethod

@@ -53,6 +53,8 @@ class Attack:
         strong: whether it is in ``mia_strong_<split>``, those with the best evidence for fine-tuned models.
         fitted: whether a text has features only, of which a regression on other texts' labels makes the score
             (`metrics.crossfit`).
+        picks: whether the features of a `fitted` attack are the scores of others, of which the strongest on the other
+            half of the texts is taken; its figures are means over both halves (`metrics.halves`).
         metrics: names of figures that its tasks show beside those of all.
         requires: names of its options that have no default.
         optional: names of views that it does without, where the run has no such model or they cannot be had.
@@ -71,6 +73,7 @@ class Attack:
     optional: frozenset[str] = frozenset()
     metrics: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    picks: bool = False
 
     @property
     def generates(self) -> bool:
@@ -100,8 +103,11 @@ class Attack:
         return self(*seen, **options) if all(map(len, seen)) else math.nan
 
     def features(self, stats: Mapping[str, TokenStats], options: Mapping[str, Any]) -> list[float]:
-        """Of a `fitted` attack, from statistics by view name; empty where no part of the text is in all views."""
-        seen = common_part(list(stats.values()))
+        """Of a `fitted` attack, from statistics by view name; empty where no part of the text is in all views.
+
+        One that `picks` gets whole views: the scores are to be those that the attacks have by themselves.
+        """
+        seen = list(stats.values()) if self.picks else common_part(list(stats.values()))
         if not all(map(len, seen)):
             return []
         return [float(value) for value in self.function(dict(zip(stats, seen, strict=True)), **options)]
@@ -167,6 +173,7 @@ ATTACKS: Registry[Attack] = Registry(
         "petal": "midistill_tasks.attacks.petal",
         "camia": "midistill_tasks.attacks.camia",
         "combined": "midistill_tasks.attacks.combined",
+        "strongest": "midistill_tasks.attacks.strongest",
     },
 )
 
@@ -184,6 +191,7 @@ def attack(
     optional: Sequence[str] = (),
     metrics: Sequence[str] = (),
     requires: Sequence[str] = (),
+    picks: bool = False,
 ) -> Callable[[Callable[..., Any]], Attack]:
     """Registers a function as an attack.
 
@@ -200,6 +208,7 @@ def attack(
         optional: names of views of a `fitted` attack that it does without.
         metrics: names of figures that its tasks show beside those of all.
         requires: names of its options without which it cannot run; their default is None.
+        picks: see `Attack`.
 
     Raises:
         TypeError: a positional parameter is no view, or an option is not declared by `option`.
@@ -221,6 +230,7 @@ def attack(
             frozenset(optional),
             tuple(metrics),
             tuple(requires),
+            picks,
         )
         return ATTACKS.register(name, made, function.__module__)
 

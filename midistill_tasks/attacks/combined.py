@@ -28,7 +28,7 @@ def combined(seen: Mapping[str, TokenStats]) -> Sequence[float]:
 
     What the run has no reference for, the backend no statistic or the text no score (NaN for all texts), is left out.
     """
-    return [_score(part, seen) for part in parts()]
+    return [score_of(part, seen) for part in parts()]
 
 
 def parts() -> Iterator[Attack]:
@@ -38,7 +38,8 @@ def parts() -> Iterator[Attack]:
             yield part
 
 
-def _score(part: Attack, seen: Mapping[str, TokenStats]) -> float:
+def score_of(part: Attack, seen: Mapping[str, TokenStats]) -> float:
+    """Its score under its default options; NaN where these views, or what they hold, do not allow one."""
     if any(view.name not in seen or part.needs - seen[view.name].has for view in part.views):
         return math.nan
     try:

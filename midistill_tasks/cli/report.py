@@ -12,6 +12,7 @@ examples:
   midistill report results/teacher vanilla=results/v0 vanilla=results/v1 --teacher results/teacher
                                                           students of one name differ by their seed only
   midistill report study-bios/                            a study knows its teacher and its arms
+  midistill report results/ --json                        report.json beside the page (`midistill schema report`)
 The runs need --output_path and --log_samples. Texts are masked unless --show-texts is given.
 """
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help="the model that the others are compared with: its name or folder")
     parser.add_argument("--utility", metavar="TASK/METRIC", help="of the chart of privacy and utility")
     parser.add_argument("--show-texts", action="store_true", help="show the most exposed texts as they are")
+    parser.add_argument("--json", action="store_true", help="write report.json as well: all that the page says")
     parser.add_argument("--output", default="report", help="folder to write to (default: report)")
 
 
@@ -33,9 +35,13 @@ def run(args: argparse.Namespace) -> int:
 
     from midistill_tasks.locks import held
     from midistill_tasks.report.build import build, write
+    from midistill_tasks.report.machine import write_json
     from midistill_tasks.results.roles import read_group
 
     with held(Path(args.output), "--output"):
-        page = build(read_group(args.results, args.teacher), args.show_texts, args.utility)
-        print(f"{page.summary}\nThe page: {write(page, Path(args.output)).resolve()}")
+        group = read_group(args.results, args.teacher)
+        page = build(group, args.show_texts, args.utility)
+        print(f"{page.summary}\n\nThe page: {write(page, Path(args.output)).resolve()}")
+        if args.json:
+            print(f"For programs: {write_json(page, group, Path(args.output)).resolve()}")
     return 0

@@ -83,5 +83,5 @@ def _rescored(results: Sequence[AttackResult], scores: Sequence[float], given: t
     items = tuple(
         Scored(item.label, score, item.id, item.cluster) for item, score in zip(first.items, scores, strict=True)
     )
-    blind = {name: value for name, value in first.figures.items() if name == "blind_auroc"}
+    blind = {"blind_auroc": first.blind}
     return replace(first, items=items, figures=blind, given=given)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from midistill_tasks.compare import wording
+from midistill_tasks.compare.caught import caught
 from midistill_tasks.compare.wording import FEWEST, NEGLIGIBLE, AloneWord, Strongest, Word
 from midistill_tasks.metrics.blind import covariance_with_blind
 from midistill_tasks.metrics.estimate import Z95, Interval
@@ -40,7 +41,8 @@ class Verdict(NamedTuple):
     """The answer.
 
     Attributes:
-        word: safer, not safer or undecided, as far as `scope` goes.
+        word: safer ("leaks less, still leaks" where its members can yet be told), not safer or undecided, as far as
+            `scope` goes.
         scope: what the word speaks of: this one student, or students trained this way.
         sentence: the answer in plain words, with its figures and its uncertainty.
         reduction: leak of the strongest attack on the teacher minus that of the strongest on the student(s).
@@ -190,8 +192,8 @@ def verdict(teacher: Mapping[str, AttackResult], students: Results, names: tuple
     return Verdict(word, scope, wording.compared(figures), reduction.at(), before.attack, after.attack, p)
 
 
-def alone(name: str, runs: Results) -> tuple[AloneWord, str, float]:
-    """A word and a sentence on a model, or on the students of an arm, without a teacher beside it, and the word's p.
+def alone(name: str, runs: Results) -> wording.Alone:
+    """Whether members of a model, or of the students of an arm, can be told.
 
     Args:
         name: of the model or arm.
@@ -200,7 +202,7 @@ def alone(name: str, runs: Results) -> tuple[AloneWord, str, float]:
     found = strongest_on(name, runs)
     word = _alone_word(found)
     p = smallest(lambda alpha: strongest_on(name, runs, alpha).leaks) if word == "leaks" else 1.0
-    return word, wording.alone(word, found, len(runs), len(runs[0])), p
+    return wording.Alone(word, wording.opening(word, found), wording.alone(word, found, len(runs), len(runs[0])), p)
 
 
 def _alone_word(found: Strongest) -> AloneWord:
@@ -231,6 +233,7 @@ def strongest_on(name: str, runs: Results, alpha: float = ALPHA) -> Strongest:
         documents=first.documents,
         constant=all(result.constant for run in runs for result in run.values()),
         blind=first.blind,
+        caught=caught([run[attack] for run in runs], -1 if area.value < 0.5 else 1),
     )
 
 
@@ -267,7 +270,8 @@ def judge(reduction: StrongestReduction, before: Strongest, after: Strongest) ->
     """The word and its p, from the reduction of the leak and from the strongest attack before and after."""
     if not (before.beats_words or after.beats_words) or min(before.documents, after.documents) < FEWEST:
         return "undecided", 1.0
-    return reduction.word()
+    word, p = reduction.word()
+    return ("leaks less, still leaks" if word == "safer" and after.leaks else word), p
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
+from midistill_tasks.compare.caught import Caught
 from midistill_tasks.metrics.estimate import Estimate, Interval
 
 NEGLIGIBLE = 0.02
@@ -13,7 +14,7 @@ NEGLIGIBLE = 0.02
 FEWEST = 10
 """Documents that a class must have for any answer."""
 
-Word = Literal["safer", "not safer", "undecided"]
+Word = Literal["safer", "leaks less, still leaks", "not safer", "undecided"]
 AloneWord = Literal["leaks", "no leak found", "undecided", "too few texts to say", "nothing was measured"]
 
 
@@ -29,6 +30,7 @@ class Strongest(NamedTuple):
         documents: of the smaller class.
         constant: whether each attack gives all texts the same score.
         blind: AUROC of the bag-of-words baseline.
+        caught: what an accuser reaches by it.
     """
 
     name: str
@@ -39,11 +41,28 @@ class Strongest(NamedTuple):
     documents: int
     constant: bool
     blind: Estimate
+    caught: Caught
 
     @property
     def leak(self) -> float:
         """|AUROC − 0.5|"""
         return abs(self.area.value - 0.5)
+
+
+class Alone(NamedTuple):
+    """The answer on a model without a teacher beside it.
+
+    Attributes:
+        word: the badge.
+        opening: the sentence's beginning, which answers the question.
+        sentence: all of it.
+        p: the smallest 1 − confidence at which the word still holds; 1 where it claims nothing.
+    """
+
+    word: AloneWord
+    opening: str
+    sentence: str
+    p: float
 
 
 class Compared(NamedTuple):
@@ -86,8 +105,10 @@ def _answer(figures: Compared) -> str:
     if not (teacher.beats_words or student.beats_words):
         return f"Undecided: {_words_alone(teacher.blind)}, so this split cannot say what {student.name} remembers"
     if word == "safer":
-        still = ", though its members can still be told from non-members" if student.leaks else ""
-        return f"Safer: {student.name} leaks less than {teacher.name}{still}"
+        return f"Safer: {student.name} leaks less than {teacher.name}"
+    if word == "leaks less, still leaks":
+        still = f"its members can still be told from non-members: {student.caught.sentence}"
+        return f"Leaks less, still leaks: {student.name} leaks less than {teacher.name}, but {still}"
     if word == "undecided":
         settled = f"these figures do not settle whether {student.name} leaks less than {teacher.name}"
         return f"Undecided: {_no_leak(teacher)}{settled}"
@@ -137,13 +158,19 @@ def _words_alone(blind: Estimate) -> str:
     )
 
 
-_ALONE: dict[AloneWord, str] = {
-    "leaks": "Members of {} can be told from non-members",
-    "no leak found": "These attacks do not tell members of {} from non-members beyond chance",
-    "undecided": "Undecided for {}: {}, so this split cannot say what the model remembers",
-    "too few texts to say": "Of {} too few texts were judged to say anything ({} of the smaller class)",
-    "nothing was measured": "Nothing was measured of {}: each attack gives all texts the same score",
-}
+def opening(word: AloneWord, found: Strongest) -> str:
+    """The answer to: can it be told which texts this model was trained on?"""
+    caught = found.caught
+    if word == "leaks":
+        return f"Yes: {caught.sentence} ({found.attack}), where scores that say nothing find {caught.by_chance:.0f}"
+    if word == "no leak found":
+        beyond = f"these attacks do not tell members of {found.name} from non-members beyond chance"
+        return f"No leak found: {beyond}; {caught.sentence}, by scores that say nothing {caught.by_chance:.0f}"
+    if word == "undecided":
+        return f"Undecided: {_words_alone(found.blind)}, so this split cannot say what {found.name} remembers"
+    if word == "too few texts to say":
+        return f"Too few texts of {found.name} were judged to say anything ({found.documents} of the smaller class)"
+    return f"Nothing was measured of {found.name}: each attack gives all texts the same score"
 
 
 def alone(word: AloneWord, found: Strongest, seeds: int, attacks: int) -> str:
@@ -155,12 +182,12 @@ def alone(word: AloneWord, found: Strongest, seeds: int, attacks: int) -> str:
         seeds: students of the arm; 1 for a model.
         attacks: how many there were to choose the strongest from.
     """
-    of = found.documents if word == "too few texts to say" else _words_alone(found.blind)
     mean = f"mean over {seeds} students, " if seeds > 1 else ""
+    chosen = "" if attacks == 1 else f" and the choice among {attacks} attacks"
     return (
-        f"{_ALONE[word].format(found.name, of)}: the strongest attack is {found.attack} ({mean}AUROC "
-        f"{found.area.value:.3f}, 95 % interval {found.area.lower:.3f} to {found.area.upper:.3f} for other texts and "
-        f"the choice among {attacks} attacks)."
+        f"{opening(word, found)}. The strongest attack on {found.name} is {found.attack} ({mean}AUROC "
+        f"{found.area.value:.3f}, 95 % interval {found.area.lower:.3f} to {found.area.upper:.3f} for other texts"
+        f"{chosen})."
     )
 
 

@@ -15,6 +15,7 @@ from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.harness.scores import Outcome
 from midistill_tasks.metrics.intervals import quantile
 from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
+from midistill_tasks.results.schema import SCHEMA_VERSION
 from midistill_tasks.splits.documents import Documents
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,17 @@ def announce(keys: TaskKeys, documents: Documents) -> None:
     logger.info("[%s] %s", keys.split_name, counts)
     logger.info("[%s] labels are valid for %s", keys.split_name, keys.valid_for)
     _say_few_documents(keys, documents)
+
+
+LISTED = 1000
+"""Members that are named in the results of every task; of more there is only their number."""
+
+
+def _left_out(documents: Documents) -> dict[str, Any]:
+    """Which members of a user's own files are not judged, and why."""
+    listed = [each._asdict() for each in documents.left_out[:LISTED]]
+    more = len(documents.left_out) - len(listed)
+    return {"members_left_out": listed, **({"members_left_out_more": more} if more else {})} if listed else {}
 
 
 def _chance(nonmembers: int) -> dict[str, float]:
@@ -75,15 +87,18 @@ def about(
         counts["truncated"] = sum(text.truncated for text in outcome.scores.values())
     listed = "\n".join(sorted(f"{name}{label}" for name, label in scored))
     return {
+        "schema_version": SCHEMA_VERSION,
         "attack": keys.attack.name,
         "split": keys.split_name,
         "valid_for": keys.valid_for,
         "independent_coins": documents.coins_after is not None,
         **({} if documents.coins_after is None else {"coins_after": documents.coins_after}),
         **({"learnt": True} if keys.learnt else {}),
+        **({"chosen": list(outcome.chosen)} if outcome.chosen else {}),
         "options": keys.options.flat(keys.attack.name),
         "counts": counts,
         "unscored_reasons": dict(outcome.reasons),
+        **_left_out(documents),
         "chance": _chance(sum(label == 0 for _, label in scored)),
         "data_sha256": hashlib.sha256(listed.encode()).hexdigest(),
         **({"data_commits": dict(documents.commits)} if documents.commits else {}),

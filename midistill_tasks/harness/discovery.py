@@ -83,7 +83,7 @@ def _look_at_caches() -> None:
 
     @functools.wraps(original)
     def init(self: Any, lm: Any, cache_db: str) -> None:
-        from midistill_tasks.harness.use_cache import check_file
+        from midistill_tasks.scoring.use_cache import check_file
 
         check_file(Path(cache_db))
         original(self, lm, cache_db)
@@ -146,9 +146,9 @@ def answer_requests() -> None:
     from lm_eval.loggers import EvaluationTracker
 
     from midistill_tasks.harness.stats import answer
-    from midistill_tasks.harness.use_cache import guard_answers
     from midistill_tasks.scoring.requests import REQUEST_TYPE
     from midistill_tasks.scoring.rolling import ROLLING, rolling
+    from midistill_tasks.scoring.use_cache import guard_answers
 
     setattr(LM, REQUEST_TYPE, answer)
     setattr(LM, ROLLING, rolling)
@@ -186,6 +186,20 @@ def _of_hub(error: BaseException) -> str:
         return ""
     why = remedy(error, "NAME")
     return f"{' '.join(str(error).split())[:200]}: it {why}" if why else ""
+
+
+def add_last_words(command: ModuleType) -> None:
+    """Lets ``lm_eval run`` end with what is missing (`missing.say`); a run without our tasks does not import that."""
+    original = command.Run._execute
+
+    @functools.wraps(original)
+    def execute(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        missing = sys.modules.get("midistill_tasks.harness.missing")
+        if missing is not None:
+            missing.say()
+
+    command.Run._execute = staticmethod(execute)
 
 
 def add_metrics(metrics: ModuleType) -> None:

@@ -43,11 +43,15 @@ def read_split(path: Path) -> dict[str, Any]:
 
 
 def groups() -> dict[str, list[str]]:
-    """Beginning of a group's name → its attacks: the paper's and other packages', all there are, the strongest."""
+    """Beginning of a group's name → its attacks: the paper's and other packages', all there are, the strongest.
+
+    In front of each stands the row to publish, an attack that `picks` among the others.
+    """
+    heading = [name for name, attack in ATTACKS.items() if attack.picks]
     return {
-        "mia": [name for name, attack in ATTACKS.items() if attack.by_default],
-        "mia_all": list(ATTACKS),
-        "mia_strong": [name for name, attack in ATTACKS.items() if attack.strong],
+        "mia": heading + [name for name, attack in ATTACKS.items() if attack.by_default],
+        "mia_all": heading + [name for name in ATTACKS if name not in heading],
+        "mia_strong": heading + [name for name, attack in ATTACKS.items() if attack.strong],
     }
 
 

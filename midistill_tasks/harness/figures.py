@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from midistill_tasks.attacks import Attack
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
-from midistill_tasks.metrics import METRICS, Scored
+from midistill_tasks.metrics import METRICS, Metric, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
+from midistill_tasks.metrics.halves import HALVES
 from midistill_tasks.splits.documents import Documents
 
 Figures = dict[str, Callable[[Sequence[Scored]], Any]]
@@ -36,7 +38,7 @@ def aggregations(keys: TaskKeys, documents: Documents, scored: Sequence[str]) ->
                 f"{name}_stderr": lambda items: _blind_stderr(keys, _blind_baseline(documents, scored), items),
             }
             continue
-        metric = METRICS[name]
+        metric = metrics_of(keys.attack)[name]
         chosen[name] = metric.value
         if metric.stderr is not None:
             chosen[f"{name}_stderr"] = metric.stderr
@@ -50,10 +52,21 @@ def directions(keys: TaskKeys) -> dict[str, bool | None]:
 
 def blind_ranks(keys: TaskKeys, documents: Documents, scored: Sequence[str]) -> dict[str, float]:
     """What the samples keep of the baseline, by id; see `Blind.ranks`. Empty where the task does not show it."""
-    if "blind_auroc" not in keys.metrics:
+    if not keys.blind:
         return {}
     ranks = _blind_baseline(documents, scored).ranks.tolist()
     return {name: rank for name, rank in zip(scored, ranks, strict=True) if not math.isnan(rank)}
+
+
+def blind_estimate(documents: Documents, scored: Sequence[str]) -> dict[str, float]:
+    """The baseline as results keep it beside every task of the split, in whose row it need not stand."""
+    value, stderr, _ = _blind_baseline(documents, scored)
+    return {"value": value, "stderr": stderr}
+
+
+def metrics_of(attack: Attack) -> Mapping[str, Metric]:
+    """The figures that its tasks may show."""
+    return HALVES if attack.picks else METRICS
 
 
 def _blind_baseline(documents: Documents, scored: Sequence[str]) -> Blind:
@@ -70,7 +83,7 @@ def _blind_baseline(documents: Documents, scored: Sequence[str]) -> Blind:
 
 def _blind_stderr(keys: TaskKeys, baseline: Blind, items: Sequence[Scored]) -> float | str:
     value, stderr, _ = baseline
-    attack = METRICS["auroc"].value(items)
+    attack = metrics_of(keys.attack)["auroc"].value(items)
     if value > max(attack, 1 - attack):
         warn_once(
             f"[{keys.split_name}] a bag-of-words classifier that never sees the model reaches AUROC {value:.3f}: "

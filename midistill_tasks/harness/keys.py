@@ -15,6 +15,7 @@ from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness.options import Options, parse_options
 from midistill_tasks.metrics import METRICS
+from midistill_tasks.metrics.halves import HALVES
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.readers import reason
 from midistill_tasks.views import View
@@ -61,13 +62,14 @@ class TaskKeys:
         task: its name.
         attack: of `ATTACKS`.
         split: of `SPLITS`; None where the harness's own keys say where texts and labels are.
-        split_name: the split's, or what is left of the task's name.
+        split_name: the split's, or what a user's YAML calls it, or what is left of the task's name.
         valid_for: for which models the labels are true.
         options: of the run.
         reference: the reference model as JSON of its model_args, "base", or None.
         left_out: why an optional task gives nothing, or None.
         metrics: names, in the order of the table.
         shown: the harness's ``metric_list``.
+        blind: whether the blind baseline is computed; inside a group one task alone shows it.
     """
 
     task: str
@@ -80,6 +82,7 @@ class TaskKeys:
     left_out: str | None
     metrics: tuple[str, ...]
     shown: Sequence[Mapping[str, Any]]
+    blind: bool
 
     @property
     def variants(self) -> dict[str, dict[str, Any]]:
@@ -105,9 +108,9 @@ class TaskKeys:
 def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     """Takes our keys out of a YAML's content; what is left is the harness's.
 
-    ``attack`` (an id of `ATTACKS`), ``split`` (an id of `SPLITS`, or absent where ``dataset_path``, ``test_split``,
-    ``doc_to_text`` and ``doc_to_target`` say where texts and labels are), and ``optional`` (inside a group: without
-    what the attack needs, leave its row out instead of stopping).
+    ``attack`` (an id of `ATTACKS`), ``split`` (an id of `SPLITS`; absent, or a name of your own, where
+    ``dataset_path``, ``test_split``, ``doc_to_text`` and ``doc_to_target`` say where texts and labels are), and
+    ``optional`` (inside a group: without what the attack needs, leave its row out instead of stopping).
 
     Raises:
         InputError: for an unknown attack, split, metric or option, or without the reference that the attack needs.
@@ -116,27 +119,42 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     rest = {key: value for key, value in config.items() if key not in ("class", "attack", "split", "optional")}
     task = str(config["task"])
     attack = ATTACKS[_known("attack", config.get("attack", ""), ATTACKS)]
-    split = None if config.get("split") is None else SPLITS[_known("split", config["split"], SPLITS)]
+    split = _split(config)
     options = parse_options(config.get("metadata"))
     reference = _reference(options)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
-    by_default = default_metrics(attack)
-    shown = config.get("metric_list") or [{"metric": name} for name in by_default]
+    names = _metric_names(config.get("metric_list")) or default_metrics(attack)
+    in_group = bool(config.get("optional", False)) and not attack.picks
+    metrics = tuple(name for name in names if _shows(attack, name) and not (in_group and name == "blind_auroc"))
+    shown = [
+        entry
+        for entry in config.get("metric_list") or [{"metric": name} for name in names]
+        if entry["metric"] in metrics
+    ]
     keys = TaskKeys(
         task=task,
         attack=attack,
         split=split,
-        split_name=split.name if split else task.removeprefix(f"mia_{attack.name}_"),
+        split_name=split.name if split else str(config.get("split") or task.removeprefix(f"mia_{attack.name}_")),
         valid_for=split.valid_for
         if split
         else str(metadata.get("valid_for", "models that were trained on the members (unstated)")),
         options=options,
         reference=reference,
         left_out=_left_out(task, attack, options, reference, bool(config.get("optional", False))),
-        metrics=_metric_names(config.get("metric_list")) or by_default,
+        metrics=metrics,
         shown=shown,
+        blind="blind_auroc" in names,
     )
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
+
+
+def _split(config: Mapping[str, Any]) -> Split | None:
+    """One of ours; None where the harness's keys say where the texts are, and ``split`` is but its name."""
+    name = config.get("split")
+    if name is None or (config.get("dataset_path") and name not in SPLITS):
+        return None
+    return SPLITS[_known("split", name, SPLITS)]
 
 
 class _Kinds(BaseModel):
@@ -210,7 +228,12 @@ def _no_option(attack: Attack, key: str) -> str:
 
 def default_metrics(attack: Attack) -> tuple[str, ...]:
     """What a task shows that names no metrics."""
-    return (*DEFAULT_METRICS, *attack.metrics)
+    return tuple(name for name in (*DEFAULT_METRICS, *attack.metrics) if _shows(attack, name))
+
+
+def _shows(attack: Attack, metric: str) -> bool:
+    """A decision by one threshold needs scores that compare among all texts."""
+    return not attack.picks or metric in HALVES or metric == "blind_auroc"
 
 
 def _metric_names(metric_list: Sequence[Mapping[str, Any]] | None) -> tuple[str, ...]:

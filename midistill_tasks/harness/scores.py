@@ -13,10 +13,13 @@ import numpy as np
 from lm_eval.api.instance import Instance
 
 from midistill_tasks.attacks.base import Attack, common_part
+from midistill_tasks.attacks.strongest import candidates
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import Scored
-from midistill_tasks.metrics.crossfit import Learnt, crossfit_choice, crossfit_scores
+from midistill_tasks.metrics.crossfit import Learnt, crossfit_choice, crossfit_scores, pick_strongest
+from midistill_tasks.metrics.scored import FloatArray
+from midistill_tasks.metrics.thresholds import folds
 from midistill_tasks.scoring.plan import Answer
 from midistill_tasks.views import Generated, TokenStats, UnscorableError, Unscored, View
 
@@ -48,12 +51,16 @@ class Outcome:
         reasons: why texts have no score → how many.
         silent: whether that holds for the whole task, so that it reports nothing.
         common_part: how many texts are judged by the beginning that all views of the attack cover.
+        beside: of an attack that `picks`: by id, what a sample says of the attack whose score it has, and all scores.
+        chosen: of such a one: the attack by which each half of the texts is judged.
     """
 
     scores: Mapping[str, TextScore] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     silent: bool = False
     common_part: int = 0
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    chosen: tuple[str, ...] = ()
 
 
 class Found(NamedTuple):
@@ -65,6 +72,7 @@ class Found(NamedTuple):
     why: str = ""
     silent: bool = False
     common_part: bool = False
+    beside: Mapping[str, Any] = {}
 
 
 def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
@@ -81,10 +89,18 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
         reasons(found, filters[0]),
         any(one.silent for one in found.values()),
         sum(one.common_part for one in found.values()),
+        {name: one.beside for name, one in found.items() if one.beside},
+        chosen_of(found),
     )
     if not made.silent:
         _say(keys, made)
     return made
+
+
+def chosen_of(found: Mapping[str, Found]) -> tuple[str, ...]:
+    """The attacks by which the halves are judged, where one was chosen for each."""
+    by_half = {one.beside["half"]: one.beside["attack"] for one in found.values() if one.beside.get("attack")}
+    return tuple(by_half[half] for half in sorted(by_half))
 
 
 def answers_of(instances: Sequence[Instance]) -> dict[str, dict[View, Answer | Generated]]:
@@ -134,7 +150,9 @@ def _found(
         for view in dict.fromkeys(wanted)
         if view.name not in attack.optional or not isinstance(given[view], Unscored)
     }
-    unequal = len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
+    unequal = (
+        not attack.picks and len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
+    )
     if refused := next((answer for answer in answers.values() if isinstance(answer, Unscored)), None):
         return Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
     seen: dict[View, Any] = {view: answer for view, answer in answers.items() if not isinstance(answer, Unscored)}
@@ -165,11 +183,37 @@ def _learnt(attack: Attack, docs: Mapping[str, Mapping[str, Any]], found: Mappin
     width = max((len(features) for _, features in everything.values()), default=0)
     items = [item for item, _ in everything.values()]
     table = np.array([features or [math.nan] * width for _, features in everything.values()]).reshape(len(items), width)
+    if attack.picks:
+        return _picked(found, list(everything), table, items)
     scores = crossfit_scores(table, items) if attack.fitted else crossfit_choice(table.T, items)
     by_id = dict(zip(everything, map(Learnt, scores.tolist()), strict=True))
     few = "too few texts of a class in either half to learn from" if all(map(math.isnan, by_id.values())) else ""
     name = "none" if attack.fitted else CHOSEN
     return {id: one._replace(scores={name: by_id[id], **one.scores}, why=one.why or few) for id, one in found.items()}
+
+
+def _picked(
+    found: Mapping[str, Found], names: list[str], table: FloatArray, items: Sequence[Scored]
+) -> dict[str, Found]:
+    """With the score of the attack that is strongest on the half that the document is not in."""
+    attacks = [attack.name for attack in candidates()][: table.shape[1]]
+    scores, picked = pick_strongest(table.T, attacks, items)
+    by_id = {
+        name: (
+            Learnt(score),
+            {
+                "attack": picked[half] if picked else None,
+                "half": int(half),
+                "scores": dict(zip(attacks, row, strict=True)),
+            },
+        )
+        for name, score, half, row in zip(names, scores.tolist(), folds(items), table.tolist(), strict=True)
+    }
+    few = "" if picked else "too few texts of a class in either half to choose an attack on"
+    return {
+        id: one._replace(scores={"none": by_id[id][0]}, beside=by_id[id][1], why=one.why or few)
+        for id, one in found.items()
+    }
 
 
 def gathered(value: T) -> list[T]:
@@ -185,6 +229,10 @@ def gathered(value: T) -> list[T]:
 
 def _say(keys: TaskKeys, outcome: Outcome) -> None:
     count = len(outcome.scores)
+    if outcome.chosen:
+        logger.info(
+            "[%s] each half is judged by what is strongest on the other: %s", keys.task, ", ".join(outcome.chosen)
+        )
     for reason, texts in outcome.reasons.items():
         logger.warning("[%s] %d of %d texts are not scored: %s", keys.task, texts, count, reason)
     cut = sum(text.truncated for text in outcome.scores.values())

@@ -11,8 +11,9 @@ from lm_eval.api.task import ConfigurableTask
 from midistill_tasks.harness.about import about, announce
 from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.harness.documents import task_documents
-from midistill_tasks.harness.figures import aggregations, blind_ranks, directions
+from midistill_tasks.harness.figures import aggregations, blind_estimate, blind_ranks, directions
 from midistill_tasks.harness.keys import read_keys, reading_yaml
+from midistill_tasks.harness.missing import note
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
 from midistill_tasks.harness.scores import Outcome, outcome
 from midistill_tasks.harness.stats import likelihood, save
@@ -103,6 +104,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
             said = self._about(Outcome()) | {"model": self._model_name()}
             save(self.keys, self.documents, self._instances, said, self.rank, self.ranks)
         self.outcome = outcome(self.keys, self._instances)
+        note(self.keys.task, self.outcome)
         if "bypass" not in self._metric_fn_list and not self.outcome.silent:
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 
@@ -114,7 +116,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
     def process_results(self, doc: dict[str, Any], results: Sequence[float]) -> dict[str, Any]:
         """The document's label, score (of one filter) and id under the name of every metric (and of its error)."""
         text = self.outcome.scores[doc["id"]]._replace(score=results[0])
-        doc |= text._asdict()
+        doc |= {**text._asdict(), **self.outcome.beside.get(doc["id"], {})}
         if doc["id"] in self.blind_ranks:
             doc["blind_rank"] = self.blind_ranks[doc["id"]]
         if "bypass" in self._metric_fn_list:
@@ -143,5 +145,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         return config
 
     def _about(self, outcome: Outcome) -> dict[str, Any]:
-        pseudo = {"likelihood": kind} if (kind := likelihood()) else {}
-        return about(self.keys, self.documents, self.scored, outcome, self.ranks) | pseudo
+        said: dict[str, Any] = {"likelihood": kind} if (kind := likelihood()) else {}
+        if self.blind_ranks:
+            said["blind_auroc"] = blind_estimate(self.documents, [name for name, _ in self.scored])
+        return about(self.keys, self.documents, self.scored, outcome, self.ranks) | said

@@ -39,17 +39,44 @@ def crossfit_choice(scores: npt.ArrayLike, items: Sequence[Scored]) -> FloatArra
     Returns:
         Ranks within the fold, as `crossfit_scores`; NaN where a variant has none, or a fold lacks a class.
     """
+    return crossfit_pick(scores, items)[0]
+
+
+def crossfit_pick(scores: npt.ArrayLike, items: Sequence[Scored]) -> tuple[FloatArray, tuple[int, ...]]:
+    """As `crossfit_choice`, and beside it which variant each of the two folds is judged by; none where none could be
+    chosen."""
     table = np.asarray(scores, dtype=np.float64)
     labels, fold = columns(items)[0], folds(items)
-    known, chosen = ~np.isnan(table).any(axis=0), np.full(len(items), np.nan)
+    known, chosen, picked = ~np.isnan(table).any(axis=0), np.full(len(items), np.nan), []
     for number in (0, 1):
         own, other = known & (fold == number), known & (fold != number)
         areas = np.array([auroc(labels[other], variant[other]) for variant in table])
-        if np.isnan(areas).any():
-            return np.full(len(items), np.nan)
+        if not len(areas) or np.isnan(areas).any():
+            return np.full(len(items), np.nan), ()
         best = int(np.argmax(np.abs(areas - 0.5)))
         chosen[own] = _ranks(table[best][own] if areas[best] >= 0.5 else -table[best][own])
-    return chosen
+        picked.append(best)
+    return chosen, tuple(picked)
+
+
+def pick_strongest(
+    scores: npt.ArrayLike, names: Sequence[str], items: Sequence[Scored]
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """Score of each text by the attack that is strongest on the other fold, and that attack's name for each fold.
+
+    Args:
+        scores: [A, n], NaN where an attack has none. One that has none for more than a tenth of the texts takes no
+            part; a text that one of the others has none for is not scored.
+        names: of the A attacks.
+        items: labels, ids and clusters, [n].
+
+    Returns:
+        As `crossfit_pick`; ranks of two folds are not to be compared, see `metrics.halves`.
+    """
+    table = np.asarray(scores, dtype=np.float64).reshape(len(names), len(items))
+    able = np.flatnonzero(np.isnan(table).mean(axis=1) <= 0.1)
+    chosen, picked = crossfit_pick(table[able], items)
+    return chosen, tuple(names[able[index]] for index in picked)
 
 
 def crossfit_scores(features: npt.ArrayLike, items: Sequence[Scored]) -> FloatArray:

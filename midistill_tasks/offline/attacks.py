@@ -15,9 +15,10 @@ from tqdm import tqdm
 from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.harness.figures import metrics_of
 from midistill_tasks.harness.keys import default_metrics
 from midistill_tasks.harness.options import Options
-from midistill_tasks.harness.scores import Found, filters_of, judged, reasons
+from midistill_tasks.harness.scores import Found, chosen_of, filters_of, judged, reasons
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
 from midistill_tasks.results.run import as_number
@@ -157,6 +158,7 @@ def _samples(texts: _Texts, found: Mapping[str, Found], filter_name: str) -> lis
         {
             **doc,
             **found[id].length._replace(score=found[id].scores.get(filter_name, math.nan))._asdict(),
+            **found[id].beside,
             **({} if math.isnan(ranks.get(id, math.nan)) else {"blind_rank": ranks[id]}),
         }
         for id, doc in texts.docs.items()
@@ -179,6 +181,7 @@ def _about(
     return ours | {
         "attack": attack.name,
         **({"learnt": True} if attack.learns(variants) else {}),
+        **({"chosen": list(chosen)} if (chosen := chosen_of(found)) else {}),
         "options": {**options.attacks[attack.name], **run_options},
         "counts": {**saved["counts"], "unscored": unscored},
         "unscored_reasons": reasons(found, filter_name),
@@ -203,7 +206,7 @@ def _figures(attack: Attack, items: Sequence[Scored], blind: Blind | None) -> di
         if name == "blind_auroc":
             figures[name] = (math.nan, math.nan) if blind is None else (blind.value, blind.stderr)
             continue
-        metric = METRICS[name]
+        metric = metrics_of(attack)[name]
         figures[name] = (metric.value(items), as_number(metric.stderr(items)) if metric.stderr else math.nan)
     return figures
 

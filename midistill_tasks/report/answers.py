@@ -86,7 +86,7 @@ def _compared(comparison: Comparison) -> tuple[tuple[str, Cell], ...]:
 
 def _alone(entry: Entry, split: str) -> tuple[tuple[str, Cell], ...]:
     found = strongest_on(entry.name, [run.on(split) for run in entry.runs])
-    return (("strongest attack", found.attack), ("AUROC", found.area), ("blind baseline", interval(found.blind)))
+    return (("strongest attack", found.attack), ("AUROC", found.area), ("blind baseline AUROC", interval(found.blind)))
 
 
 def perplexities(group: Group, entries: Mapping[str, Entry]) -> dict[str, Perplexity | None]:

@@ -11,6 +11,7 @@ from midistill_tasks import __version__
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.report import answers as table_of
+from midistill_tasks.report.advice import advice
 from midistill_tasks.report.facts import facts, long
 from midistill_tasks.report.findings import Settings, answer, find
 from midistill_tasks.report.lead import lead, statements, title, warnings
@@ -50,6 +51,7 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         lead=lead(group, splits, said),
         statements=said,
         warnings=warnings(group, splits),
+        next=advice(splits, said),
         sections=tuple(section for section in made if section is not None),
         facts=facts(group, splits, __version__),
         answers=answered,
@@ -75,9 +77,10 @@ def write(page: Page, folder: Path) -> Path:
     head = [f"# {markdown_safe(page.title)}", *_lines(page.facts), markdown_safe(page.lead)]
     head += [_answer(each) for each in page.statements]
     head += [f"> {markdown_safe(warning)}" for warning in page.warnings]
+    head += ["What to do now: " + markdown_safe(" ".join(page.next))] if page.next else []
     body = "\n".join(table.markdown() for table in page.tables)
     write_atomically(folder / MARKDOWN, "\n\n".join(head) + "\n\n" + body)
-    for table in page.tables:
+    for table in page.files:
         write_atomically(folder / f"{table.name}.csv", table.csv())
     return folder / HTML
 

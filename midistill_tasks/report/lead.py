@@ -39,13 +39,14 @@ def _alone(splits: Sequence[Findings]) -> tuple[Statement, ...]:
     """Of each model on each split, those undecided that do not hold among all of them (Holm)."""
     about = [(findings, entry) for findings in splits for _, entry in findings.entries]
     said = [alone(entry.name, [run.on(findings.split) for run in entry.runs]) for findings, entry in about]
-    adjusted = holm([p for *_, p in said])
+    adjusted = holm([one.p for one in said])
     made = []
-    for (findings, entry), (word, sentence, p), among in zip(about, said, adjusted, strict=True):
-        lost = word == "leaks" and among > ALPHA
-        more = not_among(p, among, len(said), word) if lost else ""
+    for (findings, entry), one, among in zip(about, said, adjusted, strict=True):
+        lost = one.word == "leaks" and among > ALPHA
+        more = not_among(one.p, among, len(said), one.word) if lost else ""
         name = entry.name + _of_split(findings, splits)
-        made.append(Statement(name, "undecided" if lost else word, sentence + more))
+        opening = "" if lost else one.opening
+        made.append(Statement(name, "undecided" if lost else one.word, one.sentence + more, opening))
     return tuple(made)
 
 
@@ -61,6 +62,8 @@ def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement])
         for findings in splits
     )
     said = _counted([(answer.about, answer.word) for answer in answers])
+    if len(answers) == 1 and answers[0].opening:
+        said = answers[0].opening
     if not (group.teacher and group.arms):
         models = "this model was" if len(group.entries) == 1 else "these models were"
         proof = "An attack that finds nothing is no proof of privacy."
@@ -91,7 +94,7 @@ UNSAID = ("too few texts to say", "nothing was measured")
 def _counted(answers: Sequence[tuple[str, str]]) -> str:
     """``2 safer (a, b), 1 undecided (c)`` from pairs of name and word, the names only where they are few."""
     parts = []
-    for word in ("safer", "not safer", "leaks", "no leak found", "undecided", *UNSAID):
+    for word in ("safer", "leaks less, still leaks", "not safer", "leaks", "no leak found", "undecided", *UNSAID):
         names = [about for about, answer in answers if answer == word]
         listed = f" ({', '.join(names)})" if len(names) <= 8 else ""
         parts += [f"{len(names)} {word}{listed}"] if names else []

@@ -20,6 +20,7 @@ from midistill_tasks.results.matching import match_texts
 from midistill_tasks.results.run import AttackResult, Run, Utility, as_number
 from midistill_tasks.results.samples import FILTERS, read_samples
 from midistill_tasks.results.shape import check_about, load_results
+from midistill_tasks.results.strongest import part, picks, published
 
 _KEYS = ("attack", "split", "valid_for", "independent_coins", "options", "counts", "data_sha256", "versions")
 _NAME = re.compile(r"samples_(?P<task>mia_.+)_(?P<date>\d{4}-\d\d-\d\dT.+)\.jsonl")
@@ -76,6 +77,8 @@ def read_attacks(places: Iterable[str | Path]) -> dict[str, AttackResult]:
     results = {}
     for task, (_, path) in sorted(newest.items()):
         attack, split = named[task]
+        if picks(attack):
+            continue
         read = read_samples(path, need_texts=True)
         results[attack] = AttackResult(task, attack, split, "", path, read.items, read.texts, figures={}, metadata={})
     first, *others = results.values()
@@ -168,7 +171,14 @@ def _read(path: Path) -> Run:
     if not described:
         raise InputError(f"{path} holds no MIA task: run lm_eval with tasks such as mia_bios too")
     date = path.stem.removeprefix("results_")
-    results = {name: _result(name, about, content, path, date) for name, about in described.items()}
+    results, rows = {}, {}
+    for name, about in described.items():
+        result, parts = _result(name, about, content, path, date)
+        if not picks(result.attack):
+            results[name] = result
+        else:
+            rows[result.split] = published(result)
+            results |= {one.name: one for one in parts if one.name not in described}
     skipped = {name: reason for name, result in results.items() if (reason := _why_not(result))}
     return Run(
         model=str(content.get("model_name") or path.parent.name),
@@ -179,6 +189,7 @@ def _read(path: Path) -> Run:
         utility=_utility(content, set(described)),
         versions=_versions(content, described),
         config=content.get("config", {}),
+        published=rows,
     )
 
 
@@ -193,7 +204,10 @@ def _why_not(result: AttackResult) -> str:
     return ""
 
 
-def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], path: Path, date: str) -> AttackResult:
+def _result(
+    name: str, about: Mapping[str, Any], content: Mapping[str, Any], path: Path, date: str
+) -> tuple[AttackResult, list[AttackResult]]:
+    """A task's result, and where it picks among attacks theirs, which its samples hold as well."""
     missing = [key for key in _KEYS if key not in about]
     if missing:
         versions = about.get("versions")
@@ -206,7 +220,7 @@ def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], pat
     samples = path.with_name(f"samples_{name}_{date}.jsonl")
     if not samples.is_file():
         raise InputError(f"{path} has no {samples.name} beside it: run lm_eval again with --log_samples")
-    items, texts, blind_ranks = read_samples(samples)
+    items, texts, names, blind_ranks, scores = read_samples(samples)
     listed = "\n".join(sorted(f"{item.id}{item.label}" for item in items))
     if hashlib.sha256(listed.encode()).hexdigest() != about["data_sha256"]:
         raise InputError(
@@ -215,7 +229,7 @@ def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], pat
         )
     if len({item.label for item in items}) < 2:
         raise InputError(f"{samples}: all {len(items)} texts are of one class; an attack needs both, raise --limit")
-    return AttackResult(
+    result = AttackResult(
         name=name,
         attack=str(about["attack"]),
         split=str(about["split"]),
@@ -226,7 +240,9 @@ def _result(name: str, about: Mapping[str, Any], content: Mapping[str, Any], pat
         figures=_figures(content["results"].get(name, {})),
         metadata=about,
         blind_ranks=blind_ranks,
+        names=names,
     )
+    return result, [part(result, attack, own) for attack, own in scores.items() if not all(map(math.isnan, own))]
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Estimate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,7 @@ class AttackResult:
         figures: as they stand in the harness's table; `measured` has those that every attack has.
         metadata: what the run says under ``metadata.midistill``.
         blind_ranks: see `metrics.blind.Blind.ranks`, in the order of `items`; empty or NaN where they are not known.
+        names: what the user calls the texts, by id; empty where the run has none.
         given: decisions of an ensemble's vote in the order of `items`; None where thresholds are cross-fitted.
     """
 
@@ -64,6 +65,7 @@ class AttackResult:
     figures: Mapping[str, Estimate]
     metadata: Mapping[str, Any]
     blind_ranks: tuple[float, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     given: tuple[bool, ...] | None = None
 
     @cached_property
@@ -162,7 +164,26 @@ class AttackResult:
     @property
     def blind(self) -> Estimate:
         """The blind baseline's AUROC on this split; NaN where the run has none."""
-        return self.figures.get("blind_auroc", Estimate(math.nan, math.nan))
+        shown: Mapping[str, Any] = self.metadata.get("blind_auroc") or {}
+        kept = Estimate(as_number(shown.get("value")), as_number(shown.get("stderr")))
+        return self.figures.get("blind_auroc", kept)
+
+
+class Published(NamedTuple):
+    """The row to publish: the strongest attack, chosen on one half of the texts and judged on the other, both ways.
+
+    Attributes:
+        task: ``mia_strongest_<split>``.
+        auroc, tpr: the second at 1 % FPR; means over both halves, with their errors.
+        blind: the blind baseline's AUROC.
+        attacks: by which the halves are judged.
+    """
+
+    task: str
+    auroc: Estimate
+    tpr: Estimate
+    blind: Estimate
+    attacks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -175,6 +196,7 @@ class Run:
         date: of the run, as in the file's name; sorts by time.
         tasks: the attacks that gave enough scores to be judged, by task name; empty where none did.
         skipped: task name → why it has no figures: no text has a score, or too few have.
+        published: split → the row to publish, of its ``mia_strongest_<split>``.
         utility: the other tasks' figures, by ``task/metric``.
         versions: of the packages.
         config: how the harness was called: model, model_args, batch size, device, seeds, number of parameters.
@@ -188,6 +210,7 @@ class Run:
     utility: Mapping[str, Utility]
     versions: Mapping[str, str]
     config: Mapping[str, Any]
+    published: Mapping[str, Published] = field(default_factory=dict)
 
     @property
     def splits(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import Scored
@@ -20,12 +20,16 @@ class Samples(NamedTuple):
     Attributes:
         items: by rising id.
         texts: the words by id as far as the file has them, in its order.
+        names: what the user calls the texts, by id, as far as the file has them.
         blind_ranks: of the blind baseline, in the order of `items`; NaN where the file has none, as older files.
+        parts: of an attack that picks among others: their names → scores in the order of `items`.
     """
 
     items: tuple[Scored, ...]
     texts: dict[str, str]
+    names: dict[str, str]
     blind_ranks: tuple[float, ...]
+    parts: dict[str, tuple[float, ...]]
 
 
 def read_samples(path: Path, need_texts: bool = False) -> Samples:
@@ -37,13 +41,20 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
     """
     items: dict[str, Scored] = {}
     texts: dict[str, str] = {}
+    names: dict[str, str] = {}
     ranks: dict[str, float] = {}
+    parts: dict[str, dict[str, float]] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            item, text, rank, filter_name = _sample(line, f"{path}, line {number}")
-            if filter_name not in FILTERS:  # of an option's single values
+            row = _sample(line, f"{path}, line {number}")
+            item, text, rank = row.item, row.text, row.rank
+            if row.filter_name not in FILTERS:  # of an option's single values
                 continue
             ranks[item.id] = rank
+            if row.name is not None:
+                names[item.id] = row.name
+            for name, score in row.parts.items():
+                parts.setdefault(name, {})[item.id] = score
             known = items.setdefault(item.id, item)
             if repr(known) != repr(item):  # by repr, since NaN != NaN
                 raise InputError(f"{path}, line {number}: the text {item.id} stands here twice with different figures")
@@ -55,21 +66,37 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
                 )
     if not items:
         raise InputError(f"{path} is empty: run the harness again with --log_samples")
-    names = sorted(items)
-    return Samples(tuple(items[name] for name in names), texts, tuple(ranks[name] for name in names))
+    ids = sorted(items)
+    of_parts = {part: tuple(scores.get(id, math.nan) for id in ids) for part, scores in parts.items()}
+    return Samples(tuple(items[id] for id in ids), texts, names, tuple(ranks[id] for id in ids), of_parts)
 
 
-def _sample(line: bytes, place: str) -> tuple[Scored, str | None, float, str]:
+class _Row(NamedTuple):
+    item: Scored
+    text: str | None
+    name: str | None
+    rank: float
+    filter_name: str
+    parts: dict[str, float]
+
+
+def _sample(line: bytes, place: str) -> _Row:
     try:
         row = json.loads(line)
         doc = row["doc"]
-        label, score = doc["label"], math.nan if doc["score"] is None else float(doc["score"])
-        names, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
-        rank, filter_name = float(doc.get("blind_rank", math.nan)), str(row.get("filter", "none"))
+        label, score = doc["label"], _number(doc["score"])
+        ids, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
+        name = None if doc.get("name") is None else str(doc["name"])
+        rank, filter_name = _number(doc.get("blind_rank")), str(row.get("filter", "none"))
+        parts = {str(name): _number(part) for name, part in dict(doc.get("scores") or {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{place} is not a sample of a MIA task: give the file that the harness wrote") from None
     if label not in (0, 1) or not isinstance(label, int):
         raise InputError(f"{place}: the label is {label!r}; labels are 1 for members, 0 for non-members")
     if not isinstance(text, str | None):
         raise InputError(f"{place}: the text is {text!r}, which is no text: give the file that the harness wrote")
-    return Scored(int(label), score, *names), text, rank, filter_name
+    return _Row(Scored(int(label), score, *ids), text, name, rank, filter_name, parts)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

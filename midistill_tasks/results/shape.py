@@ -7,38 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from midistill_tasks.errors import InputError
-
-
-class _Counts(BaseModel):
-    """Texts that were left out, and those that are judged."""
-
-    empty: StrictInt
-    duplicates: StrictInt
-    both_sides: StrictInt
-    shots: StrictInt
-    unbalanced: StrictInt = 0  # up to 0.1.0 the larger side was cut to the smaller one
-    members: StrictInt
-    nonmembers: StrictInt
-
-
-class _About(BaseModel):
-    """``metadata.midistill`` of a task."""
-
-    attack: StrictStr
-    split: StrictStr
-    valid_for: StrictStr
-    independent_coins: StrictBool
-    coins_after: StrictStr | None = None
-    learnt: StrictBool = False
-    likelihood: StrictStr = ""
-    options: dict[str, Any]
-    counts: _Counts
-    data_sha256: StrictStr
-    versions: dict[str, StrictStr]
-    unscored_reasons: dict[str, Any] = {}
+from midistill_tasks.results.schema import SCHEMA_VERSION, TaskMetadata
 
 
 class _Config(BaseModel):
@@ -78,9 +50,13 @@ def check_about(about: Mapping[str, Any], place: str) -> None:
     """What a task says of itself.
 
     Raises:
-        InputError: a key is of another kind.
+        InputError: a key is of another kind, or the file is of a later version.
     """
-    _check(_About, about, place)
+    _check(TaskMetadata, about, place)
+    if (version := about.get("schema_version", 1)) > SCHEMA_VERSION:
+        raise InputError(
+            f"{place} has schema_version {version}, this midistill reads up to {SCHEMA_VERSION}: update it"
+        )
 
 
 def _check(kind: type[BaseModel], value: Mapping[str, Any], place: str) -> None:

@@ -46,13 +46,35 @@ class Table:
         """One line a row; an Estimate takes the columns x, x_stderr, an Interval x, x_lower, x_upper; NaN is empty."""
         kinds = self.rows[0] if self.rows else ()
         names = (
-            [_names(name, cell) for name, cell in zip(self.columns, kinds, strict=True)] if kinds else [self.columns]
+            [_names(key_of(name), cell) for name, cell in zip(self.columns, kinds, strict=True)]
+            if kinds
+            else [tuple(map(key_of, self.columns))]
         )
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(chain.from_iterable(names))
         writer.writerows([_plain(value) for cell in row for value in _parts(cell)] for row in self.rows)
         return out.getvalue()
+
+
+KEYS = {
+    "AUROC": "auroc",
+    "TPR at 1 % FPR": "tpr_at_1pct_fpr",
+    "TPR at 0.1 % FPR": "tpr_at_0.1pct_fpr",
+    "balanced accuracy": "balanced_acc",
+    "member accuracy": "member_acc",
+    "non-member accuracy": "nonmember_acc",
+    "blind baseline AUROC": "blind_auroc",
+    "blind AUROC": "blind_auroc",
+    "teacher AUROC": "teacher_auroc",
+    "student AUROC": "student_auroc",
+}
+"""A column's name for people → for programs, as the harness names its metrics."""
+
+
+def key_of(column: str) -> str:
+    """The column's name in files that programs read."""
+    return KEYS.get(column, column)
 
 
 def _in_a_cell(text: str) -> str:

@@ -27,14 +27,21 @@ ROW_KEYS = ("process_docs", "doc_to_text", "doc_to_target")
 """And those that say what a row's text and label are."""
 
 
+class LeftOut(NamedTuple):
+    """A member that is not judged: the user's name of it, and why."""
+
+    name: str
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Documents:
     """The texts of a split under options: for tasks, perplexity and trainer alike."""
 
     docs: datasets.Dataset
     """Columns ``id`` (first 16 hex digits of the text's SHA-256), ``text``, ``label`` (1 member, 0 non-member),
-    ``cluster`` (the document it came from; = ``id`` where the split has none); the sides interleaved in proportion, a
-    member first, so that any first N hold of each as all texts do."""
+    ``cluster`` (the document it came from; = ``id`` where the split has none), and of a user's own files ``name``; the
+    sides interleaved in proportion, a member first, so that any first N hold of each as all texts do."""
     shots: tuple[str, ...]
     """The first non-members of the split (by id, where coins chose), taken out for all attacks and never scored."""
     counts: Mapping[str, int]
@@ -51,6 +58,8 @@ class Documents:
     looked at until there were enough shots; of those after it nobody knows the side by the shots."""
     commits: Mapping[str, str] = field(default_factory=dict)
     """Of the hub's data sets that were read: name → commit."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Of a user's own files: the members that are not judged, in their order."""
 
     @property
     def members(self) -> list[str]:
@@ -133,7 +142,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         InputError: a column is missing, a value is of the wrong kind (rows are counted from 1), one side is empty,
             there are fewer non-members than shots + 2, or fewer texts than ``n``.
     """
-    sides, counts = _clean(rows, name)
+    sides, counts, left_out = _clean(rows, name)
     members, nonmembers = sides[1], sides[0]
     if not members or not nonmembers:
         missing = "members (label 1)" if not members else "non-members (label 0)"
@@ -158,6 +167,10 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         )
     sides_drawn = [_draw(side, options.n or len(side), options.seed) for side in (members, nonmembers)]
     counts |= {"shots": len(shots), "members": len(sides_drawn[0]), "nonmembers": len(sides_drawn[1])}
+    drawn = set(sides_drawn[0])
+    left_out += [
+        LeftOut(row.name, f"not among the {options.n} drawn") for row in members if row.name and row not in drawn
+    ]
     return Documents(
         _documents(_interleaved(*sides_drawn)),
         tuple(row.text for row in shots),
@@ -165,6 +178,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         tuple(row.text for row in members),
         tuple(row.text for row in _first(members, options.shots, coins)),
         text_id(shots[-1].text) if coins else None,
+        left_out=tuple(left_out),
     )
 
 
@@ -172,16 +186,21 @@ class _Row(NamedTuple):
     text: str
     label: int
     cluster: str | None
+    name: str | None
 
 
-def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], dict[str, int]]:
+def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], dict[str, int], list[LeftOut]]:
     """Rows by label, in order, without empty texts, duplicates and texts on both sides; and what was left out."""
     table: Table = {column: rows[column][:] for column in rows.column_names}
     texts, labels = pick_texts(table, "text", name), _labels(pick_column(table, "label", name), name)
     clusters: list[Any] = pick_texts(table, "cluster", name) if "cluster" in table else [None] * len(texts)
+    names = table.get("name", [None] * len(texts))
+    if not all(isinstance(each, str) for each in names):  # a column of somebody else's
+        names = [None] * len(texts)
+    listed = [_Row(*row) for row in zip(texts, labels, clusters, names, strict=True)]
     unique: dict[tuple[str, int], _Row] = {}
     empty = 0
-    for row in map(_Row, texts, labels, clusters):
+    for row in listed:
         if row.text.strip():
             unique.setdefault((row.text, row.label), row)
         else:
@@ -192,7 +211,18 @@ def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], di
         "duplicates": len(texts) - empty - len(unique),
         "both_sides": len(unique) - len(kept),
     }
-    return {label: [row for row in kept if row.label == label] for label in (0, 1)}, counts
+    left_out = [LeftOut(row.name, why) for row in listed if row.name and row.label and (why := _why_out(row, unique))]
+    return {label: [row for row in kept if row.label == label] for label in (0, 1)}, counts, left_out
+
+
+def _why_out(row: _Row, unique: Mapping[tuple[str, int], _Row]) -> str:
+    """Why a row is not judged; "" where it is. In words that hold none of its own."""
+    if not row.text.strip():
+        return "no text"
+    if (other := unique.get((row.text, 1 - row.label))) is not None:
+        return f"also among the non-members: {other.name}"
+    first = unique[row.text, row.label]
+    return "" if first is row else f"the same text as {first.name}"
 
 
 def _labels(values: list[Any], name: str) -> list[int]:
@@ -230,11 +260,11 @@ def _documents(rows: list[_Row]) -> datasets.Dataset:
     import datasets
 
     ids = [text_id(row.text) for row in rows]
-    return datasets.Dataset.from_dict(
-        {
-            "id": ids,
-            "text": [row.text for row in rows],
-            "label": [row.label for row in rows],
-            "cluster": [row.cluster or id for row, id in zip(rows, ids, strict=True)],
-        }
-    )
+    columns = {
+        "id": ids,
+        "text": [row.text for row in rows],
+        "label": [row.label for row in rows],
+        "cluster": [row.cluster or id for row, id in zip(rows, ids, strict=True)],
+    }
+    named = {"name": [row.name for row in rows]} if all(row.name is not None for row in rows) else {}
+    return datasets.Dataset.from_dict(columns | named)

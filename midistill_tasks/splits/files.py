@@ -23,15 +23,19 @@ def load(
     members: Source | None = option(None, f"member texts: {FORMS}"),
     nonmembers: Source | None = option(None, "the same for non-members"),
     column: str = option("text", "the column that holds the text"),
+    id_column: str | None = option(
+        None, "the column by which samples, page and exposed.csv name each text; by default its file and row"
+    ),
 ) -> datasets.Dataset:
     """Texts of what ``members`` and ``nonmembers`` name (see `Source`), from the column that ``column`` names.
 
-    Where all files have a column ``cluster`` of str (say, the document a passage was cut from), it is kept.
+    Where all files have a column ``cluster`` of str (say, the document a passage was cut from), it is kept. The column
+    ``name`` says which text of the user's each row is.
 
     Raises:
         InputError: a file is not named, or cannot be read; the column is missing; a value is not a string.
     """
-    table: readers.Table = {"text": [], "label": []}
+    table: readers.Table = {"text": [], "label": [], "name": []}
     clusters: list[str] = []
     for name, source, label in (("members", members, 1), ("nonmembers", nonmembers, 0)):
         if source is None:
@@ -43,10 +47,26 @@ def load(
             texts = readers.pick_texts(rows, column, where)
             table["text"] += texts
             table["label"] += [label] * len(texts)
+            table["name"] += _names(rows, id_column, where, len(texts))
             clusters += readers.pick_texts(rows, "cluster", where) if "cluster" in rows else []
     if len(clusters) == len(table["text"]):
         table["cluster"] = clusters
     return readers.to_dataset(table, "files")
+
+
+def _names(rows: readers.Table, id_column: str | None, where: str, count: int) -> list[str]:
+    """By the user's column, or ``train.jsonl:12``, rows counted from 1."""
+    if id_column is None:
+        file = where.rstrip("/").rpartition("/")[2]
+        return [f"{file}:{row}" for row in range(1, count + 1)]
+    values = readers.pick_column(rows, id_column, where)
+    for row, value in enumerate(values, 1):
+        if value is None or isinstance(value, (list, dict)):
+            raise InputError(
+                f"{where}, row {row}: '{id_column}' is {value!r}, which names no text; correct that row, or leave out"
+                " id_column"
+            )
+    return [str(value) for value in values]
 
 
 SPLITS = (

@@ -246,7 +246,7 @@ def test_an_attack_says_what_shapes_it_and_whether_it_knows_labels():
     assert ATTACKS["ref"].shaped_by == ("first_token", "reference")
     assert ATTACKS["minkpp"].shaped_by == ("k", "first_token")
     assert [name for name, attack in ATTACKS.items() if attack.knows_labels] == [
-        *("recall", "conrecall", "camia", "combined")
+        *("recall", "conrecall", "camia", "combined", "strongest")
     ]
     assert ATTACKS["dcpdd"].shaped_by == ("cap", "corpus", "first_token")
     assert [name for name, attack in ATTACKS.items() if attack.needs_reference] == ["ref", "ez", "wbc"]

@@ -64,7 +64,7 @@ def test_it_stands_in_lists_groups_tags_and_the_folder_for_include_path(package)
         "print('mia_low_case_bios' in manager.all_subtasks, len(manager.task_index['mia_low_case'].tags))\n"
         "print(len(manager.load(['mia_bios'])['group_map']['mia_bios']))"
     )
-    assert run_with(package, code, path).stdout.split() == ["True", "15", "7"]
+    assert run_with(package, code, path).stdout.split() == ["True", "15", "8"]
 
 
 def test_an_option_that_it_does_not_have_is_refused_by_name(package):

@@ -84,7 +84,7 @@ def test_output_holds_strict_json_markdown_and_csv(outputs: Path, tmp_path: Path
     assert {path.stem for path in folder.glob("*.csv")} == {table.name for table in expected.tables}
     rows = list(csv.DictReader((folder / "auroc.csv").open()))
     assert [row["attack"] for row in rows] == ["loss", "zlib"]
-    assert float(rows[0]["teacher AUROC"]) == expected.comparisons[0].attacks[0].teacher["auroc"].value
+    assert float(rows[0]["teacher_auroc"]) == expected.comparisons[0].attacks[0].teacher["auroc"].value
 
 
 def test_bad_input_is_one_sentence_and_status_two(outputs: Path, capsys) -> None:

@@ -121,9 +121,14 @@ def test_a_student_that_leaks_less_under_every_attack_is_safer(make_task) -> Non
 def test_a_safer_student_whose_members_are_still_found_is_said_to_leak(make_task) -> None:
     teacher, student = family(make_task, 6, {"loss": 3.0}, {"loss": 1.0})
     found = verdict(teacher, [student], ("T", "S"))
-    assert found.word == "safer"
+    assert found.word == "leaks less, still leaks"
+    scores, labels = student["loss"].scores, student["loss"].labels
+    others = np.sort(scores[~labels])[::-1]
+    accused = len(others) // 100
+    caught = int((scores[labels] > others[accused]).sum())
     assert found.sentence.startswith(
-        "Safer: S leaks less than T, though its members can still be told from non-members."
+        "Leaks less, still leaks: S leaks less than T, but its members can still be told from non-members: at "
+        f"{accused} false accusations in {len(others)} non-members, {caught} of {labels.sum()} members are found."
     )
 
 
@@ -134,8 +139,8 @@ def test_without_coins_what_words_tell_as_well_is_no_leak(make_task) -> None:
     for blind, still in (((0.5, 0.02), True), ((0.64, 0.03), False)):
         teacher, student = family(make_task, 6, {"loss": 3.0}, {"loss": 0.6}, blind=blind, **SHIFTED)
         found = verdict(teacher, [student], ("T", "S"))
-        assert found.word == "safer"
-        assert ("though its members can still be told" in found.sentence) == still
+        assert found.word == ("leaks less, still leaks" if still else "safer")
+        assert ("its members can still be told" in found.sentence) == still
 
 
 @pytest.mark.parametrize("blind", [(0.67, 0.02), (0.6, 0.1), (math.nan, math.nan)])
@@ -199,7 +204,7 @@ def test_one_student_says_nothing_of_others_trained_the_same_way(make_task) -> N
     assert one.scope == "this one model, on texts like these"
     assert "whether others trained in the same way are safer is undecided" in one.sentence
     five = verdict(teacher, students, ("T", "S"))
-    assert five.word == "safer"
+    assert five.word in ("safer", "leaks less, still leaks")
     assert five.scope == "students trained this way (5 seeds), on texts like these"
     assert "undecided" not in five.sentence
 
@@ -222,7 +227,7 @@ def test_a_few_texts_and_equal_scores_say_nothing(make_task) -> None:
     three = make_task([1, 0] * 3, [5.0, 1.0] * 3, independent_coins=True)
     assert alone("M", [{"loss": three}])[0] == "too few texts to say"
     flat = make_task([1, 0] * 30, [1.0] * 60, independent_coins=True)
-    word, sentence, _ = alone("M", [{"loss": flat}])
+    word, _, sentence, _ = alone("M", [{"loss": flat}])
     assert word == "nothing was measured"
     assert "each attack gives all texts the same score" in sentence
     assert verdict({"loss": flat}, [{"loss": flat}], ("T", "S")).sentence.startswith("Undecided: all scores of T are")
@@ -231,7 +236,7 @@ def test_a_few_texts_and_equal_scores_say_nothing(make_task) -> None:
 def test_a_words_p_is_where_it_stops_to_hold(make_task) -> None:
     teacher, student = family(make_task, 12, {"loss": 1.0}, {"loss": 0.6})
     found = verdict(teacher, [student], ("T", "S"))
-    assert found.word == "safer"
+    assert found.word == "leaks less, still leaks"
     pair = StrongestReduction([teacher], [student])
     assert pair.at(found.p).lower > 0 > pair.at(found.p * 0.9).lower
 

@@ -92,13 +92,14 @@ def test_log_text_false_writes_no_text_anywhere(command, tiny, secret, tmp_path,
         *("--output_path", tmp_path / "out", "--log_samples", "--batch_size", "8"),
     )
     written = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert len([path for path in written if path.name.startswith("samples_")]) == 6
+    assert len([path for path in written if path.name.startswith("samples_")]) == 7
     assert "auroc" in printed.out
     for content in (*printed, *written.values(), caplog.text):
         assert CANARY not in content
     rows = next(text for path, text in written.items() if "mia_recall_files" in path.name)
     docs = [json.loads(line)["doc"] for line in rows.splitlines()]
-    assert set(docs[0]) == {"id", "label", "cluster", "score", "n_tokens", "truncated", "blind_rank"}
+    assert set(docs[0]) == {"id", "label", "cluster", "name", "score", "n_tokens", "truncated", "blind_rank"}
+    assert docs[0]["name"].endswith(".jsonl:1")
 
 
 def test_log_text_false_changes_no_figure(run: Run):

@@ -57,7 +57,19 @@ def test_a_reference_with_the_target_s_figures_is_refused_and_the_other_attacks_
 def test_without_a_statistic_the_attack_that_needs_it_has_no_figure_and_the_others_have(run, said):
     result = run(ALL, model=BareLM())
     with_figures = [attack for attack in ATTACKS if "auroc,none" in result["results"].get(f"mia_{attack}_files", {})]
-    names = ["loss", "zlib", "mink", "recall", "lowercase", "dcpdd", "conrecall", "pac", "camia", "combined"]
+    names = [
+        "loss",
+        "zlib",
+        "mink",
+        "recall",
+        "lowercase",
+        "dcpdd",
+        "conrecall",
+        "pac",
+        "camia",
+        "combined",
+        "strongest",
+    ]
     assert with_figures == names
     reason = (
         "the attack 'minkpp' has no figure: it needs moments of each token, which the backend BareLM does not give "

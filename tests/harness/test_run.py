@@ -20,11 +20,15 @@ from midistill_tasks.harness.expand import groups
 from midistill_tasks.harness.keys import DEFAULT_METRICS
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
+from midistill_tasks.metrics.roc import auroc
+from midistill_tasks.metrics.thresholds import folds
 
 from .conftest import N, write_rows
 
 Run = Callable[..., dict[str, Any]]
-SIX = groups()["mia"]
+HEADING, *SIX = groups()["mia"]
+STRONG = ["minkpp", "ref", "recall", "ez", "wbc", "combined"]
+ROW = f"mia_{HEADING}_files"
 GROUP = [f"mia_{attack}_files" for attack in SIX]
 
 
@@ -38,10 +42,10 @@ def group(lm: Any, files: dict[str, Any], tiny: Any, manager_of: Any) -> dict[st
 
 
 def test_a_group_gives_every_attack_its_row_with_all_figures_and_their_errors(group):
-    assert group["group_subtasks"]["mia_files"] == GROUP
+    assert group["group_subtasks"]["mia_files"] == [ROW, *GROUP]
     for task in GROUP:
         row = group["results"][task]
-        for name in DEFAULT_METRICS:
+        for name in DEFAULT_METRICS[:-1]:
             assert isinstance(row[f"{name},none"], float), (task, name)
             assert isinstance(row[f"{name}_stderr,none"], float) or math.isnan(row[f"{name},none"]), (task, name)
         assert row["sample_len"] == 2 * N
@@ -55,6 +59,30 @@ def test_figures_are_those_of_the_metrics_on_the_scores_in_the_samples(group):
         for name in ("auroc", "balanced_acc", "member_acc", "nonmember_acc"):
             assert row[f"{name},none"] == METRICS[name].value(items)
             assert row[f"{name}_stderr,none"] == METRICS[name].stderr(items)
+
+
+def test_the_row_to_publish_is_of_the_attack_that_is_strongest_on_the_other_half(group):
+    samples = {sample["doc"]["id"]: sample["doc"] for sample in group["samples"][ROW]}
+    items = [Scored(doc["label"], math.nan, doc["id"], doc["cluster"]) for doc in samples.values()]
+    fold = dict(zip(samples, folds(items).tolist(), strict=True))
+    own = {a: {s["doc"]["id"]: s["doc"]["score"] for s in group["samples"][f"mia_{a}_files"]} for a in SIX}
+    areas, chosen = [], []
+    for half in (0, 1):
+        sides = [[id for id in samples if (fold[id] == half) == judged] for judged in (True, False)]
+        judged, other = (np.array([samples[id]["label"] for id in side]) for side in sides)
+        leaks = {a: auroc(other, [own[a][id] for id in sides[1]]) - 0.5 for a in SIX}
+        best = max(leaks, key=lambda a: abs(leaks[a]))
+        chosen.append(best)
+        assert {samples[id]["attack"] for id in sides[0]} == {best}
+        areas.append(auroc(judged, [math.copysign(1, leaks[best]) * own[best][id] for id in sides[0]]))
+    for id, doc in samples.items():
+        assert doc["scores"] == {a: pytest.approx(own[a][id]) for a in SIX}
+    row = group["results"][ROW]
+    assert row["auroc,none"] == pytest.approx(np.mean(areas))
+    assert row["auroc_stderr,none"] > 0
+    assert set(row) >= {"tpr_at_1pct_fpr,none", "blind_auroc,none"}
+    assert "balanced_acc,none" not in row  # one threshold for scores that do not compare
+    assert group["configs"][ROW]["metadata"]["midistill"]["chosen"] == chosen
 
 
 def test_the_stderr_column_of_the_table_holds_our_errors(group):
@@ -97,10 +125,11 @@ def test_shots_are_never_scored_by_any_attack(group, people):
 def test_the_blind_baseline_is_in_every_task_and_is_the_split_s(group):
     docs = [sample["doc"] for sample in group["samples"]["mia_loss_files"]]
     value, error, ranks = blind_auroc([doc["text"] for doc in docs], [doc["label"] for doc in docs])
-    rows = [group["results"][task] for task in GROUP]
-    assert {row["blind_auroc,none"] for row in rows} == {value}
-    assert {row["blind_auroc_stderr,none"] for row in rows} == {error}
+    row = group["results"][ROW]
+    assert (row["blind_auroc,none"], row["blind_auroc_stderr,none"]) == (value, error)
     for task in GROUP:
+        assert "blind_auroc,none" not in group["results"][task]  # once a split
+        assert group["configs"][task]["metadata"]["midistill"]["blind_auroc"] == {"value": value, "stderr": error}
         ranked = {sample["doc"]["id"]: sample["doc"]["blind_rank"] for sample in group["samples"][task]}
         assert [ranked[doc["id"]] for doc in docs] == ranks.tolist()
 
@@ -194,7 +223,7 @@ def test_the_paper_s_group_holds_its_four_data_sets_with_all_attacks(manager_of,
     splits = ["wikimia_64", "mimir_arxiv", "bookcorpus", "openwebtext"]
     assert loaded["group_map"]["mia_paper"] == [f"mia_{split}" for split in splits]
     for split in splits:
-        assert loaded["group_map"][f"mia_{split}"] == [f"mia_{attack}_{split}" for attack in SIX]
+        assert loaded["group_map"][f"mia_{split}"] == [f"mia_{attack}_{split}" for attack in (HEADING, *SIX)]
     assert {task for task, built in loaded["tasks"].items() if built.keys.left_out} == {
         f"mia_ref_{split}" for split in splits
     }
@@ -209,7 +238,8 @@ def test_the_other_groups_hold_all_attacks_and_the_strongest_and_what_cannot_pai
         metadata = {"mia": files | {"reference": {"pretrained": str(reference), "dtype": "float32"}, "samples": 1}}
         tasks = ["mia_all_files"] if paired else ["mia_strong_files"]
         result = lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager_of(metadata), bootstrap_iters=0)
-        expected = list(ATTACKS) if paired else ["minkpp", "ref", "recall", "ez", "wbc", "combined"]
+        expected = [name for name in ATTACKS if name != HEADING] if paired else STRONG
+        expected = [HEADING, *expected]
         assert result["group_subtasks"] == {tasks[0]: [f"mia_{attack}_files" for attack in expected]}
         for attack in expected:
             if attack == "neighbor":  # nobody named a model that makes them

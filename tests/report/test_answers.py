@@ -19,7 +19,7 @@ def test_three_arms_are_a_table_with_their_figures_and_what_all_say_is_said_once
     with (three_arms.parent / "answers.csv").open(newline="") as lines:
         rows = {row["arm"]: row for row in csv.DictReader(lines)}
     assert set(rows) == {"vanilla", "nonorm", "again"}
-    assert {row["answer"] for row in rows.values()} == {"safer"}
+    assert [rows[arm]["answer"] for arm in ("vanilla", "nonorm")] == ["leaks less, still leaks", "safer"]
     row = rows["vanilla"]
     assert float(row["leak reduction_lower"]) < float(row["leak reduction"]) < float(row["leak reduction_upper"])
     perplexities = [float(row[name]) for name in ("word perplexity on heldout_made", "of teacher")]
@@ -49,7 +49,7 @@ def test_models_side_by_side_are_a_table_too_also_where_one_has_no_perplexity(wr
         rows = list(csv.DictReader(lines))
     assert [row["perplexity"] for row in rows] == ["byte perplexity on heldout_made: 3.000"] * 2 + ["–"]
     assert {(row["answer"], row["strongest attack"]) for row in rows} == {("leaks", "loss")}
-    assert [float(row["AUROC"]) for row in rows] == pytest.approx([0.93] * 3, abs=0.05)
+    assert [float(row["auroc"]) for row in rows] == pytest.approx([0.93] * 3, abs=0.05)
 
 
 def test_a_sentence_is_shared_only_where_every_answer_has_it():

@@ -61,7 +61,7 @@ def test_the_figures_in_the_csv_are_those_of_the_samples(study, page):
     run = read_run(study / "results" / "teacher")
     with (page.parent / "figures-made.csv").open(newline="") as lines:
         row = next(row for row in csv.DictReader(lines) if row["model"] == "teacher" and row["attack"] == "loss")
-    assert float(row["AUROC"]) == pytest.approx(run.tasks["mia_loss_made"].measured["auroc"].value)
+    assert float(row["auroc"]) == pytest.approx(run.tasks["mia_loss_made"].measured["auroc"].value)
 
 
 def test_one_model_alone_gives_a_page(write_output, draw, tmp_path, capsys):
@@ -69,7 +69,10 @@ def test_one_model_alone_gives_a_page(write_output, draw, tmp_path, capsys):
     write_output(tmp_path / "results" / "m", labels, {"loss": scores}, "org/some-model")
     assert main(["report", str(tmp_path / "results"), "--output", str(tmp_path / "out")]) == 0
     words = Tags((tmp_path / "out" / "index.html").read_text()).words
-    assert "Members of some-model can be told from non-members" in words
+    caught = "at 1 false accusation in 100 non-members"
+    assert f"Can it be told which texts this model was trained on? Yes: {caught}" in words
+    assert "treat the most exposed ones" in words
+    assert "the chance that a random member scores above a random non-member: 0.5 is a coin" in words
     assert "share no perplexity" in words
     assert str(tmp_path / "out" / "index.html") in capsys.readouterr().out
 

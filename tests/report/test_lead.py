@@ -17,7 +17,7 @@ from midistill_tasks.results.roles import read_group
 
 def test_the_first_paragraph_counts_the_verdicts_and_the_failed_arm_is_named(page):
     words = Tags(page.read_text()).words
-    assert "Of 2 comparisons with teacher: 2 safer (vanilla, nonorm)." in words
+    assert "Of 2 comparisons with teacher: 1 safer (nonorm), 1 leaks less, still leaks (vanilla)." in words
     assert "Interventions against their controls: 1 safer (nonorm)." in words
     assert "bottleneck, seed 0: no space left" in words
     assert "A weaker model leaks less" in words

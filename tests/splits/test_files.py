@@ -6,6 +6,7 @@ import pytest
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.splits import SPLITS
+from midistill_tasks.splits.documents import documents
 from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.rows import load_split
 
@@ -18,14 +19,22 @@ def test_two_files_of_different_formats_give_members_then_non_members(tmp_path: 
     options = TextOptions(
         own={"members": str(tmp_path / "in.csv"), "nonmembers": str(tmp_path / "out.jsonl"), "column": "body"}
     )
-    assert load_split(FILES, {}, options).to_dict() == {"text": ["a, b", "c", "d"], "label": [1, 0, 0]}
+    assert load_split(FILES, {}, options).to_dict() == {
+        "text": ["a, b", "c", "d"],
+        "label": [1, 0, 0],
+        "name": ["in.csv:1", "out.jsonl:1", "out.jsonl:2"],
+    }
 
 
 def test_txt_files_hold_one_text_a_line(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("one\ntwo\n")
     (tmp_path / "out.txt").write_text("three")
     options = TextOptions(own={"members": str(tmp_path / "in.txt"), "nonmembers": str(tmp_path / "out.txt")})
-    assert load_split(FILES, {}, options).to_dict() == {"text": ["one", "two", "three"], "label": [1, 1, 0]}
+    assert load_split(FILES, {}, options).to_dict() == {
+        "text": ["one", "two", "three"],
+        "label": [1, 1, 0],
+        "name": ["in.txt:1", "in.txt:2", "out.txt:1"],
+    }
 
 
 def test_clusters_are_kept_where_both_files_have_them(tmp_path: Path) -> None:
@@ -53,3 +62,30 @@ def test_a_misspelt_column_or_a_text_that_is_none_names_the_file(tmp_path: Path)
         load_split(FILES, {}, options)
     with pytest.raises(InputError, match=r"in\.jsonl has no column 'texts' \(did you mean 'text'\?\)"):
         load_split(FILES, {}, TextOptions(own=options.own | {"column": "texts"}))
+
+
+def test_texts_are_named_by_the_users_column(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('text,case_id\na,7\nb,"x, y"\n')
+    (tmp_path / "out.jsonl").write_text('{"text": "c", "case_id": 9}\n')
+    own = {"members": str(tmp_path / "in.csv"), "nonmembers": str(tmp_path / "out.jsonl"), "id_column": "case_id"}
+    assert load_split(FILES, {}, TextOptions(own=own))["name"][:] == ["7", "x, y", "9"]
+    with pytest.raises(InputError, match="has no column 'case' \\(did you mean 'case_id'"):
+        load_split(FILES, {}, TextOptions(own=own | {"id_column": "case"}))
+    (tmp_path / "out.jsonl").write_text('{"text": "c", "case_id": null}\n')
+    with pytest.raises(InputError, match="row 1: 'case_id' is None, which names no text"):
+        load_split(FILES, {}, TextOptions(own=own))
+
+
+def test_members_that_are_not_judged_are_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(f'"{text}"\n' for text in ("a", "b", "a", " ", "x", "d", "e")))
+    (tmp_path / "out.jsonl").write_text("".join(f'"{text}"\n' for text in ("x", "n1", "n2", "n3", "n4", "n4")))
+    own = {"members": str(tmp_path / "in.jsonl"), "nonmembers": str(tmp_path / "out.jsonl")}
+    found = documents(FILES, TextOptions(own=own, shots=1, n=3))
+    assert [tuple(one) for one in found.left_out[:3]] == [
+        ("in.jsonl:3", "the same text as in.jsonl:1"),
+        ("in.jsonl:4", "no text"),
+        ("in.jsonl:5", "also among the non-members: out.jsonl:1"),
+    ]
+    (drawn,) = found.left_out[3:]
+    assert drawn.reason == "not among the 3 drawn"
+    assert drawn.name not in found.docs["name"][:]

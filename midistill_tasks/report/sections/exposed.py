@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import math
+from collections.abc import Mapping, Sequence, Set
 
+from midistill_tasks.compare.verdict import strongest_on
 from midistill_tasks.compare.vulnerability import Exposed, most_exposed
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.masking import mask
@@ -11,43 +13,103 @@ from midistill_tasks.report.page import Section
 from midistill_tasks.report.sections import section
 from midistill_tasks.report.svg import COLOURS
 from midistill_tasks.results.roles import Entry
+from midistill_tasks.results.run import AttackResult
 from midistill_tasks.results.table import Cell, Table
 
 TEXTS = 20
 """Most exposed texts shown."""
-MASKED_LENGTH = 300
-"""Characters shown of one."""
-COLUMNS = ("text", "found by", "non-members below it", "also found in", "id")
+MASKED_LENGTH = 120
+"""Characters shown of one: a line."""
+NO_LEAK = (
+    "No leak was found here. Some texts always stand highest, so this list says of none of them that the model "
+    "remembers it."
+)
 
 
 @section(after="matrices")
 def exposed(findings: Findings) -> Section:
-    """A row a text, and in which of the other models it is found, too."""
+    """A row a text, and in which of the other models it is found, too; every member in the CSV file."""
     show_texts = findings.settings.show_texts
     _, first = findings.entries[0]
+    strongest = findings.strongest
     results = list(first.runs[0].on(findings.split).values())
     others = {entry.name: _found_in(entry, findings.split) for _, entry in findings.entries[1:][:COLOURS]}
-    rows = tuple(_row(text, len(results), others, show_texts) for text in most_exposed(results)[:TEXTS])
-    table = Table("exposed", f"The {len(rows)} most exposed members under {first.name}", COLUMNS, rows)
+    members = most_exposed(results, strongest)
+    named = any(member.name for member in members)
+    table = Table(
+        "most-exposed",
+        f"The {min(TEXTS, len(members))} most exposed members under {first.name}",
+        ("rank", "name" if named else "id", "text", f"non-members below it ({strongest})", "found by", "also found in"),
+        tuple(_row(member, len(results), others, show_texts) for member in members[:TEXTS]),
+    )
+    leaks = strongest_on(first.name, [run.on(findings.split) for run in first.runs]).leaks
+    shown = ((findings.of_split(table), _note(results, others, show_texts)),)
+    return Section(
+        f"The most exposed texts of {findings.split}",
+        text=() if leaks else (NO_LEAK,),
+        tables=shown if leaks else (),
+        folded=() if leaks else shown,
+        files=(findings.of_split(_every_member(members, results, others)),),
+    )
+
+
+def _note(results: Sequence[AttackResult], others: Mapping[str, Set[str]], show_texts: bool) -> str:
     judged = {item.id for item in results[0].items if item.label == 1}
     shares = ", ".join(f"{len(ids & judged) / len(judged):.0%} in {name}" for name, ids in others.items())
-    note = (
-        "Found by: attacks that call it a member. Also found in: models in which at least half of the attacks (over "
-        f"all seeds) call it a member{f'; of all members these are {shares}' if shares else ''}. The id is the "
-        "beginning of the text's SHA-256."
+    left_out = len(results[0].metadata.get("members_left_out", ())) + int(
+        results[0].metadata.get("members_left_out_more", 0)
+    )
+    not_judged = f" {left_out} members were not judged: the file names them, with the reason." if left_out else ""
+    return (
+        "Rank: by the share of non-members below it under the strongest attack, then by the number of attacks that "
+        "call it a member. Also found in: models in which at least half of the attacks (over all seeds) call it one"
+        f"{f'; of all members these are {shares}' if shares else ''}. Every member stands in exposed-….csv beside this "
+        f"page.{not_judged}"
     ) + ("" if show_texts else " Letters and digits are hidden; --show-texts shows them.")
-    return Section(f"The most exposed texts of {findings.split}", tables=((findings.of_split(table), note),))
 
 
 def _row(member: Exposed, attacks: int, others: Mapping[str, Set[str]], show_texts: bool) -> tuple[Cell, ...]:
-    also = [name for name, ids in others.items() if member.id in ids]
     return (
+        member.rank,
+        member.name or member.id,
         _words(member.text, show_texts),
+        _percent(member.percentile),
         f"{len(member.found_by)} of {attacks}: {', '.join(member.found_by) or 'none'}",
-        f"{100 * member.above_nonmembers:.1f} %",
-        ", ".join(also) or "none",
-        member.id,
+        ", ".join(_also(member, others)) or "none",
     )
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _also(member: Exposed, others: Mapping[str, Set[str]]) -> list[str]:
+    return [name for name, ids in others.items() if member.id in ids]
+
+
+def _every_member(members: Sequence[Exposed], results: Sequence[AttackResult], others: Mapping[str, Set[str]]) -> Table:
+    """A row a member, those that were not judged last; no words of theirs."""
+    unscored = "; ".join(dict.fromkeys(why for result in results for why in result.metadata["unscored_reasons"]))
+    rows: list[tuple[Cell, ...]] = [
+        (
+            *(str(member.rank), member.name or "", member.id, member.percentile, len(member.found_by)),
+            *(", ".join(member.found_by), ", ".join(_also(member, others))),
+            unscored if math.isnan(member.percentile) else "",
+        )
+        for member in members
+    ]
+    about = results[0].metadata
+    rows += [
+        ("", str(each["name"]), "", math.nan, 0, "", "", str(each["reason"]))
+        for each in about.get("members_left_out", ())
+    ]
+    if more := about.get("members_left_out_more"):
+        rows.append(("", f"and {more} more", "", math.nan, 0, "", "", "the results name the first 1,000 only"))
+    columns = (
+        *("rank", "name", "id", "share_of_nonmembers_below", "attacks_that_find_it"),
+        *("found_by", "also_found_in", "not_judged"),
+    )
+    return Table("exposed", "Every member", columns, tuple(rows))
 
 
 def _words(text: str | None, show_texts: bool) -> str:
@@ -55,7 +117,7 @@ def _words(text: str | None, show_texts: bool) -> str:
         return "(the run kept no texts)"
     if show_texts:
         return text
-    masked = mask(text)
+    masked = " ".join(mask(text).split())
     return masked if len(masked) <= MASKED_LENGTH else f"{masked[:MASKED_LENGTH]} …"
 
 

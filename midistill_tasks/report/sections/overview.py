@@ -14,6 +14,7 @@ from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings, area, interval
+from midistill_tasks.report.glossary import glossary
 from midistill_tasks.report.page import NO_LEGEND, Section
 from midistill_tasks.report.sections import section
 from midistill_tasks.report.svg import WIDTH, Canvas, Frame, colour, half_width, linear, model_legend, nice_ticks
@@ -74,6 +75,7 @@ def overview(findings: Findings) -> Section:
         legend=model_legend(findings.named, words) if drawn else NO_LEGEND,
         tables=((_strongest(findings), note),),
         folded=tuple(folded),
+        glossary=glossary(findings),
     )
 
 
