@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -64,3 +65,15 @@ def study(tmp_path_factory, write_output, draw):
 @pytest.fixture(scope="session")
 def page(study, tmp_path_factory):
     return write(build(read_group([study])), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def three_arms(study, tmp_path_factory):
+    """The page of the same teacher with three arms of one seed: so many answers are a table."""
+    folder = tmp_path_factory.mktemp("three")
+    shutil.copytree(study / "results", folder / "results")
+    manifest = json.loads((study / "study.json").read_text())
+    arms = {arm: {"0": seeds["0"]} for arm, seeds in manifest["arms"].items()}
+    manifest["arms"] = {**arms, "again": {"1": manifest["arms"]["vanilla"]["1"]}}
+    (folder / "study.json").write_text(json.dumps(manifest))
+    return write(build(read_group([folder])), tmp_path_factory.mktemp("report"))

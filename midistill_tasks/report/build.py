@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,10 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from midistill_tasks import __version__
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.report import answers as table_of
 from midistill_tasks.report.advice import advice
+from midistill_tasks.report.facts import facts, long
 from midistill_tasks.report.findings import Settings, answer, find
 from midistill_tasks.report.lead import lead, statements, title, warnings
-from midistill_tasks.report.page import Page
+from midistill_tasks.report.masking import mask
+from midistill_tasks.report.page import Page, Statement
 from midistill_tasks.report.sections import in_order
 from midistill_tasks.results.roles import Group
 from midistill_tasks.results.table import markdown_safe, shown
@@ -40,7 +44,8 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
     parts = in_order()
     made = [part.make(findings) for findings in splits for part in parts if part.per == "split"]
     made += [part.make(splits[0]) for part in parts if part.per == "page"]
-    said = statements(splits)
+    said = table_of.with_figures(statements(splits), splits)
+    answered = table_of.table(said)
     return Page(
         title=title(group),
         lead=lead(group, splits, said),
@@ -48,6 +53,9 @@ def build(group: Group, show_texts: bool = False, utility: str | None = None) ->
         warnings=warnings(group, splits),
         next=advice(splits, said),
         sections=tuple(section for section in made if section is not None),
+        facts=facts(group, splits, __version__),
+        answers=answered,
+        common=table_of.common(said) if answered else "",
     )
 
 
@@ -61,10 +69,13 @@ def write(page: Page, folder: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = shown
-    html = environment.get_template("report.html.jinja").render(page=page, version=__version__)
+    environment.tests["masked"] = lambda cell: isinstance(cell, str) and mask(cell) == cell
+    html = environment.get_template("report.html.jinja").render(
+        page=page, version=__version__, folded=long(page.facts), singly=table_of.without(page.statements, page.common)
+    )
     write_atomically(folder / HTML, html)
-    statements = [f"- **{markdown_safe(each.about)}**: {markdown_safe(each.sentence)}" for each in page.statements]
-    head = [f"# {markdown_safe(page.title)}", markdown_safe(page.lead), *statements]
+    head = [f"# {markdown_safe(page.title)}", *_lines(page.facts), markdown_safe(page.lead)]
+    head += [_answer(each) for each in page.statements]
     head += [f"> {markdown_safe(warning)}" for warning in page.warnings]
     head += ["What to do now: " + markdown_safe(" ".join(page.next))] if page.next else []
     body = "\n".join(table.markdown() for table in page.tables)
@@ -72,3 +83,12 @@ def write(page: Page, folder: Path) -> Path:
     for table in page.files:
         write_atomically(folder / f"{table.name}.csv", table.csv())
     return folder / HTML
+
+
+def _lines(facts: Sequence[tuple[str, str]]) -> list[str]:
+    return ["\n".join(f"- {markdown_safe(name)}: {markdown_safe(words)}" for name, words in facts)] if facts else []
+
+
+def _answer(said: Statement) -> str:
+    beside = f" ({said.perplexity})" if said.perplexity else ""
+    return f"- **{markdown_safe(said.about)}**: {markdown_safe(said.sentence + beside)}"

@@ -6,19 +6,29 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from midistill_tasks.results.table import Table
+from midistill_tasks.results.table import Cell, Table
 
 NO_LEGEND = Markup("")
 
 
 @dataclass(frozen=True)
 class Statement:
-    """An answer: whom it is about, its word and its sentence, and what of that answers the page's question."""
+    """An answer.
+
+    Attributes:
+        about: whom it is about.
+        word, sentence: what it says.
+        opening: what of the sentence answers the page's question.
+        figures: (column, cell) of the table that many answers share.
+        perplexity: of the model, beside the teacher's where there is one; empty where the runs have none.
+    """
 
     about: str
     word: str
     sentence: str
     opening: str = ""
+    figures: tuple[tuple[str, Cell], ...] = ()
+    perplexity: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,10 @@ class Page:
 
     Attributes:
         title, lead: the head.
+        facts: (name, words) of what was evaluated, when and on what: below the title.
         statements: the answers.
+        answers: the same as a table; None where they are few enough to stand as they are.
+        common: what all statements say, below that table.
         warnings: what a reader must know before any figure.
         next: what to do now, in a sentence or two each.
         sections: the rest.
@@ -67,16 +80,20 @@ class Page:
     warnings: tuple[str, ...]
     next: tuple[str, ...]
     sections: tuple[Section, ...]
+    facts: tuple[tuple[str, str], ...] = ()
+    answers: Table | None = None
+    common: str = ""
 
     @property
     def summary(self) -> str:
         """For a terminal: the first paragraph, the answers, the warnings, the first table and what to do now."""
+        first = next(table for section in self.sections for table, _ in (*section.tables, *section.folded))
         return "\n\n".join(
             [
                 self.lead,
                 *(f"{each.about}: {each.sentence}" for each in self.statements),
                 *(f"warning: {warning}" for warning in self.warnings),
-                self.tables[0].markdown(),
+                first.markdown(),
                 *self.next,
             ]
         )
@@ -84,7 +101,8 @@ class Page:
     @property
     def tables(self) -> list[Table]:
         """All of them, in the page's order."""
-        return [table for section in self.sections for table, _ in (*section.tables, *section.folded)]
+        shown = [table for section in self.sections for table, _ in (*section.tables, *section.folded)]
+        return [*([self.answers] if self.answers else []), *shown]
 
     @property
     def files(self) -> list[Table]:

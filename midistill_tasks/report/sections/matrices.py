@@ -73,7 +73,7 @@ def matrix_chart(arm: str, matrices: Sequence[tuple[str, FloatArray]]) -> Markup
             x, y = left + position % 2 * cell, 44 + position // 2 * cell
             box = '<rect x="{}" y="{}" width="{}" height="{}" class="cell" style="fill-opacity:{}"/>'
             canvas.add(box, x, y, cell - 2, cell - 2, float(share))
-            canvas.text(x + cell / 2 - 1, y + cell / 2 + 4, f"{100 * share:.0f} %", "tick", "middle")
+            canvas.text(x + cell / 2 - 1, y + cell / 2 + 4, f"{100 * share:.0f} %", "value", "middle")
         for column, words in enumerate(("yes", "no")):
             canvas.text(left + column * cell + cell / 2 - 1, 44 + 2 * cell + 14, words, "tick", "middle")
     canvas.text(46 + step + cell, 44 + 2 * cell + 32, "student", "tick", "middle")

@@ -15,7 +15,7 @@ from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings, area, interval
 from midistill_tasks.report.glossary import glossary
-from midistill_tasks.report.page import Section
+from midistill_tasks.report.page import NO_LEGEND, Section
 from midistill_tasks.report.sections import section
 from midistill_tasks.report.svg import WIDTH, Canvas, Frame, colour, half_width, linear, model_legend, nice_ticks
 from midistill_tasks.results.roles import Entry
@@ -62,11 +62,17 @@ def overview(findings: Findings) -> Section:
     folded = [(_every_attack(findings), note)]
     if findings.comparisons:
         folded.append((findings.of_split(tables.attacks(findings.comparisons)), PAIRED_NOTE))
+    dots = _dots(findings)
+    drawn = sum(len(of_attack) for _, of_attack in dots) > 1  # a lone dot is no figure
     return Section(
         heading=f"How well each attack works: {findings.split}",
-        text=(f"The labels are valid for {findings.first.metadata['valid_for']}.", *_pseudo(findings)),
-        charts=((CAPTION, auroc_chart(_dots(findings), findings.blind)),),
-        legend=model_legend(findings.named, words),
+        text=(
+            f"The labels are valid for {findings.first.metadata['valid_for']}.",
+            *_pseudo(findings),
+            *([] if drawn else _alone(findings, dots)),
+        ),
+        charts=((CAPTION, auroc_chart(dots, findings.blind)),) if drawn else (),
+        legend=model_legend(findings.named, words) if drawn else NO_LEGEND,
         tables=((_strongest(findings), note),),
         folded=tuple(folded),
         glossary=glossary(findings),
@@ -77,6 +83,12 @@ def _pseudo(findings: Findings) -> list[str]:
     """What the scores are of, where that is no likelihood of a causal model."""
     kind = findings.first.metadata.get("likelihood")
     return [f"All scores are of a {kind}, and not to be compared with those of causal models."] if kind else []
+
+
+def _alone(findings: Findings, dots: Sequence[tuple[str, Sequence[Dot]]]) -> list[str]:
+    """The one AUROC there is, beside the blind baseline's."""
+    blind = "" if math.isnan(findings.blind.value) else f"; of the blind baseline: {shown(interval(findings.blind))}"
+    return [f"AUROC of {attack} on {dot.model}: {shown(dot.auroc)}{blind}." for attack, of in dots for dot in of]
 
 
 def _every_attack(findings: Findings) -> Table:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from midistill_tasks.compare.pareto import points, shared_perplexity
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.report.findings import Findings
-from midistill_tasks.report.page import Section
+from midistill_tasks.report.page import NO_LEGEND, Section
 from midistill_tasks.report.sections import section
 from midistill_tasks.report.svg import (
     COLOURS,
@@ -26,7 +26,7 @@ from midistill_tasks.report.svg import (
     model_legend,
     nice_ticks,
 )
-from midistill_tasks.results.table import Cell, Table
+from midistill_tasks.results.table import Cell, Table, shown
 from midistill_tasks.results.utility import with_error
 
 WIDE = 5
@@ -78,12 +78,22 @@ def trade(findings: Findings) -> Section:
     label = f"{name.replace('/', ': ').replace('_', ' ')} ({better} = a better model)"
     noted = ((table, NOTE),)
     few = len(rows) <= COLOURS
+    drawn = len(trades) > 1  # a lone dot is no figure
     return Section(
         heading,
-        charts=((CAPTION, trade_chart(trades, label)),) if trades else (),
-        legend=model_legend(findings.named),
+        text=tuple(_alone(trade, label) for trade in trades) if not drawn else (),
+        charts=((CAPTION, trade_chart(trades, label)),) if drawn else (),
+        legend=model_legend(findings.named) if drawn else NO_LEGEND,
         tables=noted if few else (),
         folded=() if few else noted,
+    )
+
+
+def _alone(trade: Trade, utility: str) -> str:
+    """The figures of the only model that has both, where a chart has nothing to compare."""
+    return (
+        f"{trade.model}: leak of the strongest attack, |AUROC − 0.5|, {shown(trade.leak)}; {utility} "
+        f"{shown(trade.utility)}. One model has no trade to show: evaluate another one beside it."
     )
 
 

@@ -7,12 +7,15 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+from made_page import Tags
 
 from midistill_tasks.compare.curves import roc_curve
 from midistill_tasks.metrics.estimate import Estimate, Interval
+from midistill_tasks.report.build import build, write
 from midistill_tasks.report.sections.curves import histogram, roc_chart
 from midistill_tasks.report.sections.overview import Dot, auroc_chart
 from midistill_tasks.report.sections.trade import Trade, trade_chart
+from midistill_tasks.results.roles import read_group
 
 
 def test_a_histogram_counts_every_text_also_beyond_its_axis():
@@ -36,3 +39,16 @@ def test_charts_of_undefined_figures_hold_no_nan():
 def test_a_tiny_split_still_has_a_curve(make_task):
     curve = roc_curve("a", [make_task([1, 0, 1, 0], [4.0, 3.0, 2.0, 1.0])])
     assert "nan" not in str(roc_chart([(0, curve)], "loss"))
+
+
+def test_a_lone_dot_is_a_sentence_and_no_chart(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(1), 200, 2.0)
+    utility = {"heldout_made": {"word_perplexity": (20.0, 0.5, False)}}
+    write_output(tmp_path / "m", labels, {"loss": scores}, "org/m", utility=utility)
+    page = write(build(read_group([tmp_path])), tmp_path / "out")
+    found = Tags(page.read_text())
+    assert found.tags.count("svg") == 2  # the curve and the histogram, which are many points
+    assert "m: leak of the strongest attack, |AUROC − 0.5|, 0.4" in found.words
+    assert "word perplexity (lower = a better model) 20.000 ± 0.500. One model has no trade" in found.words
+    assert "AUROC of loss on m: 0.9" in found.words
+    assert "of the blind baseline: 0.500 [0.402, 0.598]." in found.words
