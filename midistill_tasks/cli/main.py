@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"midistill {args.verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read what is printed has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt as stop:
         if os.environ.get("RANK", "0") == "0":
             more = ["--resume"] if args.verb == "distill" and not args.resume else []

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from midistill_tasks.cli.main import main
+from midistill_tasks.compare.verdict import holm
 from midistill_tasks.metrics.estimate import Estimate, Interval
+from midistill_tasks.metrics.roc import delong_paired
 from midistill_tasks.report.comparison import assess
 from midistill_tasks.results.roles import read_group
 from midistill_tasks.results.table import Table
@@ -146,3 +148,23 @@ def test_cells_of_a_table() -> None:
     read = list(csv.reader(io.StringIO(table.csv())))
     assert read[0] == ["x", "x_stderr", "y", "y_lower", "y_upper", "p", "text"]
     assert read[1] == ["0.5", "0.01", "1.0", "0.5", "2.0", "", "a|b"]
+
+
+def test_equals_are_compared_in_pairs_without_a_teacher(outputs: Path, capsys, tmp_path) -> None:
+    names = [str(outputs / name) for name in ("t", "s0", "s1")]
+    assert main(["compare", "--equals", *names, "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "teacher" not in printed
+    assert "Can it be told which texts these models were trained on?" in printed
+    with (tmp_path / "out" / "side-by-side-all-made.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["attack"], row["first"], row["second"]) for row in rows] == [
+        (attack, *pair) for pair in (("t", "s0"), ("t", "s1"), ("s0", "s1")) for attack in ("loss", "zlib")
+    ]
+    group = read_group(names)
+    runs = [entry.runs[0].on("made")["loss"] for entry in group.entries]
+    expected = delong_paired(runs[0].labels, runs[1].scores, runs[0].scores, runs[0].clusters)
+    assert float(rows[0]["second − first"]) == pytest.approx(expected.diff)
+    assert float(rows[0]["p (DeLong)"]) == pytest.approx(expected.p)
+    adjusted = holm([float(row["p (DeLong)"]) for row in rows])
+    assert [float(row["p (Holm)"]) for row in rows] == pytest.approx(adjusted)

@@ -38,7 +38,18 @@ class Part:
     per: Literal["split", "page"]
 
 
-BUILT_IN = ("overview", "controls", "trade", "curves", "matrices", "exposed", "epsilon", "ensembles", "provenance")
+BUILT_IN = (
+    "overview",
+    "side_by_side",
+    "controls",
+    "trade",
+    "curves",
+    "matrices",
+    "exposed",
+    "epsilon",
+    "ensembles",
+    "provenance",
+)
 SECTIONS: Registry[Part] = Registry("section", "midistill.sections", {name: f"{__name__}.{name}" for name in BUILT_IN})
 
 
