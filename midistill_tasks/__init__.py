@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from midistill_tasks.report.build import build as build_report  # noqa: F401
     from midistill_tasks.report.build import write as write_report  # noqa: F401
     from midistill_tasks.report.findings import Findings as Findings
+    from midistill_tasks.report.machine import read_report as read_report
     from midistill_tasks.report.page import Section as Section
     from midistill_tasks.report.sections import section as section
     from midistill_tasks.results.roles import read_group as read_group
@@ -59,6 +60,7 @@ _HOMES = {
     "build_report": "midistill_tasks.report.build:build",
     "write_report": "midistill_tasks.report.build:write",
     "Findings": "midistill_tasks.report.findings",
+    "read_report": "midistill_tasks.report.machine",
     "Section": "midistill_tasks.report.page",
     "section": "midistill_tasks.report.sections",
     "read_group": "midistill_tasks.results.roles",

@@ -17,7 +17,7 @@ PACKAGE = Path(midistill_tasks.__file__).parent
 PUBLIC = """
 AFTER_SHOTS ATTACKS Attack Encoded Findings HarnessScorer InputError Intervention Job Part REFERENCE Result Section
 StudyStep TEXT Table TokenStats View __version__ attack build_report divergence intervention load_stats metric_results
-option read_group score_texts scorer section step write_report
+option read_group read_report score_texts scorer section step write_report
 """
 
 

@@ -38,6 +38,7 @@ finally:
 COMMANDS = {
     "lm_eval": [sys.executable, "-m", "lm_eval"],
     "midistill": [sys.executable, "-m", "midistill_tasks.cli"],
+    "python": [sys.executable],
     "spied": [sys.executable, "-c", SPY],
 }
 
