@@ -20,7 +20,14 @@ def test_nothing_given_is_the_defaults(metadata: Any):
     options = parse_options(metadata)
     assert options.flat("mink") == {
         **{"k": 0.2, "shots": 2, "reference": None, "first_token": "skip", "as_published": False, "n": None, "seed": 0},
-        **{"dataset_path": None, "log_text": True, "members": None, "nonmembers": None, "column": "text"},
+        **{
+            "dataset_path": None,
+            "log_text": True,
+            "members": None,
+            "nonmembers": None,
+            "column": "text",
+            "id_column": None,
+        },
         **{"independent_coins": False, "ngram": "ngram_13_0.8", "dataset_revision": None, "entropy": 2.0},
         **{
             "samples": 5,
