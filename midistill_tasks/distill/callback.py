@@ -63,8 +63,9 @@ class LeakageCallback(TrainerCallback):  # type: ignore[misc]
             self._measure(state, control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measures the student as it will be saved, also where a resumed run had no step left to do."""
-        if self._measured_at != state.global_step:
+        """Measures the student as it will be saved, also where a resumed run had no step left to do; not one that was
+        stopped before, by somebody who waits for it to end."""
+        if self._measured_at != state.global_step >= state.max_steps:
             self._measure(state, control)
 
     def _measure(self, state: Any, control: Any) -> None:

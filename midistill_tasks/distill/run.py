@@ -24,6 +24,7 @@ from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, open_run
+from midistill_tasks.distill.stopping import stops_after_a_step
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
@@ -77,6 +78,7 @@ def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None)
     Raises:
         InputError: for anything that the user can mend, another process at work there among it; nothing that existed
             has been changed then.
+        Stopped: by Ctrl-C or SIGTERM in the training, when a checkpoint of the last step is written.
     """
     if processes().is_main_process:
         check_output(recipe, resume)
@@ -98,7 +100,8 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
     leakage = _leakage(trainer, materials, recipe)
     _warn_of_warmup(trainer, recipe)
     with writing(f"output: {recipe.output}", GO_ON):
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with stops_after_a_step(trainer):
+            trainer.train(resume_from_checkpoint=checkpoint)
         record = make_record(recipe, trainer, materials.hashes, materials.counts, leakage)
         if processes().is_main_process:
             _save(trainer, materials.tokenizer, recipe, record)
