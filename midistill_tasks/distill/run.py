@@ -23,7 +23,7 @@ from midistill_tasks.distill.data import (
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
-from midistill_tasks.distill.run_folder import GO_ON, check_output, open_run
+from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
 from midistill_tasks.distill.stopping import stops_after_a_step
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
@@ -242,3 +242,5 @@ def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, reci
         save(model.eval(), tokenizer, folder)
     write_card(folder, recipe, record)
     record.write(folder)
+    if not recipe.train.keep_checkpoints:
+        delete_checkpoints(recipe)

@@ -73,6 +73,19 @@ def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
         run_recipe(recipe)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_checkpoints_of_a_finished_run_go_unless_they_are_to_stay(recipe_of, keep, no_reload_check):
+    recipe = recipe_of(train__keep_checkpoints=keep)
+    checkpoints = Path(recipe.output) / "checkpoints"
+    (checkpoints / "runs").mkdir(parents=True)  # a logger's
+    (Path(recipe.output) / "recipe.yaml").write_text(dump_recipe(recipe))
+    run_recipe(recipe, resume=True)
+    left = sorted(path.name for path in checkpoints.iterdir())
+    assert left == (["checkpoint-4", "checkpoint-6", "runs"] if keep else ["runs"])
+    with pytest.raises(InputError, match="already holds this run, finished: give another output"):
+        run_recipe(recipe, resume=True)
+
+
 def test_the_figures_of_the_sample_are_in_the_trainers_log_next_to_the_teachers(recipe_of, no_reload_check):
     record = run_recipe(recipe_of(train__audit_every=2))
     lines = [line for line in record.log if "student_loss_auroc" in line]
