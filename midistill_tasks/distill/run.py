@@ -112,8 +112,8 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
 def gather(recipe: Recipe, texts: Texts) -> Materials:
     """Teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     name = _teacher_name(recipe)
-    tokenizer = _tokenizer(recipe, name)
-    pool, kept, left_out = _pool(recipe, texts)
+    tokenizer = tokenizer_of(recipe, name)
+    pool, kept, left_out = pool_of(recipe, texts)
     of_student = student_tokenizer(recipe.student)
     if of_student is not None:
         check_same_tokenizer(tokenizer, of_student, pool)
@@ -122,7 +122,7 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     teacher = load_teacher(name, **settings) if name else None
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
-    sample = _sample(texts, tokenizer, recipe)
+    sample = sample_of(texts, tokenizer, recipe)
     measured = [*encoded.ids, *(sample.rows if sample else ())]
     check_lengths(measured, teacher.config if teacher is not None else None, recipe.student, tokenizer)
     hashes = {
@@ -132,8 +132,8 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     }
     cache = None
     if recipe.teacher.cache:
-        key = _key(recipe, recipe.teacher.cache, hashes, len(tokenizer))
-        cache = _cache(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
+        key = key_of(recipe, recipe.teacher.cache, hashes, len(tokenizer))
+        cache = cache_of(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
         hashes["teacher"] = cache.key.teacher
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
@@ -165,7 +165,7 @@ def _teacher_name(recipe: Recipe) -> str | None:
     return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone, recipe.student))
 
 
-def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, int]]:
+def pool_of(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, int]]:
     """The texts that could be trained on, the positions of those that are, and how many other texts are left out."""
     if recipe.data.distil_on:
         others, left_out = other_texts(recipe.data, texts)
@@ -173,7 +173,8 @@ def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, 
     return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed)), {}
 
 
-def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
+def tokenizer_of(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
+    """The teacher's, or without one the student's."""
     if teacher:
         return load_tokenizer(teacher, "teacher.model", recipe.teacher.revision)
     tokenizer = student_tokenizer(recipe.student)
@@ -182,12 +183,13 @@ def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _key(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
+def key_of(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
+    """Of the cache of these texts, by the hashes that `gather` makes."""
     k, temperature = min(cache.k, vocab), recipe.loss.temperature
     return Key(**hashes, vocab=vocab, temperature=temperature, k=k, max_length=recipe.data.max_length)
 
 
-def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
+def cache_of(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
     """The teacher's cache over all texts, those included that an intervention drops: the arms of a study share it."""
     if teacher is None:
         key = find_cache(root, key)
@@ -197,7 +199,8 @@ def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> Teacher
     return TeacherCache(root / key.name, [len(ids) for ids in rows], key)
 
 
-def _sample(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:
+def sample_of(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:
+    """What is measured in training; None without non-members."""
     if not texts.nonmembers:
         return None
     sides = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midistill_tasks.distill.data import text_id
 from midistill_tasks.distill.selection import choose_attacks, select, weak, write_selection
@@ -13,9 +14,11 @@ from midistill_tasks.results.reader import read_attacks
 from midistill_tasks.study.folders import TEACHER, results_folder, selection_folder
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.sizes import Sizes
 from midistill_tasks.study.steps import StudyStep, step
 from midistill_tasks.study.work import Work
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
 
 
 @step("select", "select the vulnerable members")
@@ -29,7 +32,7 @@ class SelectStep(StudyStep):
     def writes(self, study: Study, part: Part) -> Path:
         return selection_folder(study) / "selection.json"
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
         return 0.0
 
     def run(self, work: Work, part: Part) -> None:
