@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from midistill_tasks.distill.callback import FIGURES
+from midistill_tasks.distill.callbacks.leakage import FIGURES
 from midistill_tasks.distill.record import Record
 from midistill_tasks.files import write_atomically
 from midistill_tasks.recipes.file import dump_recipe

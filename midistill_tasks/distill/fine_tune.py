@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from midistill_tasks.distill.callbacks.progress import show
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
-from midistill_tasks.distill.progress import show
 from midistill_tasks.distill.student import check_lengths
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import whole_folder

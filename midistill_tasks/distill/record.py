@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from midistill_tasks.distill.callback import LeakageCallback
+from midistill_tasks.distill.callbacks.leakage import LeakageCallback
 from midistill_tasks.distill.lora import n_parameters_saved
 from midistill_tasks.distill.run_folder import RECORD
 from midistill_tasks.files import write_atomically

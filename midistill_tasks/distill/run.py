@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from midistill_tasks.distill.callback import LeakageCallback, Sample
+from midistill_tasks.distill.callbacks.leakage import LeakageCallback, Sample
+from midistill_tasks.distill.callbacks.stopping import stops_after_a_step
 from midistill_tasks.distill.card import write_card
 from midistill_tasks.distill.data import (
     Texts,
@@ -24,7 +25,6 @@ from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
-from midistill_tasks.distill.stopping import stops_after_a_step
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from midistill_tasks.distill.callback import Sample
+from midistill_tasks.distill.callbacks.leakage import Sample
 
 
 def test_the_figures_agree_with_plain_loops(tiny):

@@ -46,7 +46,7 @@ def test_what_is_forecast_is_what_comes(case, recipe_of, tmp_path):
     checkpoint = Path(recipe.output) / "checkpoints" / f"checkpoint-{record.steps}"
     names = ("model.safetensors", "adapter_model.safetensors", "optimizer.pt")
     bytes_there = sum(path.stat().st_size for path in checkpoint.iterdir() if path.name in names)
-    assert found.student.checkpoint == pytest.approx(bytes_there, rel=0.1, abs=10_000)  # headers
+    assert found.student.checkpoint == pytest.approx(bytes_there, abs=20_000)  # headers
     assert found.memory > 50e6
 
 

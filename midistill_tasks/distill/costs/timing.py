@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+from midistill_tasks.distill.callbacks.progress import Progress
 from midistill_tasks.distill.loader import BLANK, Shuffle
-from midistill_tasks.distill.progress import Progress
 from midistill_tasks.models.batching import token_statistics
 
 STEPS, MOST = 3, 30
