@@ -19,6 +19,7 @@ from midistill_tasks.distill.data import (
     kept_members,
     load_texts,
     other_texts,
+    said_of_cut,
     text_id,
 )
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
@@ -43,6 +44,7 @@ from midistill_tasks.models.loading import (
     check_vocabulary,
     load_teacher,
     load_tokenizer,
+    positions_of,
 )
 from midistill_tasks.models.saving import save
 from midistill_tasks.processes import by_first, from_first, processes
@@ -61,7 +63,11 @@ class Materials:
     sample: Sample | None
     hashes: dict[str, str]
     counts: dict[str, int]
+    cut: str
+    """What `said_of_cut` says."""
     teacher_figures: dict[str, float] | None
+    """On the sample; `teacher_whole` on all held-out texts."""
+    teacher_whole: dict[str, float]
 
 
 def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None) -> Record:
@@ -96,13 +102,16 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
     checkpoint = _checkpoint(recipe, resume)
     trainer = DistillationTrainer(student, materials.teacher, recipe, materials.dataset, len(materials.tokenizer))
     if processes().is_main_process:
-        logger.info("texts: %s", ", ".join(f"{name} {number}" for name, number in materials.counts.items()))
+        said = (f"{name} {number}" for name, number in materials.counts.items() if name != "cut")
+        logger.info("texts: %s", ", ".join(said))
+        if materials.cut:
+            logger.warning("%s", materials.cut)
     leakage = _leakage(trainer, materials, recipe)
     _warn_of_warmup(trainer, recipe)
     with writing(f"output: {recipe.output}", GO_ON):
         with stops_after_a_step(trainer):
             trainer.train(resume_from_checkpoint=checkpoint)
-        record = make_record(recipe, trainer, materials.hashes, materials.counts, leakage)
+        record = make_record(recipe, trainer, materials.hashes, materials.counts, _measured(leakage, materials))
         if processes().is_main_process:
             _save(trainer, materials.tokenizer, recipe, record)
     processes().wait_for_everyone()
@@ -152,7 +161,9 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
         sample=sample,
         hashes=hashes,
         counts={**texts.counts, **left_out, **counts},
+        cut=said_of_cut(encoded, recipe.data.max_length, positions_of(teacher.config) if teacher is not None else None),
         teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
+        teacher_whole=sample.measure_whole(teacher) if sample and teacher is not None else {},
     )
 
 
@@ -206,10 +217,12 @@ def sample_of(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) 
     sides = []
     for side in (texts.members, texts.nonmembers):
         encoded = encode(side, tokenizer, recipe.data.max_length)
-        named = zip((text_id(side[position]) for position in encoded.positions), encoded.ids, strict=True)
+        kept = [side[position] for position in encoded.positions]
         # By id, which is a hash: a fixed sample that does not depend on the order of the files.
-        sides.append(sorted(named)[: recipe.train.audit_texts])
-    return Sample(*sides)
+        named = sorted(zip(map(text_id, kept), encoded.ids, kept, strict=True))
+        sides.append(named[: recipe.train.audit_texts])
+    members, nonmembers = ([(name, ids) for name, ids, _ in side] for side in sides)
+    return Sample(members, nonmembers, tokenizer, [text for _, _, text in sides[1]], texts.nonmembers)
 
 
 def _leakage(trainer: DistillationTrainer, materials: Materials, recipe: Recipe) -> LeakageCallback | None:
@@ -218,6 +231,19 @@ def _leakage(trainer: DistillationTrainer, materials: Materials, recipe: Recipe)
     callback = LeakageCallback(trainer, materials.sample, materials.teacher_figures, recipe.train.audit_every)
     trainer.add_callback(callback)
     return callback
+
+
+def _measured(leakage: LeakageCallback | None, materials: Materials) -> dict[str, float]:
+    """The last figures of student and teacher, their perplexities on all held-out texts."""
+    if leakage is None or materials.sample is None:
+        return {}
+    student = materials.sample.measure_whole(leakage.trainer.model)
+    whole = {
+        f"{role}_{name}": value
+        for role, figures in (("student", student), ("teacher", materials.teacher_whole))
+        for name, value in figures.items()
+    }
+    return {**leakage.last, **leakage.teacher, **whole}
 
 
 def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:

@@ -65,7 +65,7 @@ def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
     assert all(stored["hashes"][name] for name in ("texts", "tokenizer", "teacher"))
     assert {"python", "torch", "transformers"} <= stored["versions"].keys()
     card = (folder / "README.md").read_text()
-    for name in ("loss_auroc", "heldout_perplexity"):
+    for name in ("loss_auroc", "heldout_byte_perplexity", "heldout_word_perplexity"):
         for role in ("student", "teacher"):
             assert f"{record.measured[f'{role}_{name}']:.4g}" in card
     assert dump_recipe(recipe) in card
@@ -91,7 +91,7 @@ def test_the_figures_of_the_sample_are_in_the_trainers_log_next_to_the_teachers(
     lines = [line for line in record.log if "student_loss_auroc" in line]
     assert [line["step"] for line in lines] == [0, 2, 4, 6]
     assert [line["step"] for line in record.log if "loss" in line] == [1, 2, 3, 4, 5, 6]
-    assert all("teacher_heldout_perplexity" in line and "student_loss_member_acc" in line for line in lines)
+    assert all("teacher_heldout_word_perplexity" in line and "student_loss_member_acc" in line for line in lines)
 
 
 def test_the_student_learns_from_the_teacher(recipe_of, no_reload_check):
