@@ -43,6 +43,11 @@ def study_options(study: Study) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def logs_texts(study: Study) -> bool:
+    """Whether what the study writes may hold texts (``evaluate.log_text``)."""
+    return bool(study.evaluate.options.get("log_text", True))
+
+
 def teachers_texts(study: Study) -> Texts:
     """What a teacher is fine-tuned on: all members, or of a null control the half that is not judged."""
     data = study_data(study)
