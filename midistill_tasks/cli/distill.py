@@ -20,8 +20,7 @@ examples:
   midistill distill recipe.yaml --dry-run                   what would be trained, and an estimate of its cost
   midistill distill recipe.yaml --resume                    goes on after an interruption, even kill -9
   torchrun --nproc_per_node 2 -m midistill_tasks.cli distill recipe.yaml
-  accelerate launch -m midistill_tasks.cli distill recipe.yaml      FSDP or DeepSpeed, as accelerate is configured
-                                                                    (never run by our tests)
+  accelerate launch --config_file examples/accelerate/ddp.yaml -m midistill_tasks.cli distill recipe.yaml
 the recipe's keys [defaults]:
 """
 

@@ -24,6 +24,7 @@ from midistill_tasks.distill.data import (
 )
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
+from midistill_tasks.distill.lora import ADAPTER, save_adapter
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
@@ -264,9 +265,10 @@ def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
 
 def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if recipe.student.lora:
-        model = model.merge_and_unload()
     folder = Path(recipe.output)
+    if recipe.student.lora:
+        save_adapter(model, folder / ADAPTER)
+        model = model.merge_and_unload()
     if not (folder / "config.json").exists():  # there where a run was killed between this line and the end
         save(model.eval(), tokenizer, folder)
     write_card(folder, recipe, record)

@@ -101,6 +101,9 @@ class Train(Strict):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="after the warm-up")
     warmup_steps: int = Field(500, ge=0, description="steps until the peak")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the student's forward and backward; weights, loss and optimizer stay in float32"
+    )
     log_every: int = Field(50, ge=1, description="steps between log lines")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which --resume goes on")
     keep_checkpoints: bool = Field(

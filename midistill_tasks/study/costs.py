@@ -14,9 +14,10 @@ from midistill_tasks.distill.costs.timing import peak_memory, seconds_a_token
 from midistill_tasks.distill.data import Texts, encode, other_texts
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import positions_of
-from midistill_tasks.recipes.schema import Interventions, Teacher
+from midistill_tasks.recipes.schema import Teacher
 from midistill_tasks.study.folders import TEACHER, data_folder
 from midistill_tasks.study.graph import Part
+from midistill_tasks.study.recipe import Arm
 from midistill_tasks.study.steps.train import student_recipe
 from midistill_tasks.study.texts import DIVIDED, divided_texts, study_data, teachers_texts
 from midistill_tasks.study.work import Work
@@ -70,7 +71,7 @@ def costs_of(work: Work, left: Sequence[Part]) -> Costs:
         )
         of_arms = next((part.name for part in left if part.name.rpartition("/")[0] in study.arms), None)
         if of_arms:
-            arms = {**study.arms, of_arms.rpartition("/")[0]: Interventions()}
+            arms = {**study.arms, of_arms.rpartition("/")[0]: Arm()}
             recipe = student_recipe(study.model_copy(update={"arms": arms}), of_arms)
             on = encode(texts.of_students, tokenizer, data.max_length)
             model = model.eval().requires_grad_(False)

@@ -67,16 +67,19 @@ class TrainStep(StudyStep):
 def student_recipe(study: Study, name: str) -> Recipe:
     """What `midistill distill` would be given for the student ``ARM/SEED``; raises pydantic's error for no recipe."""
     arm, seed = _arm(name)
+    own, student = study.arms[arm], study.student.model_dump() if study.student else None
+    if student and own.lora:
+        student["lora"] = own.lora.model_dump()
     teacher = study.teacher.model_copy(update={"model": teacher_model(study), "config": None, "fine_tune": None})
     return Recipe.model_validate(
         {
             "output": str(student_folder(study, name)),
             "seed": seed,
             "teacher": teacher,
-            "student": study.student,
+            "student": student,
             "data": study_data(study),
             "loss": study.loss,
-            "interventions": study.arms[arm],
+            "interventions": own.interventions,
             "train": study.train,
         }
     )
