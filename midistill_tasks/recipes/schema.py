@@ -31,7 +31,11 @@ class Cache(Strict):
 class Teacher(Strict):
     """The model to distil from."""
 
-    model: str | None = Field(None, description="any causal LM: a hub id or a folder; absent = the cache alone is used")
+    model: str | None = Field(
+        None,
+        description="any causal LM: a hub id or a folder, perhaps with model_args as the harness's ('path,revision=…,"
+        "dtype=…,gguf_file=…,subfolder=…'); absent = the cache alone is used",
+    )
     config: dict[str, Any] | None = Field(
         None, description="instead of `model`: a new model of this config, for `fine_tune` to train from nothing"
     )
@@ -70,7 +74,7 @@ class Student(Strict):
     config: str | dict[str, Any] | None = Field(
         None, description="a hub id or folder whose config.json to use, or the config itself with its model_type"
     )
-    checkpoint: str | None = Field(None, description="a hub id or folder of a causal LM")
+    checkpoint: str | None = Field(None, description="a hub id or folder of a causal LM; as teacher.model")
     every_nth_layer: int | None = Field(None, ge=1, description="the teacher with layers 0, n, 2n, … only")
     reinitialise: bool = Field(True, description="start from random weights, as the paper does")
     lora: Lora | None = Field(None, description="LoRA instead of full training (needs `reinitialise: false`)")

@@ -18,6 +18,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import whole_folder
 from midistill_tasks.harness import yaml_folder
 from midistill_tasks.locks import held_beside
+from midistill_tasks.models.loading import split_args
 from midistill_tasks.processes import by_first, use_cpu
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.texts import logs_texts, study_data, study_options
@@ -96,7 +97,7 @@ class Harness:
                 )
 
     def evaluate(self, model: str, folder: Path, revision: str | None = None) -> None:
-        """Writes results and samples below `folder`, which exists only once they are whole.
+        """Writes results and samples of `model` (`split_args`) below `folder`, which exists only once they are whole.
 
         Raises:
             InputError: if no attack gives a score, they cannot be written, or another process is about to.
@@ -114,11 +115,12 @@ class Harness:
         register()
         add_to_harness()
         settings = self.study.evaluate
+        name, args = split_args(model, "pretrained")
         tracker = EvaluationTracker()
         with _warnings_only("lm_eval"), _git_is_quiet():
             results = simple_evaluate(
                 model=settings.backend,
-                model_args={"pretrained": model, "dtype": settings.dtype, **settings.model_args}
+                model_args={"pretrained": name, "dtype": settings.dtype, **settings.model_args, **args}
                 | ({} if revision is None else {"revision": revision}),
                 tasks=self._loaded(),
                 batch_size=settings.batch_size,

@@ -66,7 +66,7 @@ class _Study(Strict):
     loss: Loss = Field(default_factory=Loss, description="as in a recipe")
     train: Train = Field(default_factory=Train, description="as in a recipe")
     arms: dict[str, Arm] = Field(default_factory=dict, description="name: interventions, as in a recipe, or lora")
-    models: dict[str, str] = Field(default_factory=dict, description="name: hub id or folder of a ready-made student")
+    models: dict[str, str] = Field(default_factory=dict, description="name: a ready-made student, as teacher.model")
     controls: dict[str, str] = Field(default_factory=dict, description="arm: the arm that it is to be read against")
     select: Select = Field(default_factory=Select)
     evaluate: Evaluate = Field(default_factory=Evaluate)
