@@ -21,7 +21,10 @@ option read_group read_report score_texts scorer section step write_report
 """
 
 
-DOCTESTS = ("errors", "options", "registry", "metrics.roc", "results.table", "study.graph")
+DOCTESTS = (
+    *("errors", "options", "registry", "metrics.roc", "results.table", "study.graph", "models.loading"),
+    "distill.costs.forecast",
+)
 
 
 def lines(path: Path) -> int:

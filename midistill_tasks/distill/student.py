@@ -19,6 +19,7 @@ from midistill_tasks.models.loading import (
     config_from_dict,
     from_pretrained,
     load_tokenizer,
+    split_args,
 )
 from midistill_tasks.models.thinning import thinned, thinned_config
 from midistill_tasks.recipes.schema import Student
@@ -30,9 +31,14 @@ Filled = Callable[[Any], PreTrainedModel]
 def student_tokenizer(student: Student) -> PreTrainedTokenizerBase | None:
     """The tokenizer that comes with the student; None where it is made from a bare config."""
     name = student.checkpoint or (student.config if isinstance(student.config, str) else None)
-    if name is None or (Path(name).is_dir() and not (Path(name) / "tokenizer_config.json").is_file()):
+    key = "student.checkpoint" if student.checkpoint else "student.config"
+    if name is None:
         return None
-    return load_tokenizer(name, "student.checkpoint" if student.checkpoint else "student.config")
+    path, args = split_args(name, key)
+    folder = Path(path, args.get("subfolder", ""))
+    if folder.is_dir() and "gguf_file" not in args and not (folder / "tokenizer_config.json").is_file():
+        return None
+    return load_tokenizer(name, key)
 
 
 def make_student(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from midistill_tasks.downloads import remedy
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.processes import processes
+
+MODEL_ARGS = ("revision", "dtype", "gguf_file", "subfolder")
+"""Those of the harness's that say which weights."""
 
 
 def load_teacher(
@@ -20,7 +24,7 @@ def load_teacher(
     """The causal LM `name` in evaluation mode, frozen, on this process's device.
 
     Args:
-        name: a hub id or a folder.
+        name: a hub id or a folder, perhaps with model_args (`split_args`).
         dtype: of its weights, as torch calls it.
         revision: of the hub model.
         quantize: "8bit" or "4bit", through bitsandbytes.
@@ -28,7 +32,8 @@ def load_teacher(
     Raises:
         InputError: as `from_pretrained`.
     """
-    kwargs: dict[str, Any] = {"dtype": getattr(torch, dtype), "revision": revision}
+    args = split_args(name, "teacher.model")[1]
+    kwargs: dict[str, Any] = {"dtype": getattr(torch, args.get("dtype", dtype)), "revision": revision}
     if quantize:
         from transformers import BitsAndBytesConfig
 
@@ -44,11 +49,25 @@ def load_teacher(
 def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any:
     """``auto.from_pretrained(name)``; what goes wrong is said in terms of the recipe's `key`.
 
+    Args:
+        auto: a class of transformers.
+        name: hub id or folder, perhaps with model_args (`split_args`).
+        key: of the recipe.
+        kwargs: for it; a ``revision`` of None may be one of the model_args.
+
     Raises:
         InputError: if the model is gated, does not exist, or is not of that kind.
     """
+    name, args = split_args(str(name), key)
+    check_folder(name, key)
+    dtype = args.pop("dtype", None)
+    if "dtype" in kwargs and dtype is not None and getattr(torch, dtype) != kwargs["dtype"]:
+        raise InputError(f"{key}: 'dtype={dtype}': its weights are trained, in float32: leave dtype out")
+    if args.get("revision") and kwargs.get("revision") not in (None, args["revision"]):
+        raise InputError(f"{key}: two revisions, {args['revision']} and {kwargs['revision']}: give one")
     try:
-        return auto.from_pretrained(name, **kwargs)
+        loaded = auto.from_pretrained(name, **{**kwargs, **args})
+        return _dequantised(loaded) if isinstance(loaded, PreTrainedModel) and "gguf_file" in args else loaded
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{key}: '{name}' cannot be loaded as {auto.__name__}: its weights are a pickle that would execute code: "
@@ -57,8 +76,58 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if why := remedy(error, str(name)):
             raise InputError(f"{key}: {name} {why}") from error
+        if isinstance(error, OSError) and not Path(str(name)).exists() and "/" not in str(name):
+            raise InputError(
+                f"{key}: '{name}' is no folder here (relative paths start at {Path.cwd()}), and of the hub it is not to"
+                f" be had: {_first_sentence(error)}"
+            ) from error
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{key}: '{name}' cannot be loaded as {auto.__name__}: {reason}") from error
+
+
+def split_args(given: str, key: str) -> tuple[str, dict[str, str]]:
+    """The model and its args, written as the harness's ``--model_args`` are: ``path,revision=…,gguf_file=…``.
+
+    >>> split_args("some/model,revision=main,dtype=bfloat16", "teacher.model")
+    ('some/model', {'revision': 'main', 'dtype': 'bfloat16'})
+
+    Raises:
+        InputError: for an argument that is none of `MODEL_ARGS`, or a dtype that torch does not know.
+    """
+    name, *rest = [given] if Path(given).exists() else given.split(",")
+    args = {}
+    for part in rest:
+        arg, equals, value = part.strip().partition("=")
+        if not equals or arg not in MODEL_ARGS:
+            hint = nearest(arg, MODEL_ARGS)
+            raise InputError(f"{key}: '{part.strip()}' is none of its arguments{hint}; {', '.join(MODEL_ARGS)} are")
+        args[arg] = value
+    if "dtype" in args and args["dtype"] not in ("float32", "bfloat16", "float16"):
+        raise InputError(f"{key}: 'dtype={args['dtype']}': give float32, bfloat16 or float16")
+    return name, args
+
+
+def _dequantised(model: PreTrainedModel) -> PreTrainedModel:
+    """Read from a GGUF file it says that it is quantised, and refuses to be saved, though its weights are plain."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    plain = type(model)(model.config).to(model.dtype)
+    plain.load_state_dict(model.state_dict())
+    return plain
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".")
+
+
+def check_folder(name: str, key: str) -> None:
+    """Of a name that can only be a folder's: the hub would be asked for it, and a failed connection be blamed.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).exists():
+        raise InputError(f"{key}: there is no folder '{name}'; relative paths start at {Path.cwd()}")
 
 
 def load_tokenizer(name: str, key: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -119,15 +188,19 @@ def check_length(config: Any, rows: Iterable[Sequence[int]], role: str) -> None:
     Raises:
         InputError: if a text is longer.
     """
-    keys = ("max_position_embeddings", "max_seq_len")
-    positions = next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
-    longest = max(map(len, rows), default=0)
+    positions, longest = positions_of(config), max(map(len, rows), default=0)
     if positions is not None and longest > positions:
         raise InputError(
             f"data.max_length: {longest} tokens are kept of a text, but the {role} ({config.model_type}) has"
             f" {positions} positions: set data.max_length (documents.tokens in a study with documents) to {positions}"
             " or less"
         )
+
+
+def positions_of(config: Any) -> int | None:
+    """How many tokens a model can read at once; None where its config does not say."""
+    keys = ("max_position_embeddings", "max_seq_len")
+    return next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
 
 
 def config_from_dict(values: dict[str, Any], tokenizer: PreTrainedTokenizerBase, key: str) -> Any:

@@ -31,7 +31,11 @@ class Cache(Strict):
 class Teacher(Strict):
     """The model to distil from."""
 
-    model: str | None = Field(None, description="any causal LM: a hub id or a folder; absent = the cache alone is used")
+    model: str | None = Field(
+        None,
+        description="any causal LM: a hub id or a folder, perhaps with model_args as the harness's ('path,revision=…,"
+        "dtype=…,gguf_file=…,subfolder=…'); absent = the cache alone is used",
+    )
     config: dict[str, Any] | None = Field(
         None, description="instead of `model`: a new model of this config, for `fine_tune` to train from nothing"
     )
@@ -70,7 +74,7 @@ class Student(Strict):
     config: str | dict[str, Any] | None = Field(
         None, description="a hub id or folder whose config.json to use, or the config itself with its model_type"
     )
-    checkpoint: str | None = Field(None, description="a hub id or folder of a causal LM")
+    checkpoint: str | None = Field(None, description="a hub id or folder of a causal LM; as teacher.model")
     every_nth_layer: int | None = Field(None, ge=1, description="the teacher with layers 0, n, 2n, … only")
     reinitialise: bool = Field(True, description="start from random weights, as the paper does")
     lora: Lora | None = Field(None, description="LoRA instead of full training (needs `reinitialise: false`)")
@@ -101,8 +105,14 @@ class Train(Strict):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="after the warm-up")
     warmup_steps: int = Field(500, ge=0, description="steps until the peak")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the student's forward and backward; weights, loss and optimizer stay in float32"
+    )
     log_every: int = Field(50, ge=1, description="steps between log lines")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which --resume goes on")
+    keep_checkpoints: bool = Field(
+        False, description="keep the last two, with the optimizer's state, beside the finished student"
+    )
     audit_every: int = Field(500, ge=1, description="steps between measurements of perplexity and membership leakage")
     audit_texts: int = Field(200, ge=2, description="members, and as many non-members, that they use")
     loggers: list[str] = Field(default_factory=list, description="of transformers: tensorboard, wandb, …")

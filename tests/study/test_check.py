@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.results.reader import read_run
 from midistill_tasks.study.check import HASHES, check
 from midistill_tasks.study.evaluate import _warnings_only
 from midistill_tasks.study.plan import plan
@@ -163,6 +164,19 @@ def test_a_model_that_gives_no_score_has_failed_and_is_tried_again(finished, tmp
     for _ in range(2):
         outcome = run_study(grown)
         assert "no attack gave a score" in outcome.failed["broken/0"]
+
+
+def test_models_of_a_study_take_model_args(files, shared):
+    model = str(shared / "models" / "stories260K")
+    study = files(models={"same": f"{model},dtype=float32", "half": f"{model},dtype=bfloat16"})
+    assert run_study(study).failed == {}
+    teacher, same, half = (
+        read_run(f"{study.output}/results/{name}").tasks["mia_loss_files"].scores
+        for name in ("teacher", "same/0", "half/0")
+    )
+    assert (same == teacher).all()
+    assert (half != teacher).any()
+    assert half == pytest.approx(teacher, rel=0.02)
 
 
 def test_a_study_that_was_begun_without_hashes_has_them_from_then_on(finished, tmp_path):
