@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,9 @@ def distillation(recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded,
     steps = train.epochs * -(-len(lengths) // (train.batch_size * train.accumulate))
     if sample := sample_of(texts, tokenizer, recipe):
         times = 2 + (steps - 1) // train.audit_every
-        seconds["measuring"] = sum(map(len, sample.rows)) * (forward * times + of_teacher)
+        whole = sum(map(len, encode(texts.nonmembers, tokenizer, sys.maxsize).ids))  # perplexities are of whole texts
+        a_time = sum(map(len, sample.rows)) + whole * min(1.0, train.audit_texts / len(texts.nonmembers))
+        seconds["measuring"] = (a_time * times + whole) * forward + (a_time + whole) * of_teacher
     trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
     return Training(steps, seconds, pace, n_parameters_saved(student), trained, forward)
 
