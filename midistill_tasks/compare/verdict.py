@@ -233,7 +233,7 @@ def strongest_on(name: str, runs: Results, alpha: float = ALPHA) -> Strongest:
         documents=first.documents,
         constant=all(result.constant for run in runs for result in run.values()),
         blind=first.blind,
-        caught=caught([run[attack] for run in runs], -1 if area.value < 0.5 else 1),
+        caught=caught([run[attack] for run in runs], -1 if area.value < 0.5 else 1, len(runs[0])),
     )
 
 

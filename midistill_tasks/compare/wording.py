@@ -158,6 +158,20 @@ def _words_alone(blind: Estimate) -> str:
     )
 
 
+def _beside_chance(caught: Caught) -> str:
+    best = (
+        "scores that say nothing" if caught.attacks == 1 else f"the best of {caught.attacks} attacks that say nothing"
+    )
+    most = (
+        f"{best} finds up to {caught.at_most_by_chance}"
+        if caught.attacks > 1
+        else f"{best} find up to {caught.at_most_by_chance}"
+    )
+    if caught.found > caught.at_most_by_chance:
+        return f"though, where {most}: look at the lowest false positive rates"
+    return f"where {most}"
+
+
 def opening(word: AloneWord, found: Strongest) -> str:
     """The answer to: can it be told which texts this model was trained on?"""
     caught = found.caught
@@ -165,7 +179,7 @@ def opening(word: AloneWord, found: Strongest) -> str:
         return f"Yes: {caught.sentence} ({found.attack}), where scores that say nothing find {caught.by_chance:.0f}"
     if word == "no leak found":
         beyond = f"these attacks do not tell members of {found.name} from non-members beyond chance"
-        return f"No leak found: {beyond}; {caught.sentence}, by scores that say nothing {caught.by_chance:.0f}"
+        return f"No leak found: {beyond}; {caught.sentence}, {_beside_chance(caught)}"
     if word == "undecided":
         return f"Undecided: {_words_alone(found.blind)}, so this split cannot say what {found.name} remembers"
     if word == "too few texts to say":
