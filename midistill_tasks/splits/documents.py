@@ -136,7 +136,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         options: read here: ``shots``, ``n``, ``seed``.
         name: of the split, for messages.
         coins: a fair coin of its own chose the side of each text. The shots are then the first non-members by id, a
-            hash of the text, which no label decides: see `compare.epsilon`.
+            hash of the text, which no label decides: see `metrics.epsilon`.
 
     Raises:
         InputError: a column is missing, a value is of the wrong kind (rows are counted from 1), one side is empty,
