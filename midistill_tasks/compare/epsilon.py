@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare import balanced_coins
-from midistill_tasks.metrics.epsilon import GUESSES, Guessed, epsilon_lower_bound, guessed, why_not
+from midistill_tasks.metrics.epsilon import GUESSES, Guessed, epsilon_lower_bound, guessed, why_few, why_not
+from midistill_tasks.metrics.scored import Scored
 from midistill_tasks.results.run import AttackResult, Run
 
 DELTA = 1e-5
@@ -53,16 +54,16 @@ def epsilons(runs: Sequence[Run], split: str, confidence: float = 0.95) -> list[
     return [[epsilon(result, each) for result in of_run] for of_run in results]
 
 
-def epsilon(result: AttackResult, confidence: float = 0.95) -> Epsilon:
-    """The bound of one attack on one model, or why there is none.
+def epsilon(result: AttackResult, confidence: float = 0.95, part: Sequence[Scored] | None = None) -> Epsilon:
+    """The bound of one attack on one model, or why there is none; of a `part` of the texts that no coin chose.
 
     The model (a student with its teacher, its selection and its distillation, too) is the mechanism; the bound is about
     how it treats texts of this split, assigned as they were.
     """
-    reason = why_no_bound(result)
+    reason = why_no_bound(result) or ("" if part is None else why_few(part))
     if reason:
         return Epsilon(result.name, math.nan, math.nan, math.nan, confidence, 0, 0, f"no ε: {reason}")
-    correct, guesses, texts = _guessed(result)
+    correct, guesses, texts = _guessed(result, part)
     value = epsilon_lower_bound(correct, guesses, confidence)
     at_delta = epsilon_lower_bound(correct, guesses, confidence, DELTA, texts)
     ceiling = epsilon_lower_bound(guesses, guesses, confidence)
@@ -78,11 +79,11 @@ def _if_reference(result: AttackResult) -> str:
     return "; valid if the reference model saw none of these texts" if "reference" in models else ""
 
 
-def _guessed(result: AttackResult) -> Guessed:
+def _guessed(result: AttackResult, part: Sequence[Scored] | None) -> Guessed:
     after = result.metadata.get("coins_after")
     if after is None:
         return Guessed(*balanced_coins.right_guesses(result, GUESSES))
-    return guessed(result.items, after)
+    return guessed(result.items if part is None else part, after)
 
 
 def why_no_bound(result: AttackResult) -> str:

@@ -27,6 +27,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import binom
 
+from midistill_tasks.errors import warn_once
 from midistill_tasks.metrics.scored import Scored
 
 GUESSES = 0.1
@@ -116,6 +117,18 @@ def why_not(
     if about["options"].get("n") is not None or len(items) != counts["members"] + counts["nonmembers"]:
         return "only a part of the texts was scored; run without the option n and without --limit"
     return why_few(items)
+
+
+def epsilon_of_task(
+    items: Sequence[Scored], about: Mapping[str, Any], split: str, attack: str, knows_labels: bool | None
+) -> float:
+    """`epsilon_lower` of a task of the harness; NaN, with a warning that says why, where the theorem says nothing of
+    it. Arguments as of `why_not`; also read of `about`: ``coins_after``."""
+    why = why_not(items, about, split, attack, knows_labels)
+    if why:
+        warn_once(f"[mia_{attack}_{split}] epsilon_lower is NaN: {why}")
+        return math.nan
+    return epsilon_lower(items, about["coins_after"])
 
 
 def why_few(items: Sequence[Scored]) -> str:
