@@ -21,8 +21,8 @@ def exposure(items: Sequence[Scored]) -> Estimate:
     where it is the first of all; scores that say nothing give log2 e = 1.44 on average for large H.
 
     The error: over members the variance of their exposures; over non-members the jackknife, each left out once, which
-    lifts the members below it by one rank. Both are added, and texts of one document are taken together. At the upper
-    end, where every member is the first, it is 0: no more can be seen with so many non-members.
+    lifts the members below it by one rank. Both are added, and texts of one document are taken together. NaN where
+    every member has the same exposure, as at the upper end: with so many non-members no more can be seen.
 
     NaN without scored texts of both classes.
     """
@@ -34,7 +34,7 @@ def exposure(items: Sequence[Scored]) -> Estimate:
     ranks = _ranks(inserted, held_out)
     exposures = math.log2(len(held_out) + 1) - np.log2(ranks)
     value = float(exposures.mean())
-    if len(inserted) < 2 or len(held_out) < 2:
+    if len(held_out) < 2 or np.ptp(ranks) == 0:
         return Estimate(value, math.nan)
     residuals = np.empty(len(values))
     residuals[member] = exposures - value

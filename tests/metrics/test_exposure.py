@@ -36,6 +36,7 @@ def test_it_is_the_mean_over_inserted_canaries(decimals: int) -> None:
 def test_its_ends_and_what_says_nothing() -> None:
     labels = [1, 0] * 511
     assert exposure(make_items(labels, [float(label) for label in labels])).value == math.log2(512)
+    assert math.isnan(exposure(make_items(labels, [float(label) for label in labels])).stderr)
     assert exposure(make_items(labels, [-float(label) for label in labels])).value == 0
     silent = exposure(make_items(labels, np.random.default_rng(0).normal(size=1022)))
     assert silent.value == pytest.approx(math.log2(math.e), abs=3 * silent.stderr)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from midistill_tasks.compare.canaries import Group, by_repeats, repeats_of
-from midistill_tasks.compare.epsilon import Epsilon, epsilons
+from midistill_tasks.compare.epsilon import Epsilon, epsilons, why_no_bound
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
 from midistill_tasks.report.sections import section
+from midistill_tasks.results.roles import Entry
 from midistill_tasks.results.table import Cell, Table
 
 SPLIT = "canaries"
@@ -44,12 +46,22 @@ def canaries(findings: Findings) -> Section | None:
     often = {repeats for result in findings.results for repeats in repeats_of(result)}
     said = _said(findings)
     text = (*said, *([REPEATED] if max(often) > 1 else []), NOT_PROVEN)
-    rows, strongest = _rows(findings), {entry.name: findings.strongest_on(entry) for _, entry in findings.entries}
+    rows = _rows(findings)
+    strongest = {entry.name: _strongest(findings, entry) for _, entry in findings.entries}
     of_strongest = tuple(row for name, row in rows if row[1] == strongest[name])
     title = "Canaries by the number of their repeats"
-    shown = Table(f"repeats_{SPLIT}", f"{title}: the strongest attack on each model", COLUMNS, of_strongest)
+    shown = Table(
+        f"repeats_{SPLIT}", f"{title}: the strongest attack with a bound on each model", COLUMNS, of_strongest
+    )
     everything = Table(f"repeats_{SPLIT}_all", f"{title}: all attacks", COLUMNS, tuple(row for _, row in rows))
     return Section("What the planted canaries prove", text, tables=((shown, NOTE),), folded=((everything, NOTE),))
+
+
+def _strongest(findings: Findings, entry: Entry) -> str:
+    """The strongest attack of those that have a bound; of all, where none has."""
+    results = [result for run in entry.runs for result in run.on(findings.split).values()]
+    bounded = {result.attack for result in results if not why_no_bound(result)} or set(findings.attacks)
+    return replace(findings, attacks=tuple(name for name in findings.attacks if name in bounded)).strongest_on(entry)
 
 
 def _said(findings: Findings) -> list[str]:
