@@ -7,9 +7,12 @@ import math
 import pytest
 
 from midistill_tasks.canaries.make import Wanted, make
+from midistill_tasks.harness.options import parse_options
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.epsilon import epsilon_lower
 from midistill_tasks.metrics.exposure import exposure
+from midistill_tasks.offline.attacks import attack_table
+from midistill_tasks.results.stats import load_stats
 from midistill_tasks.splits.canaries import read_canaries
 
 
@@ -65,3 +68,10 @@ def test_any_task_may_show_it_but_only_coins_give_it_a_value(run, labelled, tmp_
     assert math.isnan(row["epsilon_lower,none"])
     assert 0 < row["exposure,none"] < 5
     assert said("the members of mine were not chosen by independent fair coins")
+
+
+def test_the_groups_travel_with_saved_statistics_too(run, folder, tmp_path):
+    result = run("mia_loss_canaries", {"canaries": str(folder), "save_stats": str(tmp_path)})
+    groups = {sample["doc"]["id"]: sample["doc"]["group"] for sample in result["samples"]["mia_loss_canaries"]}
+    (attacked,), _ = attack_table(load_stats(tmp_path), parse_options({}), ["loss"])
+    assert {row["doc"]["id"]: row["doc"]["group"] for row in attacked.samples} == groups
