@@ -17,6 +17,7 @@ from midistill_tasks.results.run import AttackResult, Run
 
 DELTA = 1e-5
 """The δ > 0 for which a bound is given beside that for δ = 0: what promises of (ε, δ) mostly state."""
+IF_REFERENCE = "valid if the reference model saw none of these texts"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def epsilon(result: AttackResult, confidence: float = 0.95, part: Sequence[Score
 
 def _if_reference(result: AttackResult) -> str:
     models = {view.model for view in ATTACKS[result.attack].views}
-    return "; valid if the reference model saw none of these texts" if "reference" in models else ""
+    return f"; {IF_REFERENCE}" if "reference" in models else ""
 
 
 def _guessed(result: AttackResult, part: Sequence[Scored] | None) -> Guessed:

@@ -26,10 +26,10 @@ ABOUT = {"independent_coins": True, "coins_after": ""}
 def audited(write_output, tmp_path):
     """``audited(scores)``: results of 600 canaries, of groups 1, 4 and 16 alike; ``scores(rng, labels, groups)``."""
 
-    def audited(make, split="canaries"):
+    def audited(make, split="canaries", attack="loss"):
         rng = np.random.default_rng(3)
         labels, groups = rng.integers(0, 2, 600), np.tile([1, 4, 16], 200)
-        path = write_output(tmp_path / "m", labels, {"loss": make(rng, labels, groups)}, "m", split=split, **ABOUT)
+        path = write_output(tmp_path / "m", labels, {attack: make(rng, labels, groups)}, "m", split=split, **ABOUT)
         samples = next(path.parent.glob("samples_*"))
         lines = samples.read_text().splitlines()
         with_groups = (
@@ -66,6 +66,11 @@ def test_what_is_proven_and_what_is_not_stand_in_plain_words(audited, tmp_path):
     ) in words
     assert "A canary counts as one here, with all its repeats." in words
     assert "What is not proven: that a model is private." in words
+
+
+def test_a_reference_must_not_have_seen_the_canaries(audited, tmp_path):
+    words = words_of(audited(leaking, attack="ref"), tmp_path / "out")
+    assert "This is valid if the reference model saw none of these texts." in words
 
 
 def test_nothing_is_proven_where_nothing_is_found(audited, tmp_path):
