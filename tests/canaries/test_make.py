@@ -105,6 +105,27 @@ def test_rare_ends_in_tokens_that_the_users_texts_hardly_use(own, tiny, tmp_path
                 tmp_path / "again").files == plan.files  # fmt: skip
 
 
+def test_rare_leaves_out_tokens_that_no_text_is_read_as(tmp_path):
+    """`zz` is in the vocabulary, but no merge makes it; `b` right behind `a` is read as `ab`."""
+    from random import Random
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from midistill_tasks.canaries.rare import Rare
+
+    model = models.BPE({"?": 0, "a": 1, "b": 2, "ab": 3, "z": 4, "zz": 5}, [("a", "b")], unk_token="?")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?").save_pretrained(tmp_path)
+    rare = Rare(str(tmp_path), ["a a a", "ab ab"], (["a"] * 20), Random(0))
+    stream = iter(rare)
+    texts = [next(stream) for _ in range(4)]
+    assert set(texts[:2]) == {"a b", "az"}, "those that are never used first"
+    assert texts[2:] == ["aab", "aa"]
+    assert rare.about().endings == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -55,6 +56,7 @@ def test_its_coins_are_independent_and_shots_the_first_non_members_by_id(folder)
         (lambda place: (place / "inserted.jsonl").open("a").write("\n"), "inserted.jsonl was changed"),
         (lambda place: swap(place), "inserted.jsonl was changed"),
         (lambda place: repeat(place), "does not belong to inserted.jsonl"),
+        (lambda place: drop_and_forge(place), r"does not belong to inserted.jsonl \('canary-\d+' has 2 lines\)"),
     ],
 )
 def test_a_folder_that_was_changed_is_refused(folder, tmp_path, change, said):
@@ -76,6 +78,16 @@ def swap(place):
 def repeat(place):
     plan = json.loads((place / "canaries.json").read_text())
     plan["repeats"] = [1, 2]
+    (place / "canaries.json").write_text(json.dumps(plan))
+
+
+def drop_and_forge(place):
+    """One line less of a canary that has three, and a hash that fits."""
+    lines = (place / "inserted.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines.remove(next(line for line in lines if '"group": 3' in line))
+    (place / "inserted.jsonl").write_text("".join(lines), encoding="utf-8")
+    plan = json.loads((place / "canaries.json").read_text())
+    plan["files"]["inserted.jsonl"] = hashlib.sha256("".join(lines).encode()).hexdigest()
     (place / "canaries.json").write_text(json.dumps(plan))
 
 
