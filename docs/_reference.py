@@ -108,7 +108,8 @@ def page() -> str:
         table(("metric", "what", "shown", "direction"), metrics()),
         f"\n{request}\n\n## Splits\n",
         table(("split", "what", "labels are true for", "texts from", "paper's"), splits()),
-        "\nThe texts have the licences of their data sets: read them there. `bios` and `files` need no network.\n",
+        "\nThe texts have the licences of their data sets: read them there. `bios`, `files` and `canaries` need no "
+        "network.\n",
         "## Options\n",
         "Of `--metadata '{\"mia\": {…}}'`; the same names in a study's `evaluate`, and flat in a task's YAML.\n",
         table(("option", "of", "default", "what"), options()),

@@ -31,7 +31,7 @@ def split_file(split: Split) -> str:
             "aggregation": f"mia_{name}",
             "higher_is_better": METRICS[name].higher_is_better if name in METRICS else None,
         }
-        for name in DEFAULT_METRICS
+        for name in (*DEFAULT_METRICS, *split.metrics)
     ]
     content: dict[str, Any] = {
         "task": f"mia_{split.name}",

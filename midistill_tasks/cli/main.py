@@ -19,6 +19,7 @@ from midistill_tasks.errors import InputError, Stopped
 VERBS = {
     "attack": ("midistill_tasks.cli.attack", "attacks on statistics that a run saved, without the model"),
     "backends": ("midistill_tasks.cli.backends", "which of the harness's models the attacks run on"),
+    "canaries": ("midistill_tasks.cli.canaries", "texts to plant in training data, for an audit valid by design"),
     "check": ("midistill_tasks.cli.check", "what an audit would leave out or be unable to say, without the model"),
     "compare": ("midistill_tasks.cli.compare", "a teacher against its students, from the harness's results"),
     "demo": ("midistill_tasks.cli.demo", "a whole study from nothing, on made-up people: no network, some minutes"),

@@ -37,7 +37,7 @@ def listing() -> str:
         [
             "A task is an attack on a split: mia_<attack>_<split>, for example mia_mink_wikitext.",
             "",
-            "Attacks (tag mia_<attack>: this attack on every split but files)",
+            "Attacks (tag mia_<attack>: this attack on every split but those of your own texts)",
             *attacks,
             "",
             f"Splits (groups: mia_<split> is {', '.join(groups()['mia'])};",

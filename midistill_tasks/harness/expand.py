@@ -17,6 +17,7 @@ import yaml
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.files import write_atomically
+from midistill_tasks.splits import SPLITS
 
 TASK = "midistill_tasks.task.MIATask"
 HELDOUT_TASK = "midistill_tasks.task.HeldoutTask"
@@ -65,8 +66,8 @@ def expanded(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         members = [{"task": f"mia_{attack}_{name}", "optional": True} for attack in attacks]
         yield {"group": f"{group}_{name}", "task": members, "metadata": metadata}
     for attack in ATTACKS:
-        # A user's own files are nowhere to be found, so they would stop all others of the tag.
-        tag = {} if name == "files" else {"tag": f"mia_{attack}"}
+        # What only a user has, as files, would stop all others of the tag.
+        tag = {} if name in SPLITS and SPLITS[name].needs else {"tag": f"mia_{attack}"}
         task: dict[str, Any] = {"task": f"mia_{attack}_{name}", **tag, "attack": attack}
         if ATTACKS[attack].metrics and "metric_list" in split:
             more = [{"metric": name, "aggregation": f"mia_{name}"} for name in ATTACKS[attack].metrics]

@@ -13,6 +13,7 @@ from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import METRICS, Metric, Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
+from midistill_tasks.metrics.epsilon import epsilon_of_task
 from midistill_tasks.metrics.halves import HALVES
 from midistill_tasks.splits.documents import Documents
 
@@ -39,7 +40,8 @@ def aggregations(keys: TaskKeys, documents: Documents, scored: Sequence[str]) ->
             }
             continue
         metric = metrics_of(keys.attack)[name]
-        chosen[name] = metric.value
+        bounded = name == "epsilon_lower"
+        chosen[name] = (lambda items: _epsilon(keys, documents, items)) if bounded else metric.value
         if metric.stderr is not None:
             chosen[f"{name}_stderr"] = metric.stderr
     return chosen
@@ -79,6 +81,11 @@ def _blind_baseline(documents: Documents, scored: Sequence[str]) -> Blind:
         chosen = docs.select([place[name] for name in scored])
         known[key] = blind_auroc(chosen["text"][:], chosen["label"][:], chosen["cluster"][:])
     return known[key]
+
+
+def _epsilon(keys: TaskKeys, documents: Documents, items: Sequence[Scored]) -> float:
+    about = {"counts": documents.counts, "learnt": keys.learnt, "options": {"n": keys.options.texts.n}}
+    return epsilon_of_task(items, about | documents.coins, keys.split_name, keys.attack.name, keys.attack.knows_labels)
 
 
 def _blind_stderr(keys: TaskKeys, baseline: Blind, items: Sequence[Scored]) -> float | str:

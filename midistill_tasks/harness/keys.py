@@ -34,7 +34,6 @@ NO_REFERENCE = (
     "needs a reference model, which should be like the target but not trained on the members: "
     '--metadata \'{"mia": {"reference": "EleutherAI/pythia-70m"}}\''
 )
-NO_FILES = """needs your files: --metadata '{"mia": {"members": "in.jsonl", "nonmembers": "out.jsonl"}}'"""
 
 
 def lacking(name: str, metadata: Mapping[str, Any]) -> str | None:
@@ -49,9 +48,10 @@ def lacking(name: str, metadata: Mapping[str, Any]) -> str | None:
         for key in ATTACKS[attack].requires:
             if given.get(key) is None:
                 return _no_option(ATTACKS[attack], key)
-    if name.startswith(("mia_", "heldout_")) and name.endswith("_files") and "members" not in options:
-        return NO_FILES
-    return None
+    asked = [
+        split for split in SPLITS.values() if name.startswith(("mia_", "heldout_")) and name.endswith(f"_{split.name}")
+    ]
+    return next((lacks for split in asked if (lacks := split.lacks(options))), None)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     options = parse_options(config.get("metadata"))
     reference = _reference(options)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
-    names = _metric_names(config.get("metric_list")) or default_metrics(attack)
+    names = _metric_names(config.get("metric_list")) or default_metrics(attack, split)
     in_group = bool(config.get("optional", False)) and not attack.picks
     metrics = tuple(name for name in names if _shows(attack, name) and not (in_group and name == "blind_auroc"))
     shown = [
@@ -227,9 +227,10 @@ def _no_option(attack: Attack, key: str) -> str:
     return f'needs {attack.fields[key][1].description}: --metadata \'{{"mia": {{"{key}": …}}}}\''
 
 
-def default_metrics(attack: Attack) -> tuple[str, ...]:
+def default_metrics(attack: Attack, split: Split | None = None) -> tuple[str, ...]:
     """What a task shows that names no metrics."""
-    return tuple(name for name in (*DEFAULT_METRICS, *attack.metrics) if _shows(attack, name))
+    names = (*DEFAULT_METRICS, *(split.metrics if split else ()), *attack.metrics)
+    return tuple(name for name in names if _shows(attack, name))
 
 
 def _shows(attack: Attack, metric: str) -> bool:

@@ -13,7 +13,9 @@ from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.metrics import intervals, roc, thresholds
 from midistill_tasks.metrics.crossfit import variance_of
 from midistill_tasks.metrics.dataset import dataset_p_value
+from midistill_tasks.metrics.epsilon import FEWEST, epsilon_lower
 from midistill_tasks.metrics.estimate import Z95, Estimate
+from midistill_tasks.metrics.exposure import exposure
 from midistill_tasks.metrics.scored import Scored, as_scored, columns
 
 __all__ = ["METRICS", "Metric", "Scored", "as_scored"]
@@ -160,6 +162,24 @@ METRICS: dict[str, Metric] = {
             None,
             "chance of so large a difference between the sides in one half, its direction learnt on the other, if the "
             "data set was not trained on; means something only where both sides are of one distribution",
+        ),
+        _metric(
+            "epsilon_lower",
+            f"one text a document, and {FEWEST} of them and half of all scored",
+            epsilon_lower,
+            None,
+            False,
+            "training is (ε, 0)-differentially private for no ε below this, with 95 % confidence; 0 = no evidence; "
+            "only where a fair coin of its own made each text a member",
+        ),
+        _metric(
+            "exposure",
+            "scored texts of both classes",
+            lambda items: exposure(items).value,
+            lambda items: exposure(items).stderr,
+            False,
+            "bits: log2 of the number of candidates (a member and all non-members) minus log2 of the member's rank, "
+            "mean over members; 1.44 = no leak",
         ),
     )
 }

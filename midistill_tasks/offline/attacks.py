@@ -103,6 +103,8 @@ def _by_text(table: pd.DataFrame) -> _Texts:
         answers.setdefault(row["id"], {})[row["view"]] = statistics(row)
         if row["view"] == "text" and row["text"] is not None:
             docs[row["id"]]["text"] = row["text"]
+        if row.get("group") is not None:
+            docs[row["id"]]["group"] = row["group"]
     blind = None
     if all("text" in doc for doc in docs.values()):
         listed = list(docs.values())

@@ -220,7 +220,7 @@ def _result(
     samples = path.with_name(f"samples_{name}_{date}.jsonl")
     if not samples.is_file():
         raise InputError(f"{path} has no {samples.name} beside it: run lm_eval again with --log_samples")
-    items, texts, names, blind_ranks, scores = read_samples(samples)
+    items, texts, names, blind_ranks, scores, groups = read_samples(samples)
     listed = "\n".join(sorted(f"{item.id}{item.label}" for item in items))
     if hashlib.sha256(listed.encode()).hexdigest() != about["data_sha256"]:
         raise InputError(
@@ -241,6 +241,7 @@ def _result(
         metadata=about,
         blind_ranks=blind_ranks,
         names=names,
+        groups=groups,
     )
     return result, [part(result, attack, own) for attack, own in scores.items() if not all(map(math.isnan, own))]
 

@@ -52,6 +52,7 @@ class AttackResult:
         metadata: what the run says under ``metadata.midistill``.
         blind_ranks: see `metrics.blind.Blind.ranks`, in the order of `items`; empty or NaN where they are not known.
         names: what the user calls the texts, by id; empty where the run has none.
+        groups: of canaries: how often each is repeated, by id; empty elsewhere.
         given: decisions of an ensemble's vote in the order of `items`; None where thresholds are cross-fitted.
     """
 
@@ -66,6 +67,7 @@ class AttackResult:
     metadata: Mapping[str, Any]
     blind_ranks: tuple[float, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
     given: tuple[bool, ...] | None = None
 
     @cached_property

@@ -23,6 +23,7 @@ class Samples(NamedTuple):
         names: what the user calls the texts, by id, as far as the file has them.
         blind_ranks: of the blind baseline, in the order of `items`; NaN where the file has none, as older files.
         parts: of an attack that picks among others: their names → scores in the order of `items`.
+        groups: of canaries: how often each is repeated, by id.
     """
 
     items: tuple[Scored, ...]
@@ -30,6 +31,7 @@ class Samples(NamedTuple):
     names: dict[str, str]
     blind_ranks: tuple[float, ...]
     parts: dict[str, tuple[float, ...]]
+    groups: dict[str, str]
 
 
 def read_samples(path: Path, need_texts: bool = False) -> Samples:
@@ -42,6 +44,7 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
     items: dict[str, Scored] = {}
     texts: dict[str, str] = {}
     names: dict[str, str] = {}
+    groups: dict[str, str] = {}
     ranks: dict[str, float] = {}
     parts: dict[str, dict[str, float]] = {}
     with path.open("rb") as lines:
@@ -53,6 +56,8 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
             ranks[item.id] = rank
             if row.name is not None:
                 names[item.id] = row.name
+            if row.group is not None:
+                groups[item.id] = row.group
             for name, score in row.parts.items():
                 parts.setdefault(name, {})[item.id] = score
             known = items.setdefault(item.id, item)
@@ -68,13 +73,14 @@ def read_samples(path: Path, need_texts: bool = False) -> Samples:
         raise InputError(f"{path} is empty: run the harness again with --log_samples")
     ids = sorted(items)
     of_parts = {part: tuple(scores.get(id, math.nan) for id in ids) for part, scores in parts.items()}
-    return Samples(tuple(items[id] for id in ids), texts, names, tuple(ranks[id] for id in ids), of_parts)
+    return Samples(tuple(items[id] for id in ids), texts, names, tuple(ranks[id] for id in ids), of_parts, groups)
 
 
 class _Row(NamedTuple):
     item: Scored
     text: str | None
     name: str | None
+    group: str | None
     rank: float
     filter_name: str
     parts: dict[str, float]
@@ -86,7 +92,7 @@ def _sample(line: bytes, place: str) -> _Row:
         doc = row["doc"]
         label, score = doc["label"], _number(doc["score"])
         ids, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
-        name = None if doc.get("name") is None else str(doc["name"])
+        name, group = (None if doc.get(key) is None else str(doc[key]) for key in ("name", "group"))
         rank, filter_name = _number(doc.get("blind_rank")), str(row.get("filter", "none"))
         parts = {str(name): _number(part) for name, part in dict(doc.get("scores") or {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -95,7 +101,7 @@ def _sample(line: bytes, place: str) -> _Row:
         raise InputError(f"{place}: the label is {label!r}; labels are 1 for members, 0 for non-members")
     if not isinstance(text, str | None):
         raise InputError(f"{place}: the text is {text!r}, which is no text: give the file that the harness wrote")
-    return _Row(Scored(int(label), score, *ids), text, name, rank, filter_name, parts)
+    return _Row(Scored(int(label), score, *ids), text, name, group, rank, filter_name, parts)
 
 
 def _number(value: Any) -> float:

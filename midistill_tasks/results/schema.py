@@ -75,6 +75,7 @@ class Sample(BaseModel):
         None, description="the document that the text came from; the id where there is none"
     )
     name: StrictStr | None = Field(None, description="the user's name of the text: by id_column, or file:row")
+    group: StrictStr | None = Field(None, description="of a canary: how often it is repeated where it is inserted")
     text: StrictStr | None = Field(None, description="absent with log_text false")
     score: float | None = Field(description="higher = more likely a member; null = not scored")
     n_tokens: StrictInt = Field(0, description="tokens that were scored")

@@ -28,7 +28,7 @@ def load_stats(place: str | Path) -> pd.DataFrame:
     One row for each text and view; n is the number of scored tokens.
 
     - ``id`` (first 16 hex digits of the text's SHA-256), ``label`` (1 member, 0 non-member), ``cluster`` (the document
-      it came from), ``view`` (text, reference, after_shots, …);
+      it came from), ``view`` (text, reference, after_shots, …), ``group`` (of canaries: their repeats, else None);
     - ``logprob`` float32 [n], log p(x_t | x_<t) in nats; ``mean`` and ``std`` float32 [n], of log p(v) under p;
       ``greedy`` bool [n], whether the token was the arg-max; ``tokens`` int64 [n]; ``ends`` [n], the character at which
       each ends; ``frequency`` float32 [n] and, of one view, ``gradient`` float32 [9], see `TokenStats`. None where
@@ -126,6 +126,7 @@ def statistics(row: Mapping[str, Any]) -> TokenStats | Unscored:
 def row_of(doc: Mapping[str, Any], view: str, answer: TokenStats | Unscored, with_text: bool) -> dict[str, Any]:
     """The row of a document (id, label, cluster) in a view."""
     row: dict[str, Any] = {"id": doc["id"], "label": doc["label"], "cluster": doc["cluster"], "view": view}
+    row["group"] = doc.get("group")
     if isinstance(answer, Unscored):
         return row | {"n_chars": 0, "truncated": False, "unscored": answer.reason}
     has = answer.has
@@ -168,11 +169,11 @@ def _table(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> Any:
     import pyarrow as pa
 
     kinds = {
-        **{name: pa.string() for name in ("id", "cluster", "view", "text", "unscored")},
+        **{name: pa.string() for name in ("id", "cluster", "view", "group", "text", "unscored")},
         **{name: pa.list_(pa.float32()) for name in ("logprob", "mean", "std", "frequency", "gradient")},
         **{"label": pa.int8(), "n_chars": pa.int32(), "truncated": pa.bool_()},
         **{"greedy": pa.list_(pa.bool_()), "tokens": pa.list_(pa.int64()), "ends": pa.list_(pa.int32())},
     }
     order = ("id", "label", "cluster", "view", "logprob", "mean", "std", "greedy", "tokens", "ends", "frequency")
-    fields = [(name, kinds[name]) for name in (*order, "gradient", "n_chars", "truncated", "text", "unscored")]
+    fields = [(name, kinds[name]) for name in (*order, "group", "gradient", "n_chars", "truncated", "text", "unscored")]
     return pa.Table.from_pylist(list(rows), pa.schema(fields, metadata={_ABOUT: json.dumps(about, default=str)}))

@@ -7,11 +7,13 @@ have not been run by them.
 
 from __future__ import annotations
 
-from midistill_tasks.splits import bios, corpora, files, mimir, wikimia, wikitext
+from midistill_tasks.splits import bios, canaries, corpora, files, mimir, wikimia, wikitext
 from midistill_tasks.splits.base import Split
 
 __all__ = ["SPLITS", "Split"]
 
 SPLITS: dict[str, Split] = {
-    split.name: split for source in (wikitext, wikimia, mimir, corpora, bios, files) for split in source.SPLITS
+    split.name: split
+    for source in (wikitext, wikimia, mimir, corpora, bios, files, canaries)
+    for split in source.SPLITS
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,6 +38,10 @@ class Split:
     """Whether the texts come from the hub, so that the option ``dataset_path`` may give a local copy."""
     independent_coins: bool = False
     """Whether each text was made a member by a fair coin of its own, which the one-run ε bound needs."""
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    """Options without which there are no texts → an example of each. Tags and patterns leave such a split out."""
+    metrics: tuple[str, ...] = ()
+    """What its tasks show beside what all show."""
     citation: str = ""
     paper: bool = False
     """Whether Cui, Zhang and Pei (arXiv 2505.11837) use it."""
@@ -45,6 +50,12 @@ class Split:
     def fields(self) -> Fields:
         """The options that its loader declares."""
         return {} if self.loader is None else options_of(self.loader)
+
+    def lacks(self, options: Mapping[str, Any]) -> str:
+        """What it needs and these options lack, to follow its name in a sentence; "" where it lacks nothing."""
+        if all(options.get(key) is not None for key in self.needs):
+            return ""
+        return f"needs your {' and '.join(self.needs)}: --metadata '{json.dumps({'mia': dict(self.needs)})}'"
 
     def load(self, options: TextOptions, copy: Path | None) -> datasets.Dataset:
         """The loader's rows; for splits that have one."""

@@ -40,8 +40,9 @@ class Documents:
 
     docs: datasets.Dataset
     """Columns ``id`` (first 16 hex digits of the text's SHA-256), ``text``, ``label`` (1 member, 0 non-member),
-    ``cluster`` (the document it came from; = ``id`` where the split has none), and of a user's own files ``name``; the
-    sides interleaved in proportion, a member first, so that any first N hold of each as all texts do."""
+    ``cluster`` (the document it came from; = ``id`` where the split has none), of a user's own texts ``name``, of
+    canaries ``group`` (how often each is repeated); the sides interleaved in proportion, a member first, so that any
+    first N hold of each as all texts do."""
     shots: tuple[str, ...]
     """The first non-members of the split (by id, where coins chose), taken out for all attacks and never scored."""
     counts: Mapping[str, int]
@@ -60,6 +61,12 @@ class Documents:
     """Of the hub's data sets that were read: name → commit."""
     left_out: tuple[LeftOut, ...] = ()
     """Of a user's own files: the members that are not judged, in their order."""
+
+    @property
+    def coins(self) -> dict[str, Any]:
+        """What results say of the coins."""
+        after = {} if self.coins_after is None else {"coins_after": self.coins_after}
+        return {"independent_coins": self.coins_after is not None, **after}
 
     @property
     def members(self) -> list[str]:
@@ -136,7 +143,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
         options: read here: ``shots``, ``n``, ``seed``.
         name: of the split, for messages.
         coins: a fair coin of its own chose the side of each text. The shots are then the first non-members by id, a
-            hash of the text, which no label decides: see `compare.epsilon`.
+            hash of the text, which no label decides: see `metrics.epsilon`.
 
     Raises:
         InputError: a column is missing, a value is of the wrong kind (rows are counted from 1), one side is empty,
@@ -187,6 +194,7 @@ class _Row(NamedTuple):
     label: int
     cluster: str | None
     name: str | None
+    group: str | None
 
 
 def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], dict[str, int], list[LeftOut]]:
@@ -194,10 +202,8 @@ def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], di
     table: Table = {column: rows[column][:] for column in rows.column_names}
     texts, labels = pick_texts(table, "text", name), _labels(pick_column(table, "label", name), name)
     clusters: list[Any] = pick_texts(table, "cluster", name) if "cluster" in table else [None] * len(texts)
-    names = table.get("name", [None] * len(texts))
-    if not all(isinstance(each, str) for each in names):  # a column of somebody else's
-        names = [None] * len(texts)
-    listed = [_Row(*row) for row in zip(texts, labels, clusters, names, strict=True)]
+    names, groups = (_words(table.get(column), len(texts)) for column in ("name", "group"))
+    listed = [_Row(*row) for row in zip(texts, labels, clusters, names, groups, strict=True)]
     unique: dict[tuple[str, int], _Row] = {}
     empty = 0
     for row in listed:
@@ -213,6 +219,11 @@ def _clean(rows: datasets.Dataset, name: str) -> tuple[dict[int, list[_Row]], di
     }
     left_out = [LeftOut(row.name, why) for row in listed if row.name and row.label and (why := _why_out(row, unique))]
     return {label: [row for row in kept if row.label == label] for label in (0, 1)}, counts, left_out
+
+
+def _words(values: list[Any] | None, count: int) -> list[Any]:
+    """A column of str; None for each where there is none, or one of somebody else's."""
+    return values if values and all(isinstance(each, str) for each in values) else [None] * count
 
 
 def _why_out(row: _Row, unique: Mapping[tuple[str, int], _Row]) -> str:
@@ -266,5 +277,5 @@ def _documents(rows: list[_Row]) -> datasets.Dataset:
         "label": [row.label for row in rows],
         "cluster": [row.cluster or id for row, id in zip(rows, ids, strict=True)],
     }
-    named = {"name": [row.name for row in rows]} if all(row.name is not None for row in rows) else {}
-    return datasets.Dataset.from_dict(columns | named)
+    beside = {"name": [row.name for row in rows], "group": [row.group for row in rows]}
+    return datasets.Dataset.from_dict(columns | {name: kept for name, kept in beside.items() if None not in kept})

@@ -76,5 +76,6 @@ SPLITS = (
         valid_for="the model of which you know that it saw the members and not the non-members",
         loader=load,
         downloads=False,
+        needs={"members": "in.jsonl", "nonmembers": "out.jsonl"},
     ),
 )

@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from made_results import _task as make_task
 from null_texts import null_of_all_attacks
 
-from midistill_tasks.compare.epsilon import epsilon_lower_bound
 from midistill_tasks.compare.verdict import ALPHA, Reduction, alone, holm, strongest_on
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.metrics.blind import Blind, blind_auroc
 from midistill_tasks.metrics.crossfit import VARIANCE, crossfit_scores
+from midistill_tasks.metrics.epsilon import epsilon_lower_bound
 from midistill_tasks.metrics.estimate import Z95, Interval
 from midistill_tasks.metrics.intervals import auroc_interval, tpr_interval
 from midistill_tasks.metrics.roc import auroc as plain_auroc

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from midistill_tasks.compare.epsilon import chance, epsilon, epsilon_lower_bound, epsilons
+from midistill_tasks.compare.epsilon import epsilon, epsilons
+from midistill_tasks.metrics.epsilon import chance, epsilon_lower, epsilon_lower_bound
 from midistill_tasks.report.comparison import assess
 
 
@@ -175,6 +176,7 @@ def test_so_do_the_texts_that_were_cut_from_the_larger_side_whichever_that_was(m
         ({"attack": "recall"}, "puts texts of a known side in front of each text"),
         ({"attack": "unheard_of"}, "is not one that midistill knows"),
         ({"options": {"n": 100}}, "run without the option n"),
+        ({"learnt": True}, "chosen by the labels of other texts"),
     ],
 )
 def test_other_tasks_get_no_epsilon_and_are_told_why(make_task, changes: dict, reason: str) -> None:
@@ -214,3 +216,12 @@ def test_all_bounds_of_all_models_share_the_error_and_have_one_confidence(coin_t
 def test_the_bound_of_a_reference_says_on_what_it_rests(coin_task) -> None:
     found = epsilon(coin_task(np.random.default_rng(8), 1000, response(1.0), attack="ref"))
     assert "valid if the reference model saw none of these texts" in found.reason
+
+
+def test_the_metric_of_the_table_is_the_pages_bound(coin_task) -> None:
+    for seed, true in ((9, 0.0), (10, 1.0), (11, 3.0)):
+        task = coin_task(np.random.default_rng(seed), 600, response(true), shots=3)
+        assert epsilon_lower(task.items, task.metadata["coins_after"]) == epsilon(task).value
+    assert epsilon(task).value > 1
+    assert math.isnan(epsilon_lower(task.items[:99]))
+    assert math.isnan(epsilon_lower([item._replace(cluster=item.id[:-1]) for item in task.items]))

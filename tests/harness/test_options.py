@@ -44,6 +44,8 @@ def test_nothing_given_is_the_defaults(metadata: Any):
             "gamma": 0.5,
             "corpus": None,
             "save_stats": None,
+            "id_column": None,
+            "canaries": None,
         },
     }
 

@@ -199,8 +199,10 @@ def test_what_a_pattern_catches_and_the_run_cannot_serve_is_left_out_and_said(ma
     assert "mia_ref_bios is left out of mia_*_bios: it needs a reference model" in caplog.text
     every = manager.match_tasks(["mia_*"])
     assert {"mia_loss_bios", "mia_bios", "mia_mink"} <= set(every)
-    assert not {"mia_ref", "mia_ref_wikitext", "mia_loss_files", "mia_files"} & set(every)
-    assert manager.match_tasks(["mia_all_*"]) == sorted(f"mia_all_{split}" for split in SPLITS if split != "files")
+    assert not {"mia_ref", "mia_ref_wikitext", "mia_loss_files", "mia_files", "mia_canaries"} & set(every)
+    assert "mia_loss_canaries is left out of mia_*: it needs your canaries: --metadata" in caplog.text
+    free = sorted(f"mia_all_{name}" for name, split in SPLITS.items() if not split.needs)
+    assert manager.match_tasks(["mia_all_*"]) == free
     assert manager.match_tasks(["mia_ref_bios", "mia_loss_files"]) == ["mia_loss_files", "mia_ref_bios"]
     given = manager_module.TaskManager(metadata={"mia": {"reference": "gpt2", "members": "a", "nonmembers": "b"}})
     assert {"mia_ref", "mia_ref_bios", "mia_loss_files", "heldout_files"} <= set(given.match_tasks(["*"]))

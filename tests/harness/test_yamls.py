@@ -107,7 +107,7 @@ def test_the_harness_loads_every_template_with_its_own_keys(task_manager):
         assert config["class"] is MIATask
         assert config["output_type"] == "loglikelihood_rolling"
         assert config["num_fewshot"] == 0
-        assert [entry["metric"] for entry in config["metric_list"]] == list(DEFAULT_METRICS)
+        assert [entry["metric"] for entry in config["metric_list"]] == [*DEFAULT_METRICS, *split.metrics]
         for entry in config["metric_list"]:
             metric = METRICS.get(entry["metric"])
             assert entry["higher_is_better"] == (metric.higher_is_better if metric else None)

@@ -10,6 +10,8 @@ from made_scores import draw, make_items
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored, as_scored, roc, thresholds
 from midistill_tasks.metrics.dataset import dataset_p_value
+from midistill_tasks.metrics.epsilon import epsilon_lower
+from midistill_tasks.metrics.exposure import exposure
 
 
 def test_the_table_has_its_order_and_directions():
@@ -24,6 +26,8 @@ def test_the_table_has_its_order_and_directions():
         "verbatim_members": False,
         "verbatim_nonmembers": None,
         "dataset_p_value": None,
+        "epsilon_lower": False,
+        "exposure": False,
     }
 
 
@@ -43,6 +47,8 @@ def test_each_metric_is_the_figure_it_says():
         "verbatim_members": np.mean(scores[labels == 1] >= 1),
         "verbatim_nonmembers": np.mean(scores[labels == 0] >= 1),
         "dataset_p_value": dataset_p_value(items),
+        "epsilon_lower": epsilon_lower(items),
+        "exposure": exposure(items).value,
     }
     assert METRICS["balanced_acc_oracle"].stderr is None
     assert METRICS["member_acc"].stderr(items) == fair.member.stderr

@@ -131,7 +131,9 @@ def test_an_option_of_a_split_is_a_key_of_data_and_belongs_to_that_split(write):
     data = load_recipe(write(hub), ["data.ngram=ngram_7_0.2"]).data
     assert data.options_of(SPLITS["mimir_github"]) == {"ngram": "ngram_7_0.2"}
     files = load_recipe(write(GOOD)).data
-    assert files.options_of(SPLITS["files"]) == {"members": "members.jsonl", "nonmembers": None, "column": "text"}
+    assert files.options_of(SPLITS["files"]) == {
+        **{"members": "members.jsonl", "nonmembers": None, "column": "text", "id_column": None},
+    }
     with pytest.raises(InputError, match=r"data: 'ngram' belongs to mimir_arxiv, .*, not to 'files'"):
         load_recipe(write(GOOD), ["data.ngram=ngram_7_0.2"])
 

@@ -185,7 +185,7 @@ def test_a_broken_sample_is_named_by_its_line(tmp_path: Path, line: str, message
 def test_a_text_may_stand_twice_with_the_same_figures(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text('{"doc": {"id": "a", "label": 1, "score": NaN, "text": "<script>"}}\n' * 2)
-    items, texts, _, ranks, _ = read_samples(path)
+    items, texts, _, ranks, *_ = read_samples(path)
     assert [item.id for item in items] == ["a"]
     assert texts == {"a": "<script>"}
     assert math.isnan(ranks[0])

@@ -12,7 +12,7 @@ def test_the_names_that_tasks_are_made_of() -> None:
         "wikitext",
         *(f"wikimia_{length}" for length in (32, 64, 128, 256)),
         *(f"mimir_{domain}" for domain in mimir),
-        *("bookcorpus", "openwebtext", "bios", "files"),
+        *("bookcorpus", "openwebtext", "bios", "files", "canaries"),
     ]
     assert all(name == split.name for name, split in SPLITS.items())
 
@@ -22,7 +22,7 @@ def test_every_split_says_for_which_models_its_labels_hold() -> None:
         assert "model" in split.valid_for
         assert split.title
         assert "\n" not in split.title + split.valid_for
-        assert split.citation.startswith("@") or split.name in ("bios", "files")
+        assert split.citation.startswith("@") or split.name in ("bios", "files", "canaries")
 
 
 def test_a_split_has_a_loader_or_the_keys_of_the_harness() -> None:
@@ -32,8 +32,8 @@ def test_a_split_has_a_loader_or_the_keys_of_the_harness() -> None:
         )
 
 
-def test_only_bios_claims_independent_coins_and_four_are_the_papers() -> None:
-    assert [name for name, split in SPLITS.items() if split.independent_coins] == ["bios"]
+def test_two_claim_independent_coins_and_four_are_the_papers() -> None:
+    assert [name for name, split in SPLITS.items() if split.independent_coins] == ["bios", "canaries"]
     assert [name for name, split in SPLITS.items() if split.paper] == [
         "wikimia_64",
         "mimir_arxiv",

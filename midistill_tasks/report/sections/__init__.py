@@ -47,6 +47,7 @@ BUILT_IN = (
     "matrices",
     "exposed",
     "epsilon",
+    "canaries",
     "ensembles",
     "provenance",
 )
