@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from midistill_tasks.distill.guard import BlowUpGuard
+from midistill_tasks.distill.callbacks.guard import BlowUpGuard
+from midistill_tasks.distill.callbacks.progress import show
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
 from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
-from midistill_tasks.distill.progress import show
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.methods import DIVERGENCES
 from midistill_tasks.processes import use_cpu

@@ -119,15 +119,19 @@ def check_length(config: Any, rows: Iterable[Sequence[int]], role: str) -> None:
     Raises:
         InputError: if a text is longer.
     """
-    keys = ("max_position_embeddings", "max_seq_len")
-    positions = next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
-    longest = max(map(len, rows), default=0)
+    positions, longest = positions_of(config), max(map(len, rows), default=0)
     if positions is not None and longest > positions:
         raise InputError(
             f"data.max_length: {longest} tokens are kept of a text, but the {role} ({config.model_type}) has"
             f" {positions} positions: set data.max_length (documents.tokens in a study with documents) to {positions}"
             " or less"
         )
+
+
+def positions_of(config: Any) -> int | None:
+    """How many tokens a model can read at once; None where its config does not say."""
+    keys = ("max_position_embeddings", "max_seq_len")
+    return next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
 
 
 def config_from_dict(values: dict[str, Any], tokenizer: PreTrainedTokenizerBase, key: str) -> Any:

@@ -103,6 +103,9 @@ class Train(Strict):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     log_every: int = Field(50, ge=1, description="steps between log lines")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which --resume goes on")
+    keep_checkpoints: bool = Field(
+        False, description="keep the last two, with the optimizer's state, beside the finished student"
+    )
     audit_every: int = Field(500, ge=1, description="steps between measurements of perplexity and membership leakage")
     audit_texts: int = Field(200, ge=2, description="members, and as many non-members, that they use")
     loggers: list[str] = Field(default_factory=list, description="of transformers: tensorboard, wandb, …")
