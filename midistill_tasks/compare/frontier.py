@@ -97,6 +97,12 @@ class _Pair(Reduction):
         variance: float,
     ) -> None:
         self.differences = [differences(before, after, attacks, texts, sign).times(variance) for sign in (1, -1)]
+        self.bend = abs(float(np.mean([np.broadcast_to(one.bend, one.areas.shape)[attacks[0]] for one in before])))
+
+    def at(self, alpha: float = ALPHA) -> Interval:
+        """With limits at 1 − alpha for the texts and seeds, farther out by what the frontier may lie from its lines."""
+        value, lower, upper = super().at(alpha)
+        return Interval(value, lower - self.bend, upper + self.bend)
 
 
 class LeastReduction(StrongestReduction):

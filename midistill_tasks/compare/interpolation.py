@@ -11,6 +11,12 @@ Cochran, Sampling Techniques, chapter 6) passes through the interpolation:
     IF(A*) = (1−w)·IF(A_c) + w·IF(A_c+1) + (A_c+1 − A_c)/(u_c+1 − u_c) · (IF(u) − (1−w)·IF(u_c) − w·IF(u_c+1)).
 
 The held-out texts are the non-members, so both figures see them, and most of their error goes together and drops out.
+
+A frontier is no chain of straight lines. How far the curve lies from the line follows from how the frontier bends:
+w(1−w)·(u_c+1 − u_c)² times its second divided difference, the larger of the two that hold both points and a neighbour.
+Between the only two students there are, it is that of the sharpest bend that a parabola can have without turning back,
+w(1−w)·(A_c+1 − A_c). The limits of a reduction are that much farther out: without it, a student of the very same
+training that was stopped between two checkpoints "leaks less" in a quarter to two fifths of simulated studies.
 """
 
 from __future__ import annotations
@@ -53,6 +59,7 @@ class Measured(NamedTuple):
         separation: the error of an AUROC of 0 or 1, whose components are constant; else 0, [A].
         utility: log-perplexity on the held-out texts, nats a byte or word; higher is worse.
         of_utility: what each text adds to its error, [n].
+        bend: of a student that was interpolated: how far the frontier may lie from the line, with its sign, [A].
     """
 
     areas: FloatArray
@@ -60,6 +67,7 @@ class Measured(NamedTuple):
     separation: FloatArray
     utility: float
     of_utility: FloatArray
+    bend: FloatArray | float = 0.0
 
 
 def texts_of(result: AttackResult, heldout: Heldout) -> Texts:
@@ -109,24 +117,34 @@ def front(students: Sequence[Measured]) -> list[int]:
 
 def at_utility_of(student: Measured, points: Sequence[Measured]) -> Measured | None:
     """The vanilla student of its u, by `points` of falling u; None out of their range: nothing is extrapolated."""
-    for worse, better in pairwise(points):
+    for place, (worse, better) in enumerate(pairwise(points)):
         if better.utility <= student.utility <= worse.utility:
-            return _between(student, worse, better)
+            return _between(
+                student, worse, better, [points[near] for near in (place - 1, place + 2) if 0 <= near < len(points)]
+            )
     return None
 
 
-def _between(student: Measured, worse: Measured, better: Measured) -> Measured:
+def _between(student: Measured, worse: Measured, better: Measured, beside: Sequence[Measured]) -> Measured:
     gap = better.utility - worse.utility
     weight = (student.utility - worse.utility) / gap
     slope = (better.areas - worse.areas) / gap
     moved = student.of_utility - (1 - weight) * worse.of_utility - weight * better.of_utility
+    bends = [_second_difference(worse, better, near) * gap**2 for near in beside] or [better.areas - worse.areas]
     return Measured(
         areas=(1 - weight) * worse.areas + weight * better.areas,
         of_areas=(1 - weight) * worse.of_areas + weight * better.of_areas + np.outer(slope, moved),
         separation=(1 - weight) * worse.separation + weight * better.separation,
         utility=student.utility,
         of_utility=student.of_utility,
+        bend=weight * (1 - weight) * np.where(np.abs(bends[0]) >= np.abs(bends[-1]), bends[0], bends[-1]),
     )
+
+
+def _second_difference(first: Measured, second: Measured, third: Measured) -> FloatArray:
+    """Of A by u, divided: half of the second derivative, [A]."""
+    slopes = [(b.areas - a.areas) / (b.utility - a.utility) for a, b in ((first, second), (second, third))]
+    return np.asarray((slopes[1] - slopes[0]) / (third.utility - first.utility))
 
 
 def differences(

@@ -84,6 +84,28 @@ def test_nothing_is_extrapolated_and_the_ends_belong_to_the_range():
     assert areas == pytest.approx([0.6, 0.75, 0.8, 0.9])
 
 
+def test_how_far_the_curve_may_lie_from_the_line_is_that_of_a_parabola():
+    """Exact for a quadratic frontier with a neighbour, and the sharpest monotone one where there are two students."""
+
+    def curve(u: float) -> float:
+        return 0.9 - 0.1 * u + 0.03 * u**2
+
+    points = [point(u, curve(u)) for u in (1.6, 1.0, 0.3, 0.0)]
+    for u in (1.4, 0.6, 0.1):
+        found = at_utility_of(point(u), points)
+        assert found.areas[0] - found.bend[0] == pytest.approx(curve(u))
+    two = at_utility_of(point(0.25), [point(1.0, 0.6), point(0.0, 0.8)])
+    assert abs(two.bend[0]) == pytest.approx(0.2 * 0.25 * 0.75)
+
+
+def test_a_student_of_the_same_training_stopped_between_two_checkpoints_does_not_leak_less():
+    """Its error is tiny, and less than the line is beside the curve."""
+    for seed in range(8):
+        world = World(np.random.default_rng(seed), 500)
+        found = judge("stopped", *study([world.stopped(0.42) for _ in range(3)]))
+        assert found.reduction.lower <= 0 <= found.reduction.upper
+
+
 def arm(gain: float, seeds: int = 5, time: float = 0.4, attacks: int = 2, seed: int = 5):
     world = World(np.random.default_rng(seed), 500)
     return judge("bottleneck", *study([world.apart(time, attacks, gain) for _ in range(seeds)]))
