@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from made_results import _task as make_task
 
-from midistill_tasks.compare.frontier import Seed, Sides
-from midistill_tasks.compare.interpolation import Texts, measure, texts_of
+from midistill_tasks.compare.frontier.against import Seed, Sides
+from midistill_tasks.compare.frontier.interpolation import Texts, measure, texts_of
 from midistill_tasks.results.likelihoods import Heldout
 from midistill_tasks.results.run import AttackResult
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from made_frontier import STEPS, Student, World, excess, study, texts_like
 
-from midistill_tasks.compare.frontier import AtEqualUtility, LeastReduction, judge
-from midistill_tasks.compare.interpolation import Measured, at_utility_of, differences, front, measure
+from midistill_tasks.compare.frontier.against import AtEqualUtility, LeastReduction, judge
+from midistill_tasks.compare.frontier.interpolation import Measured, at_utility_of, differences, front, measure
 from midistill_tasks.metrics.clusters import cluster_codes, resample
 from midistill_tasks.metrics.roc import auroc
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from midistill_tasks.compare import wording
-from midistill_tasks.compare.interpolation import (
+from midistill_tasks.compare.frontier.interpolation import (
     Measured,
     Texts,
     at_utility_of,
