@@ -6,11 +6,14 @@ noise that moves on slowly as a training goes on, less what is remembered of a m
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from made_results import DATE
 from made_results import _task as make_task
 
 from midistill_tasks.compare.frontier.against import Seed, Sides
@@ -30,7 +33,7 @@ def excess(time: float) -> float:
 
 def remembered(time: float) -> float:
     """Of a member's loss a byte."""
-    return 0.3 * time
+    return 0.6 * time
 
 
 class Student(NamedTuple):
@@ -43,7 +46,9 @@ class Student(NamedTuple):
 class World:
     """The texts of a study: ids, documents, sizes and difficulties."""
 
-    def __init__(self, rng: Rng, n: int = 300, texts_a_document: int = 1) -> None:
+    def __init__(self, rng: Rng, n: int = 300, texts_a_document: int = 1, noise: float = 0.05) -> None:
+        """`noise`: of a text's loss, of one training, over a factor e of its time."""
+        self.noise = noise
         documents = n // texts_a_document
         self.rng = rng
         self.labels = np.repeat(rng.permutation(np.arange(documents) % 2), texts_a_document)
@@ -56,7 +61,7 @@ class World:
         """Noise of one seed's training at rising times, [times, n]: a random walk over their logarithms."""
         steps = np.diff(np.log([1 / 64, *times]))
         walk = self.rng.normal(size=(len(times), len(self.hard))) * np.sqrt(steps)[:, None]
-        return 0.05 * np.cumsum(walk, axis=0)
+        return self.noise * np.cumsum(walk, axis=0)
 
     def student(self, noise: np.ndarray, above: float, memory: float, attacks: int = 1) -> Student:
         """Whose losses lie so far above the best, and a member's so far below that; further attacks add noise."""
@@ -97,3 +102,52 @@ def study(seeds: Sequence[tuple[list[Student], Student]]) -> tuple[list[Seed], T
 
     made = [Seed(measured(arm), {"stopped": [measured(one) for one in points]}) for points, arm in seeds]
     return made, texts, ([points[-1].results for points, _ in seeds], [arm.results for _, arm in seeds])
+
+
+def write_study(
+    folder: Path,
+    write_output: Callable[..., Path],
+    arms: Mapping[str, tuple[float, float]],
+    seeds: int = 3,
+    n: int = 400,
+) -> World:
+    """A study's folder with a teacher, arms of a time and a gain each, the vanilla one and its frontier."""
+    world = World(np.random.default_rng(11), n, noise=0.02)
+
+    def write(place: str, student: Student) -> str:
+        scores = {name: result.scores for name, result in student.results.items()}
+        held, value = student.heldout, math.exp(student.heldout.value)
+        utility = {"heldout_made": {"byte_perplexity": (value, "N/A", False)}}
+        where = folder / "results" / place
+        write_output(where, world.labels, scores, f"models/{place}", utility=utility, independent_coins=True)
+        rows = (
+            {"doc": {"id": name}, "byte_perplexity": [-loss, size]}
+            for name, loss, size in zip(held.ids, held.losses, held.sizes, strict=True)
+        )
+        samples = where / f"samples_heldout_made_{DATE}.jsonl"
+        samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(where.relative_to(folder))
+
+    def one(time: float, memory: float) -> Student:
+        return world.student(world.path([time])[0], excess(time), memory, 2)
+
+    found: dict = {arm: {} for arm in ("vanilla", *arms)}
+    frontier: dict = {"arm": "vanilla", "stopped": {}, "fewer": {}}
+    for seed in map(str, range(seeds)):
+        *points, whole = world.stopped(1.0, 2)[0]
+        found["vanilla"][seed] = write(f"vanilla/{seed}", whole)
+        frontier["stopped"][seed] = {
+            f"checkpoint {k}": write(f"vanilla@stop-{k}/{seed}", each) for k, each in enumerate(points, 1)
+        }
+        frontier["fewer"][seed] = {
+            f"on {share} of the texts": write(
+                f"vanilla@keep-{share}/{seed}", one(share, remembered(share) + 0.1 * share)
+            )
+            for share in (0.25, 0.5)
+        }
+        for arm, (time, gain) in arms.items():
+            found[arm][seed] = write(f"{arm}/{seed}", one(time, remembered(time) - gain))
+    trained = {arm: {seed: {} for seed in of} for arm, of in found.items()}
+    manifest = {"teacher": write("teacher", one(1.0, 0.5)), "arms": found, "trained": trained, "frontier": frontier}
+    (folder / "study.json").write_text(json.dumps(manifest))
+    return world
