@@ -227,7 +227,7 @@ def no_comparison(arm: str, why: str) -> str:
 def out_of_range(weaker: int, better: int, seeds: int) -> str:
     """Why: so many of the seeds are weaker, so many better than every student of the frontier."""
     said = [
-        f"no vanilla student is as {quality}" + ("" if seeds == 1 else f" as in {count} of {seeds} seeds")
+        f"no vanilla student is as {quality}" + ("" if count == seeds else f" as in {count} of {seeds} seeds")
         for quality, count in (("weak", weaker), ("good", better))
         if count
     ]

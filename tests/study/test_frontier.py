@@ -152,6 +152,14 @@ def test_a_frontier_that_cannot_be_is_refused(make, changes, said):
         make(**changes)
 
 
+def test_a_study_that_began_without_one_keeps_to_that(make):
+    """The checkpoints of a training that is over cannot be had any more."""
+    study = make(frontier=None)
+    run_study(study, only="teacher")
+    with pytest.raises(InputError, match="holds a study with another frontier"):
+        run_study(study.model_copy(update={"frontier": make().frontier}), only="vanilla/0")
+
+
 def test_a_study_without_one_has_no_trace_of_it(make):
     study = make(frontier=None)
     assert [part.name for part in Work(study).parts if "@" in part.name] == []

@@ -33,10 +33,10 @@ TEXT = (
     "out of their range there is no comparison."
 )
 CAPTION = (
-    "Lines: the vanilla student stopped early (strong) and on fewer texts (thin), with 95 % bands; small dots: its "
-    "single students, hollow where one with less training has a lower perplexity. Crosses: the arms, 95 % either way. "
-    "Means over seeds; bands and crosses are over texts, which all models share, so the table's paired reductions are "
-    "firmer than they look."
+    "Lines: the vanilla student stopped early (strong) and on fewer texts (thin), with 95 % bands; small dots: each "
+    "way of training it less, hollow where one with less training still has a lower perplexity. Crosses: the arms, "
+    "95 % either way. Means over seeds; all models share the texts, so the table's paired reductions are firmer than "
+    "bands and crosses look."
 )
 AGAINST_NOTE = (
     "Reduction: leak of the strongest attack on the vanilla student of the arm's perplexity minus that on the arm, so "
@@ -121,7 +121,7 @@ def frontier_chart(placed: Sequence[Place], vanilla: str, positions: Mapping[str
     top = max(0.05, *(_limits(place)[1] for place in placed)) * 1.08
     frame = Frame(58, 34, WIDTH - 16, 306, linear(low, high, 58, WIDTH - 16), linear(0, top, 306, 34))
     frame.y_axis(canvas, nice_ticks(0, top, 5), "Leak of the strongest attack, |AUROC − 0.5|")
-    ticks = [(math.log(value), words) for value, words in nice_ticks(math.exp(low), math.exp(high), 6) if value > 0]
+    ticks = [(math.log(value), words) for value, words in nice_ticks(math.exp(low), math.exp(high), 8) if value > 0]
     frame.x_axis(canvas, ticks, "held-out perplexity (lower = a better model)")
     css = colour(positions.get(vanilla, 0))
     whole = [place for place in placed if place.name == vanilla and not place.defence]

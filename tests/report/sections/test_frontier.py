@@ -47,7 +47,7 @@ def test_the_sentence_comes_first_and_leaking_less_than_the_teacher_second(writt
     assert said["better"].startswith("better leaks less than a vanilla student of its perplexity: 0.")
     assert ". Safer: better leaks less than teacher" in said["better"].replace("Leaks less, still leaks", "Safer")
     assert "leaks less than a vanilla student of its perplexity" in said["same"] or "no better than" in said["same"]
-    why = "no vanilla student is as weak as in 3 of 3 seeds. "
+    why = "no vanilla student is as weak. "
     assert said["weak"].startswith(f"No comparison of weak with a vanilla student of its perplexity: {why}")
     assert "vanilla student of its perplexity" not in said["vanilla"]
     assert "Against a vanilla student of their own perplexity: " in page.lead
