@@ -36,12 +36,11 @@ def stopped_is_told_apart(training: Training, seeds: int, texts: int = 400) -> C
     return draw
 
 
-def better_is_found(seeds: tuple[int, ...], gain: float = 0.05, time: float = 0.5) -> Callable[[Rng], list[bool]]:
-    """Whether an arm of 231 texts a side that remembers less by `gain` nats a byte is, by the first so many seeds."""
+def better_is_found(seeds: int, gain: float = 0.05, time: float = 0.5) -> Callable[[Rng], bool]:
+    """Whether an arm, 231 texts a side, that remembers less by `gain` nats a byte is said to leak less."""
 
-    def draw(rng: Rng) -> list[bool]:
+    def draw(rng: Rng) -> bool:
         world = World(rng, 462)
-        made = [world.apart(time, 2, gain) for _ in range(max(seeds))]
-        return [judge("arm", *study(made[:count])).reduction.lower > 0 for count in seeds]
+        return judge("arm", *study([world.apart(time, 2, gain) for _ in range(seeds)])).reduction.lower > 0
 
     return draw

@@ -66,6 +66,21 @@ def test_the_part_of_the_error_that_the_utilities_share_drops_out():
     assert near < apart / 4
 
 
+def test_an_overtrained_vanilla_student_flatters_no_arm():
+    """Past its best perplexity the vanilla student leaks more at the u of one that was stopped early."""
+    world = World(np.random.default_rng(12), 300)
+    seeds = []
+    for _ in range(3):
+        points, stopped = world.stopped(0.15)
+        overtrained = world.student(world.path([1.0])[0], excess(0.15) - 0.01, 0.8)
+        seeds.append(([*points, overtrained], stopped))
+    made, *_ = study(seeds)
+    for seed, (points, _) in zip(made, seeds, strict=True):
+        without = seed._replace(defences={"stopped": seed.defences["stopped"][:-1]})
+        assert len(points) == len(STEPS) + 1
+        assert seed.twin("stopped").areas == pytest.approx(without.twin("stopped").areas)
+
+
 def point(utility: float, area: float = 0.5) -> Measured:
     nothing = np.zeros(3)
     return Measured(np.array([area]), nothing[None], np.zeros(1), utility, nothing)
