@@ -111,7 +111,13 @@ def test_a_recipe_that_an_earlier_version_stored_is_the_same_run(tmp_path):
     (tmp_path / "run" / "recipe.yaml").write_text(STORED.replace("OUT", str(tmp_path / "run")))
     assert open_run(recipe, resume=True) is None
     now = dump_recipe(recipe).splitlines()
-    came = ("  ngram:", "  dataset_revision:", "  keep_checkpoints:")  # keys that came since
+    came = (
+        "  ngram:",
+        "  dataset_revision:",
+        "  keep_checkpoints:",
+        "  id_column:",
+        "  random_keep:",
+    )  # keys that came since
     later = [line for line in now if line.startswith(came)]
     assert [line for line in now if line not in later] == (tmp_path / "run" / "recipe.yaml").read_text().splitlines()
 
