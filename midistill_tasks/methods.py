@@ -160,6 +160,7 @@ INTERVENTIONS: Registry[type[Intervention]] = Registry(
         "non_vulnerable": "midistill_tasks.distill.interventions.texts",
         "vulnerable_plus": "midistill_tasks.distill.interventions.texts",
         "random_drop": "midistill_tasks.distill.interventions.texts",
+        "random_keep": "midistill_tasks.distill.interventions.texts",
         "bottleneck": "midistill_tasks.distill.interventions.bottleneck",
         "same_params": "midistill_tasks.distill.interventions.same_size",
         "nonorm": "midistill_tasks.distill.interventions.nonorm",

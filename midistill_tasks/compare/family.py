@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from midistill_tasks.compare import wording
 from midistill_tasks.compare.controls import Controlled
+from midistill_tasks.compare.frontier.against import Against
 from midistill_tasks.compare.pairs import Comparison
 from midistill_tasks.compare.verdict import ALPHA, holm
 
 
 def settled(
-    comparisons: Sequence[Comparison], controlled: Sequence[Controlled]
-) -> tuple[list[Comparison], list[Controlled]]:
+    comparisons: Sequence[Comparison], controlled: Sequence[Controlled], against: Sequence[Against] = ()
+) -> tuple[list[Comparison], list[Controlled], list[Against]]:
     """The same answers, those undecided that do not hold among all of them.
 
-    Holm's method over arms, controls, ensembles and splits: with a chance of at most 5 % a page has a false "safer" or
-    "not safer". Of the two at most one is false of a comparison, so each counts once.
+    Holm's method over arms, controls, frontiers, ensembles and splits: with a chance of at most 5 % a page has a false
+    "safer" or "not safer". Of the two at most one is false of a comparison, so each counts once; where there was no
+    comparison nothing is said, and that does not count.
     """
-    adjusted = holm([each.verdict.p for each in comparisons] + [each.p for each in controlled])
-    count = len(comparisons)
+    beside = [*(each.p for each in controlled), *(each.p for each in against)]
+    adjusted = holm([*(each.verdict.p for each in comparisons), *beside])
+    answers = sum(not math.isnan(p) for p in adjusted)
+    count, after = len(comparisons), len(comparisons) + len(controlled)
     return (
-        [_compared(each, p, len(adjusted)) for each, p in zip(comparisons, adjusted[:count], strict=True)],
+        [_compared(each, p, answers) for each, p in zip(comparisons, adjusted[:count], strict=True)],
         [
             each if p <= ALPHA else each._replace(word="undecided")
-            for each, p in zip(controlled, adjusted[count:], strict=True)
+            for each, p in zip(controlled, adjusted[count:after], strict=True)
         ],
+        [_against(each, p, answers) for each, p in zip(against, adjusted[after:], strict=True)],
     )
+
+
+def _against(against: Against, adjusted: float, answers: int) -> Against:
+    if not adjusted > ALPHA or against.word == "undecided":
+        return against
+    said = against.sentence + wording.not_among(against.p, adjusted, answers, against.word)
+    return against._replace(word="undecided", sentence=said)
 
 
 def _compared(comparison: Comparison, adjusted: float, answers: int) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from midistill_tasks.distill.callbacks.leakage import LeakageCallback, Sample
+from midistill_tasks.distill.callbacks.milestones import Milestones
 from midistill_tasks.distill.callbacks.stopping import stops_after_a_step
 from midistill_tasks.distill.card import write_card
 from midistill_tasks.distill.data import (
@@ -71,13 +73,19 @@ class Materials:
     teacher_whole: dict[str, float]
 
 
-def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None) -> Record:
+def run_recipe(
+    recipe: Recipe,
+    resume: bool = False,
+    texts: Texts | None = None,
+    milestones: Mapping[Path, float] | None = None,
+) -> Record:
     """Trains, measures and saves the student; every process of a `torchrun` calls it.
 
     Args:
         recipe: what to do.
         resume: go on with a run that was interrupted.
         texts: those of the recipe's data, where the caller has them.
+        milestones: folder → share of the steps after which the student, as it is then, is written there, too.
 
     Returns:
         What was done and measured, as the output folder's ``midistill.json`` holds it.
@@ -90,10 +98,10 @@ def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None)
     if processes().is_main_process:
         check_output(recipe, resume)
     with by_first(lambda: held(Path(recipe.output), "output")):
-        return _run(recipe, resume, texts)
+        return _run(recipe, resume, texts, milestones or {})
 
 
-def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
+def _run(recipe: Recipe, resume: bool, texts: Texts | None, milestones: Mapping[Path, float]) -> Record:
     materials = gather(recipe, texts or load_texts(recipe.data))
     student = make_student(
         recipe.student, recipe.interventions.chosen, recipe.seed, materials.teacher, materials.tokenizer
@@ -108,6 +116,8 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
         if materials.cut:
             logger.warning("%s", materials.cut)
     leakage = _leakage(trainer, materials, recipe)
+    if milestones:
+        trainer.add_callback(Milestones(milestones, materials.tokenizer))
     _warn_of_warmup(trainer, recipe)
     with writing(f"output: {recipe.output}", GO_ON):
         with stops_after_a_step(trainer):
@@ -181,7 +191,7 @@ def pool_of(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str
     """The texts that could be trained on, the positions of those that are, and how many other texts are left out."""
     if recipe.data.distil_on:
         others, left_out = other_texts(recipe.data, texts)
-        return others, set(range(len(others))), left_out
+        return others, set(kept_members(others, recipe.interventions.chosen, recipe.seed)), left_out
     return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed)), {}
 
 

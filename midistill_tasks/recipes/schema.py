@@ -122,7 +122,9 @@ class Recipe(Strict):
     """A whole run."""
 
     output: str = Field(description="folder of the student; it must not hold another run")
-    seed: int = Field(0, ge=0, description="of the student's weights, the order of the texts and random_drop")
+    seed: int = Field(
+        0, ge=0, description="of the student's weights, the order of the texts, random_drop and random_keep"
+    )
     teacher: Teacher
     student: Student
     data: Data

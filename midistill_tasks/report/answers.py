@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 from midistill_tasks.compare.pairs import Comparison
 from midistill_tasks.compare.pareto import shared_perplexity
 from midistill_tasks.compare.verdict import strongest_on
-from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.report.findings import Findings, interval
 from midistill_tasks.report.page import Statement
 from midistill_tasks.results.roles import Entry, Group
@@ -61,7 +62,11 @@ def with_figures(said: Sequence[Statement], splits: Sequence[Findings]) -> tuple
     """The statements of `lead.statements`, in their order, each with its figures and its model's perplexity."""
     group = splits[0].group
     entries = {entry.name: entry for entry in group.entries}
-    compared = [(entries[each.arm], _compared(each)) for findings in splits for each in findings.comparisons]
+    compared = [
+        (entries[each.arm], (*_at_equal_perplexity(each, findings), *_compared(each)))
+        for findings in splits
+        for each in findings.comparisons
+    ]
     about = compared or [(entry, _alone(entry, findings.split)) for findings in splits for _, entry in findings.entries]
     beside = perplexities(group, {entry.name: entry for entry, _ in about})
     lacking = (("perplexity", "–"),) if any(beside.values()) else ()
@@ -71,6 +76,18 @@ def with_figures(said: Sequence[Statement], splits: Sequence[Findings]) -> tuple
         cells = (*figures, *(found.cells if found else lacking))
         dressed.append(replace(statement, figures=cells, perplexity=found.words if found else ""))
     return tuple(dressed)
+
+
+def _at_equal_perplexity(comparison: Comparison, findings: Findings) -> tuple[tuple[str, Cell], ...]:
+    """Two cells on a page with a frontier."""
+    if findings.group.frontier is None:
+        return ()
+    found = next((each for each in findings.against if each.arm == comparison.arm), None)
+    reduction = found.reduction if found else Interval(math.nan, math.nan, math.nan)
+    return (
+        ("than a vanilla student of its perplexity", found.word if found else "–"),
+        ("reduction at its perplexity", reduction),
+    )
 
 
 def _compared(comparison: Comparison) -> tuple[tuple[str, Cell], ...]:

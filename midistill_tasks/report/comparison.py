@@ -83,7 +83,7 @@ def assess(
     several = {name: runs for name, runs in arms.items() if ensembles and len(runs) > 1}
     utility = shared_perplexity([teacher, *students])
     compared = [*compare(teacher, arms), *(compare_ensembles(teacher, several) if several else [])]
-    comparisons, _ = settled(compared, [])
+    comparisons, *_ = settled(compared, [])
     return Assessment(
         teacher=teacher,
         arms=arms,

@@ -12,6 +12,7 @@ import numpy as np
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.controls import Controlled, against_controls
 from midistill_tasks.compare.family import settled
+from midistill_tasks.compare.frontier.against import Against, against_frontier
 from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval, share
 from midistill_tasks.metrics.roc import auroc
@@ -45,6 +46,7 @@ class Findings:
         comparisons: the teacher against each arm; empty without a teacher. Their words, and those of the next two, hold
             among all answers of the page.
         controlled: the interventions against their controls.
+        against: the arms of a study against the vanilla students of their perplexity; empty without a frontier.
         ensembles: the teacher against each arm of several students together.
         group: all models of the page, on all splits.
         settings: what was asked of the page.
@@ -59,6 +61,7 @@ class Findings:
     ensembles: tuple[Comparison, ...]
     group: Group
     settings: Settings
+    against: tuple[Against, ...] = ()
 
     @property
     def named(self) -> list[tuple[int, str]]:
@@ -111,10 +114,11 @@ class Answers(NamedTuple):
     comparisons: Sequence[Comparison]
     controlled: Sequence[Controlled]
     ensembles: Sequence[Comparison]
+    against: Sequence[Against] = ()
 
 
 def answer(group: Group) -> Answers:
-    """Teacher and arms, arms and controls, teacher and ensembles.
+    """Teacher and arms, arms and controls, teacher and ensembles, arms and the frontier.
 
     Raises:
         InputError: where runs cannot be compared, see `compare`.
@@ -124,8 +128,9 @@ def answer(group: Group) -> Answers:
     several = {name: runs for name, runs in arms.items() if len(runs) > 1}
     ensembles = compare_ensembles(group.teacher_run, several) if group.teacher and several else []
     controlled = [each for split in group.splits for each in against_controls(group, split)]
-    said, beside = settled([*compared, *ensembles], controlled)
-    return Answers(said[: len(compared)], beside, said[len(compared) :])
+    frontier = [each for split in group.splits for each in against_frontier(group, split)]
+    said, beside, against = settled([*compared, *ensembles], controlled, frontier)
+    return Answers(said[: len(compared)], beside, said[len(compared) :], against)
 
 
 def find(group: Group, split: str, answers: Answers, settings: Settings) -> Findings:
@@ -144,6 +149,7 @@ def find(group: Group, split: str, answers: Answers, settings: Settings) -> Find
         ensembles=tuple(comparison for comparison in answers.ensembles if comparison.split == split),
         group=group,
         settings=settings,
+        against=tuple(against for against in answers.against if against.split == split),
     )
 
 

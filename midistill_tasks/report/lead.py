@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from midistill_tasks.compare.pairs import noted
+from midistill_tasks.compare.pairs import Comparison, noted
 from midistill_tasks.compare.verdict import ALPHA, alone, holm
 from midistill_tasks.compare.wording import not_among
 from midistill_tasks.report.findings import Findings, area, interval
@@ -29,10 +29,16 @@ def statements(splits: Sequence[Findings]) -> tuple[Statement, ...]:
     if not compared:
         return _alone(splits)
     return tuple(
-        Statement(comparison.arm + _of_split(findings, splits), comparison.verdict.word, comparison.verdict.sentence)
+        Statement(comparison.arm + _of_split(findings, splits), comparison.verdict.word, _said(comparison, findings))
         for findings in compared
         for comparison in findings.comparisons
     )
+
+
+def _said(comparison: Comparison, findings: Findings) -> str:
+    """First at equal perplexity, where there is a frontier, then beside the teacher."""
+    first = [each.sentence for each in findings.against if each.arm == comparison.arm]
+    return " ".join([*first, comparison.verdict.sentence])
 
 
 def _alone(splits: Sequence[Findings]) -> tuple[Statement, ...]:
@@ -70,11 +76,14 @@ def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement])
         return f"Can it be told which texts {models} trained on? {said}. Measured on {texts}. {proof}"
     controlled = _counted([(against.arm, against.word) for findings in splits for against in findings.controlled])
     against_controls = f" Interventions against their controls: {controlled}." if controlled else ""
+    equal = _counted([(each.arm, each.word) for findings in splits for each in findings.against])
+    at_equal = f" Against a vanilla student of their own perplexity: {equal}." if equal else ""
+    weaker = "" if equal else " A weaker model leaks less: read each answer beside the model's perplexity."
     return (
         "Does a student give away less than its teacher about the texts they were trained on? Of "
         f"{_count(len(answers), 'comparison')} with {group.teacher.name}: {said}. Measured on {texts}, with 95 % "
-        f"intervals; the words hold among all answers of this page (Holm). {_reach(group)}{against_controls} A weaker "
-        "model leaks less: read each answer beside the model's perplexity."
+        f"intervals; the words hold among all answers of this page (Holm). {_reach(group)}"
+        f"{at_equal}{against_controls}{weaker}"
     )
 
 
@@ -88,13 +97,17 @@ def _reach(group: Group) -> str:
     return f"Seeds of each: {', '.join(map(str, sorted(seeds)))}{of_one}"
 
 
-UNSAID = ("too few texts to say", "nothing was measured")
+WORDS = (
+    *("safer", "leaks less, still leaks", "not safer", "leaks", "no leak found"),
+    *("leaks less", "no better than stopping early", "undecided"),
+    *("too few texts to say", "nothing was measured", "no comparison"),
+)
 
 
 def _counted(answers: Sequence[tuple[str, str]]) -> str:
     """``2 safer (a, b), 1 undecided (c)`` from pairs of name and word, the names only where they are few."""
     parts = []
-    for word in ("safer", "leaks less, still leaks", "not safer", "leaks", "no leak found", "undecided", *UNSAID):
+    for word in WORDS:
         names = [about for about, answer in answers if answer == word]
         listed = f" ({', '.join(names)})" if len(names) <= 8 else ""
         parts += [f"{len(names)} {word}{listed}"] if names else []

@@ -28,6 +28,14 @@ class Trained(BaseModel):
     adapted: tuple[str, ...] | None = None
 
 
+class _FrontierPlaces(BaseModel):
+    """Seed → what was changed, in words → where the results are, by how much training each had."""
+
+    arm: str
+    stopped: dict[str, dict[str, str]]
+    fewer: dict[str, dict[str, str]]
+
+
 class _Manifest(BaseModel):
     """What `MANIFEST` holds."""
 
@@ -36,6 +44,7 @@ class _Manifest(BaseModel):
     controls: dict[str, str] = {}
     failed: list[str] = []
     trained: dict[str, dict[str, Trained]] = {}
+    frontier: _FrontierPlaces | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,26 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Frontier:
+    """Students of the vanilla arm with less training, which are no arms: the trivial defences.
+
+    Attributes:
+        arm: the vanilla arm; its own students are the end of both.
+        stopped: seed → those of its training's checkpoints, by rising steps.
+        fewer: seed → those that were trained on a part of the texts, by the rising size of that part.
+    """
+
+    arm: str
+    stopped: Mapping[str, tuple[Run, ...]]
+    fewer: Mapping[str, tuple[Run, ...]]
+
+    def defences(self, seed: str) -> dict[str, tuple[Run, ...]]:
+        """Name → the runs of a seed, those that there are."""
+        both = {"stopped": self.stopped.get(seed, ()), "fewer": self.fewer.get(seed, ())}
+        return {name: runs for name, runs in both.items() if runs}
+
+
+@dataclass(frozen=True)
 class Group:
     """All that a report shows.
 
@@ -61,6 +90,7 @@ class Group:
         controls: arm → the arm that it is to be read against.
         failed: what a study could not do, in words.
         trained: of a study: arm → seed → what that student was trained on.
+        frontier: of a study that has one.
     """
 
     teacher: Entry | None
@@ -68,6 +98,7 @@ class Group:
     controls: Mapping[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     trained: Mapping[str, Mapping[str, Trained]] = field(default_factory=dict)
+    frontier: Frontier | None = None
 
     @property
     def teacher_run(self) -> Run:
@@ -179,7 +210,27 @@ def _of_study(folder: Path) -> Group:
         failed += [f"{run.model}: {run.why_unusable}" for run in read if not run.tasks]
         usable = tuple(run for run in read if run.tasks)
         arms += [Entry(arm, usable)] if usable else []
-    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, tuple(failed), manifest.trained)
+    frontier, lost = _frontier(folder, manifest.frontier)
+    said = (*failed, *lost)
+    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, said, manifest.trained, frontier)
+
+
+def _frontier(folder: Path, places: _FrontierPlaces | None) -> tuple[Frontier | None, list[str]]:
+    """The frontier's students that can be judged, and why the others cannot."""
+    if places is None:
+        return None, []
+    failed: list[str] = []
+
+    def of(seed: str, named: Mapping[str, str]) -> tuple[Run, ...]:
+        read = [
+            replace(read_runs(_below(folder, place))[0], model=f"{places.arm}, seed {seed}, {what}")
+            for what, place in named.items()
+        ]
+        failed.extend(f"{run.model}: {run.why_unusable}" for run in read if not run.tasks)
+        return tuple(run for run in read if run.tasks)
+
+    stopped, fewer = ({seed: of(seed, named) for seed, named in by.items()} for by in (places.stopped, places.fewer))
+    return Frontier(places.arm, stopped, fewer), failed
 
 
 def _below(folder: Path, place: str) -> Path:

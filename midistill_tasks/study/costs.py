@@ -16,6 +16,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import positions_of
 from midistill_tasks.recipes.schema import Teacher
 from midistill_tasks.study.folders import TEACHER, data_folder
+from midistill_tasks.study.frontier import arm_of
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Arm
 from midistill_tasks.study.steps.train import student_recipe
@@ -69,10 +70,11 @@ def costs_of(work: Work, left: Sequence[Part]) -> Costs:
         found.passes[TEACHER] = _tokens(tokenizer, model, judged) * seconds_a_token(
             model, _rows(tokenizer, model, judged)
         )
-        of_arms = next((part.name for part in left if part.name.rpartition("/")[0] in study.arms), None)
+        of_arms = next((part.name for part in left if arm_of(part.name) in study.arms), None)
         if of_arms:
-            arms = {**study.arms, of_arms.rpartition("/")[0]: Arm()}
-            recipe = student_recipe(study.model_copy(update={"arms": arms}), of_arms)
+            arms = {**study.arms, arm_of(of_arms): Arm()}
+            student = f"{arm_of(of_arms)}/{of_arms.rpartition('/')[2]}"
+            recipe = student_recipe(study.model_copy(update={"arms": arms}), student)
             on = encode(texts.of_students, tokenizer, data.max_length)
             model = model.eval().requires_grad_(False)
             found.student = distillation(recipe, model, tokenizer, on, texts.of_study)

@@ -49,7 +49,7 @@ def _beside(costs: Costs, left: Sequence[Part]) -> Iterator[str]:
     if costs.memory:
         yield f"memory: {spelt_bytes(costs.memory)}, the most that this process took for that"
     disk = WEIGHT * costs.teacher_parameters if costs.teacher else 0
-    if costs.student and (students := sum(part.step == "train" for part in left)):
+    if costs.student and (students := sum(part.step == "train" or "@stop-" in part.name for part in left)):
         disk += students * WEIGHT * costs.student.parameters + 3 * costs.student.checkpoint
     if disk:
         yield f"disk: up to {spelt_bytes(disk)} for models and the checkpoints of one at a time, beside results"

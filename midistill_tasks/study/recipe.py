@@ -13,6 +13,7 @@ from midistill_tasks.options import Strict
 from midistill_tasks.recipes.interventions import needs_selection
 from midistill_tasks.recipes.schema import Data, Interventions, Lora, Loss, Student, Teacher, Train
 from midistill_tasks.splits.sources import FORMS, Source
+from midistill_tasks.study.frontier import Frontier, vanilla
 from midistill_tasks.study.options import Evaluate, known_attacks
 from midistill_tasks.study.steps import BUILT_IN, STEPS
 
@@ -68,6 +69,9 @@ class _Study(Strict):
     arms: dict[str, Arm] = Field(default_factory=dict, description="name: interventions, as in a recipe, or lora")
     models: dict[str, str] = Field(default_factory=dict, description="name: a ready-made student, as teacher.model")
     controls: dict[str, str] = Field(default_factory=dict, description="arm: the arm that it is to be read against")
+    frontier: Frontier | None = Field(
+        None, description="hold each arm against vanilla students of its own perplexity, too; {} takes the defaults"
+    )
     select: Select = Field(default_factory=Select)
     evaluate: Evaluate = Field(default_factory=Evaluate)
 
@@ -102,6 +106,8 @@ class _Study(Strict):
             raise ValueError(
                 "documents.null_control: no member was seen, so none is vulnerable: remove the arms that choose texts"
             )
+        if self.frontier and vanilla(self) is None:  # type: ignore[arg-type]
+            raise ValueError("frontier: no arm is without interventions: add one, such as 'vanilla: {}'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: give each seed once")
         _check_names(self)

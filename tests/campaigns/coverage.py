@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from made_results import _task as make_task
 from null_texts import null_of_all_attacks
+from stopped import better_is_found, stopped_is_told_apart
 
 from midistill_tasks.compare.verdict import ALPHA, Reduction, alone, holm, strongest_on
 from midistill_tasks.metrics import METRICS
@@ -285,6 +286,13 @@ def is_rare(case: Case, draws: int) -> tuple[bool, str]:
     return share <= case.most + 2.6 * math.sqrt(case.most * (1 - case.most) / draws), f"{share:.1%}"
 
 
+def is_common(case: Case, draws: int) -> tuple[bool, str]:
+    """`most` is the least here."""
+    rng = np.random.default_rng(2)
+    share = float(np.mean([case.draw(rng) for _ in range(draws)]))
+    return share >= case.most - 2.6 * math.sqrt(case.most * (1 - case.most) / draws), f"{share:.1%}"
+
+
 def grows(case: Case, draws: int) -> tuple[bool, str]:
     """Shares by number of seeds: no less with three than with one, more with five."""
     rng = np.random.default_rng(3)
@@ -325,6 +333,13 @@ def cases(long: bool) -> Iterator[Case]:
     for seeds in (1, 3, 5, 10):
         yield Case(covers, f"reduction of the leak, {seeds} seeds", difference(seeds), 200, 1.6 if seeds == 3 else 1.3)
     yield Case(grows, "a true reduction of 0.02 at 231 a side is found", power, 200, 0)
+    for training in ("same", "own"):
+        for seeds in (1, 3, 5) if long else (3,):
+            name = f"a stopped vanilla student, {training} training, {seeds} seeds, is told from the frontier"
+            yield Case(is_rare, name, stopped_is_told_apart(training, seeds), 40, 0.05)
+    for seeds, least in ((1, 0.3), (3, 0.25), (5, 0.7)) if long else ((5, 0.7),):
+        name = f"an arm that leaks 0.036 less than a vanilla student of its perplexity is found, {seeds} seeds"
+        yield Case(is_common, name, better_is_found(seeds), 40, least)
     name = "an attack as good as words is said to beat them, 100 texts a side"
     yield Case(is_rare, name, words(100), 200, 0.025)
     yield Case(is_rare, "a null page of ten models, six attacks, two splits says 'leaks'", null_page, 20, 0.05)

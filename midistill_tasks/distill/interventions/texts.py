@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.methods import Choosing, intervention
+from midistill_tasks.methods import Choosing, Intervention, intervention
 
 
 class _Divided(Choosing):
@@ -69,6 +69,18 @@ class RandomDrop(_Divided):
     def choose(self, vulnerable: list[int], others: list[int], draw: random.Random) -> list[int]:
         """As many as there are others."""
         return draw.sample(sorted(vulnerable + others), len(others))
+
+
+@intervention("random_keep", "control: train on this share of the texts, drawn at random")
+class RandomKeep(Intervention):
+    """The first texts of a random order that the seed gives: a smaller share's are among a larger one's."""
+
+    share: float = Field(gt=0, lt=1, description="of the texts")
+
+    def keep(self, members: Sequence[str], seed: int) -> list[int]:
+        """At least one."""
+        order = random.Random(seed).sample(range(len(members)), len(members))
+        return sorted(order[: max(1, round(self.share * len(members)))])
 
 
 def divided(members: Sequence[str], selection: str) -> dict[tuple[str, ...], tuple[list[int], list[int]]]:

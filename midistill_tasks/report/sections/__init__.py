@@ -40,6 +40,7 @@ class Part:
 
 BUILT_IN = (
     "overview",
+    "frontier",
     "side_by_side",
     "controls",
     "trade",

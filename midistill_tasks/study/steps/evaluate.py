@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.processes import first_alone, use_cpu
 from midistill_tasks.study.folders import TEACHER, results_folder, student_folder, teacher_model
+from midistill_tasks.study.frontier import fewer, stopped, vanilla
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.steps import Models, StudyStep, step
@@ -25,7 +26,10 @@ class EvaluateStep(StudyStep):
     def parts(self, study: Study) -> Sequence[Part]:
         ready = [Part(f"{name}/0", needs=("data",)) for name in study.models]
         students = [f"{arm}/{seed}" for arm in study.arms for seed in study.seeds]
+        students += [name for seed in study.seeds for name in fewer(study, seed)]
         made = [Part(name, needs=(f"train:{name}",)) for name in students]
+        stops = [(name, seed) for seed in study.seeds for name in stopped(study, seed)]
+        made += [Part(name, needs=(f"train:{vanilla(study)}/{seed}",)) for name, seed in stops]
         return [Part(TEACHER, needs=("data", "teacher")), *ready, *made]
 
     def writes(self, study: Study, part: Part) -> Path:

@@ -13,6 +13,7 @@ from midistill_tasks.distill.run_folder import RECIPE, RECORD
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.schema import Recipe
 from midistill_tasks.study.folders import student_folder, teacher_model
+from midistill_tasks.study.frontier import arm_of, fewer, stopped, vanilla
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.steps import Models, StudyStep, step
@@ -28,11 +29,12 @@ class TrainStep(StudyStep):
     """Distils them, as `midistill distill` would."""
 
     def parts(self, study: Study) -> Sequence[Part]:
-        return [
+        of_arms = [
             Part(f"{arm}/{seed}", needs=("data", "teacher", *(("select",) if interventions.selection else ())))
             for arm, interventions in study.arms.items()
             for seed in study.seeds
         ]
+        return [*of_arms, *(Part(name, ("data", "teacher")) for seed in study.seeds for name in fewer(study, seed))]
 
     def writes(self, study: Study, part: Part) -> Path:
         return student_folder(study, part.name) / RECORD
@@ -57,17 +59,22 @@ class TrainStep(StudyStep):
                 raise InputError(f"arms.{_arm(part.name)[0]}: {said}") from None
 
     def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
-        return costs.training(costs.student)
+        whole = costs.training(costs.student)
+        return None if whole is None else whole * fewer(study, _arm(part.name)[1]).get(part.name, 1.0)
 
     def run(self, work: Work, part: Part) -> None:
         resume = (student_folder(work.study, part.name) / RECIPE).is_file()
-        run_recipe(student_recipe(work.study, part.name), resume, work.texts)
+        arm, seed = _arm(part.name)
+        stops = stopped(work.study, seed) if arm == vanilla(work.study) else {}
+        folders = {student_folder(work.study, name): share for name, share in stops.items()}
+        run_recipe(student_recipe(work.study, part.name), resume, work.texts, folders)
 
 
 def student_recipe(study: Study, name: str) -> Recipe:
     """What `midistill distill` would be given for the student ``ARM/SEED``; raises pydantic's error for no recipe."""
-    arm, seed = _arm(name)
-    own, student = study.arms[arm], study.student.model_dump() if study.student else None
+    seed = _arm(name)[1]
+    share = fewer(study, seed).get(name)
+    own, student = study.arms[arm_of(name)], study.student.model_dump() if study.student else None
     if student and own.lora:
         student["lora"] = own.lora.model_dump()
     teacher = study.teacher.model_copy(update={"model": teacher_model(study), "config": None, "fine_tune": None})
@@ -79,7 +86,7 @@ def student_recipe(study: Study, name: str) -> Recipe:
             "student": student,
             "data": study_data(study),
             "loss": study.loss,
-            "interventions": own.interventions,
+            "interventions": own.interventions if share is None else {"random_keep": share},
             "train": study.train,
         }
     )

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from midistill_tasks.distill.data import kept_members, text_id
+from midistill_tasks.distill.data import Texts, kept_members, text_id
+from midistill_tasks.distill.run import pool_of
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.interventions import Interventions
+from midistill_tasks.recipes.schema import Recipe
 
 MEMBERS = [f"member number {number}" for number in range(20)]
 
@@ -85,3 +87,27 @@ def test_nobody_left_is_an_error(selection):
     (Path(selection) / "non_vulnerable.jsonl").write_text("")
     with pytest.raises(InputError, match=r"no member is left to train on \(8 of 8 are vulnerable\)"):
         kept(MEMBERS[:8], selection=selection, non_vulnerable=True)
+
+
+def test_a_random_share_follows_the_seed_and_holds_the_smaller_ones():
+    half, quarter = (set(kept(MEMBERS, random_keep=share)) for share in (0.5, 0.25))
+    assert (len(half), len(quarter)) == (10, 5)
+    assert quarter < half
+    assert half == set(kept(MEMBERS, random_keep=0.5)) != set(kept(MEMBERS, seed=1, random_keep=0.5))
+    assert len(kept(MEMBERS, random_keep=0.001)) == 1
+
+
+def test_a_random_share_is_one_of_the_texts_that_are_trained_on(tmp_path):
+    """Also where those are not the members."""
+    for name, texts in (("members", MEMBERS), ("others", [f"another text {number}" for number in range(8)])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    data = {"members": str(tmp_path / "members.jsonl"), "distil_on": str(tmp_path / "others.jsonl")}
+    recipe = Recipe.model_validate(
+        {
+            **{"output": str(tmp_path / "out"), "teacher": {"model": "m"}, "student": {"checkpoint": "m"}},
+            **{"data": data, "interventions": {"random_keep": 0.5}},
+        }
+    )
+    pool, chosen, _ = pool_of(recipe, Texts(MEMBERS, []))
+    assert len(pool) == 8
+    assert len(chosen) == 4

@@ -1,0 +1,1 @@
+"""Privacy at equal utility: arms against the vanilla students of their perplexity."""
