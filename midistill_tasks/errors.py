@@ -1,4 +1,4 @@
-"""What the user is told: the one exception for input that can be mended, and warnings that are said once."""
+"""What the user is told: input that can be mended, a run that was asked to end, and warnings that are said once."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to end: by Ctrl-C, or by SIGTERM, which a batch system sends where its time is up.
+
+    Args:
+        number: of the signal.
+        at: how far the run was, such as "step 61 of 75"; "" where that is not known.
+    """
+
+    def __init__(self, number: int, at: str = "") -> None:
+        super().__init__(at)
+        self.status = 128 + number  # a program's that ends by this signal
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

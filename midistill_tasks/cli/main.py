@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from midistill_tasks import __version__
 from midistill_tasks.cli import console
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, Stopped
 
 VERBS = {
     "attack": ("midistill_tasks.cli.attack", "attacks on statistics that a run saved, without the model"),
@@ -39,10 +39,6 @@ The attacks themselves are tasks of the evaluation harness:
 """
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which a batch system sends where its time is up."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status (2 for input that the user can mend, 130 and 143 where it was stopped)."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -61,11 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if os.environ.get("RANK", "0") == "0":
             more = ["--resume"] if args.verb == "distill" and not args.resume else []
-            print(
-                f"\nmidistill {args.verb}: stopped; to go on: {shlex.join(['midistill', *argv, *more])}",
-                file=sys.stderr,
-            )
-        return 143 if isinstance(stop, Terminated) else 130
+            at = f" at {stop}" if isinstance(stop, Stopped) and str(stop) else ""
+            again = shlex.join(["midistill", *argv, *more])
+            print(f"\nmidistill {args.verb}: stopped{at}; to go on: {again}", file=sys.stderr)
+        return stop.status if isinstance(stop, Stopped) else 128 + signal.SIGINT
 
 
 @contextmanager
@@ -77,7 +72,7 @@ def _termination_raises() -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise Terminated
+        raise Stopped(signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from midistill_tasks.cli.console import logged
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, such as seeds=[0,1,2]"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="time a few steps, print the plan and its cost, and do nothing"
+    )
     parser.add_argument("--only", metavar="PART", help="do this part alone: teacher, or ARM/SEED")
     parser.add_argument("--show-texts", action="store_true", help="the report shows the most exposed texts as they are")
 
@@ -50,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         from midistill_tasks.study.plan import plan
 
-        print(plan(study))
+        with TemporaryDirectory() as scratch, logged(Path(scratch)):  # keeps what libraries say away from people
+            said = plan(study)
+        print(said)
         return 0
     with logged(Path(study.output)):
         outcome = run_study(study, args.only, args.show_texts)

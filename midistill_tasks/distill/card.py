@@ -7,14 +7,15 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from midistill_tasks.distill.callback import FIGURES
+from midistill_tasks.distill.callbacks.leakage import FIGURES
 from midistill_tasks.distill.record import Record
 from midistill_tasks.files import write_atomically
 from midistill_tasks.recipes.file import dump_recipe
 from midistill_tasks.recipes.schema import Recipe
 
 MEANING = {
-    "heldout_perplexity": "perplexity on non-members (lower = a better model)",
+    "heldout_byte_perplexity": "perplexity a byte on non-members, whole (lower = a better model), as `heldout_…`",
+    "heldout_word_perplexity": "the same, a word",
     "loss_auroc": "AUROC of the loss attack (0.5 = no leak)",
     "loss_member_acc": "members that the loss attack finds (threshold cross-fitted)",
 }

@@ -127,6 +127,8 @@ class Encoded:
     ids: list[list[int]]
     positions: list[int]
     cut: int
+    longest: int
+    """Tokens of the longest text, whole."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -146,6 +148,26 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length:
         ids=[encoded[position][:max_length] for position in positions],
         positions=positions,
         cut=sum(len(encoded[position]) > max_length for position in positions),
+        longest=max(len(encoded[position]) for position in positions),
+    )
+
+
+def said_of_cut(texts: Encoded, max_length: int, most: int | None) -> str:
+    """Which texts are longer than what is kept of them, and how to keep more; "" where none is.
+
+    Args:
+        texts: as they are trained on.
+        max_length: tokens kept of each.
+        most: tokens that the models can read at once; None where that is not known.
+    """
+    if not texts.cut:
+        return ""
+    which = f"all {len(texts)} texts" if texts.cut == len(texts) else f"{texts.cut} of {len(texts)} texts"
+    enough = min(texts.longest, most or texts.longest)
+    more = f"; --set data.max_length={enough} keeps more" if enough > max_length else ""
+    return (
+        f"{which} are longer than data.max_length ({max_length} tokens; longest {texts.longest}): the student learns"
+        f" their first {max_length} tokens, but is attacked on whole texts{more}"
     )
 
 

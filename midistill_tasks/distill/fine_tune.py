@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
+from midistill_tasks.distill.callbacks.progress import show
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
 from midistill_tasks.distill.loader import Collator, TextDataset
-from midistill_tasks.distill.progress import show
 from midistill_tasks.distill.student import check_lengths
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import whole_folder
@@ -46,13 +46,7 @@ def fine_tuned_teacher(
     Raises:
         InputError: if the folder holds another teacher, or something else, or cannot be written.
     """
-    folder = Path(fine_tune.folder)
-    made = {
-        "teacher": teacher.model_dump(mode="json", include={"model", "config", "revision"}),
-        "fine_tune": fine_tune.model_dump(mode="json", exclude={"folder"}),
-        "members": fingerprint(texts.members),
-        "max_length": data.max_length,
-    }
+    folder, made = Path(fine_tune.folder), _made(teacher, fine_tune, data, texts)
     if _is_there(folder, made):
         return folder
     with by_first(lambda: held_beside(folder, "teacher.fine_tune.folder", wait=True)):
@@ -66,6 +60,20 @@ def fine_tuned_teacher(
             _save(model, tokenizer, folder, made)
         processes().wait_for_everyone()
     return folder
+
+
+def is_made(teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts) -> bool:
+    """Whether the folder holds this teacher; raises InputError where it holds something else."""
+    return _holds(Path(fine_tune.folder), _made(teacher, fine_tune, data, texts))
+
+
+def _made(teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts) -> dict[str, Any]:
+    return {
+        "teacher": teacher.model_dump(mode="json", include={"model", "config", "revision"}),
+        "fine_tune": fine_tune.model_dump(mode="json", exclude={"folder"}),
+        "members": fingerprint(texts.members),
+        "max_length": data.max_length,
+    }
 
 
 def _is_there(folder: Path, made: dict[str, Any]) -> bool:
@@ -94,13 +102,18 @@ def _untrained(teacher: Teacher, seed: int, texts: Texts) -> tuple[Any, PreTrain
         kwargs = {"dtype": torch.float32, "revision": teacher.revision}
         model = from_pretrained(AutoModelForCausalLM, teacher.model, "teacher.model", **kwargs)
     else:
-        # On both sides alike: a tokenizer that knows the members' words better would give them away.
-        tokenizer = train_tokenizer(texts.members + texts.nonmembers, int(teacher.config.get("vocab_size", VOCABULARY)))
-        config = config_from_dict(teacher.config, tokenizer, "teacher.config")
+        config, tokenizer = of_config(teacher.config, texts)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     check_vocabulary(model.config, tokenizer, "teacher")
     return model, tokenizer
+
+
+def of_config(values: dict[str, Any], texts: Texts) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The config of a teacher from nothing, and the tokenizer that is made for it."""
+    # On both sides alike: a tokenizer that knows the members' words better would give them away.
+    tokenizer = train_tokenizer(texts.members + texts.nonmembers, int(values.get("vocab_size", VOCABULARY)))
+    return config_from_dict(values, tokenizer, "teacher.config"), tokenizer
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -125,10 +138,15 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBas
 
 def _train(model: Any, texts: Encoded, fine_tune: FineTune, seed: int) -> None:
     with TemporaryDirectory() as scratch:  # the Trainer wants one, though it saves nothing
-        arguments = _arguments(fine_tune, seed, scratch)
-        trainer = Trainer(model=model, args=arguments, train_dataset=TextDataset(texts.ids), data_collator=Collator())
-        show(trainer, "fine-tuning the teacher")
-        trainer.train()
+        fine_tuning_trainer(model, texts.ids, fine_tune, seed, scratch).train()
+
+
+def fine_tuning_trainer(model: Any, ids: list[list[int]], fine_tune: FineTune, seed: int, scratch: str) -> Trainer:
+    """Ready to train `model` on the texts of these token ids."""
+    arguments = _arguments(fine_tune, seed, scratch)
+    trainer = Trainer(model=model, args=arguments, train_dataset=TextDataset(ids), data_collator=Collator())
+    show(trainer, "fine-tuning the teacher")
+    return trainer
 
 
 def _arguments(fine_tune: FineTune, seed: int, folder: str) -> TrainingArguments:

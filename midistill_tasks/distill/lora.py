@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import whole_folder
 from midistill_tasks.models.surgery import skeleton
 from midistill_tasks.recipes.schema import Lora
+
+ADAPTER = "adapter"
+"""Folder in the student's."""
 
 
 def new_modules(student: PreTrainedModel, config: Any) -> list[str]:
@@ -46,6 +51,19 @@ def with_lora(model: PreTrainedModel, lora: Lora, new: Sequence[str]) -> Any:
             raise InputError(
                 f"student.lora: peft does not adapt {base} ({reason}): remove 'lora', or take another architecture"
             ) from error
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """What was trained, before it is merged: with it the harness has the model with and without (``reference: base``).
+
+    Raises:
+        InputError: it cannot be written; nothing is left then.
+    """
+    if folder.exists():  # of a run that was killed after this
+        return
+    with whole_folder(folder, "output") as unfinished:
+        model.save_pretrained(unfinished, save_embedding_layers=False)  # else peft asks the hub for its base
+        (unfinished / "README.md").unlink(missing_ok=True)  # peft's, a form to fill in
 
 
 @contextmanager

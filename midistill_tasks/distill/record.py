@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from midistill_tasks.distill.callback import LeakageCallback
 from midistill_tasks.distill.lora import n_parameters_saved
 from midistill_tasks.distill.run_folder import RECORD
 from midistill_tasks.files import write_atomically
@@ -33,8 +32,9 @@ class Record:
         parameters: of the student as it is saved.
         trained_parameters: those that the optimiser changed, LoRA's adapters among them.
         adapted: what of the stock model is another: LoRA, and interventions that change the model.
-        measured: the last figures of the student next to the teacher's; empty without non-members.
-        log: the Trainer's log lines.
+        measured: the last figures of the student next to the teacher's, perplexities on all held-out texts as the
+            harness has them; empty without non-members. Older records have a token's on cut texts instead.
+        log: the Trainer's log lines, with the figures of a sample (`train.audit_texts`).
     """
 
     versions: dict[str, str]
@@ -56,7 +56,7 @@ class Record:
 
 
 def make_record(
-    recipe: Recipe, trainer: Any, hashes: dict[str, str], counts: dict[str, int], leakage: LeakageCallback | None
+    recipe: Recipe, trainer: Any, hashes: dict[str, str], counts: dict[str, int], measured: dict[str, float]
 ) -> Record:
     """The record of a `DistillationTrainer` that has trained."""
     return Record(
@@ -73,7 +73,7 @@ def make_record(
             *(["lora"] if recipe.student.lora else []),
             *(each.key for each in recipe.interventions.chosen if each.changes_model),
         ],
-        measured={**leakage.last, **leakage.teacher} if leakage else {},
+        measured=measured,
         log=trainer.state.log_history,
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from midistill_tasks.distill.callback import LeakageCallback, Sample
+from midistill_tasks.distill.callbacks.leakage import LeakageCallback, Sample
+from midistill_tasks.distill.callbacks.stopping import stops_after_a_step
 from midistill_tasks.distill.card import write_card
 from midistill_tasks.distill.data import (
     Texts,
@@ -18,12 +19,14 @@ from midistill_tasks.distill.data import (
     kept_members,
     load_texts,
     other_texts,
+    said_of_cut,
     text_id,
 )
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
+from midistill_tasks.distill.lora import ADAPTER, save_adapter
 from midistill_tasks.distill.record import Record, make_record
-from midistill_tasks.distill.run_folder import GO_ON, check_output, open_run
+from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
@@ -42,6 +45,7 @@ from midistill_tasks.models.loading import (
     check_vocabulary,
     load_teacher,
     load_tokenizer,
+    positions_of,
 )
 from midistill_tasks.models.saving import save
 from midistill_tasks.processes import by_first, from_first, processes
@@ -60,7 +64,11 @@ class Materials:
     sample: Sample | None
     hashes: dict[str, str]
     counts: dict[str, int]
+    cut: str
+    """What `said_of_cut` says."""
     teacher_figures: dict[str, float] | None
+    """On the sample; `teacher_whole` on all held-out texts."""
+    teacher_whole: dict[str, float]
 
 
 def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None) -> Record:
@@ -77,6 +85,7 @@ def run_recipe(recipe: Recipe, resume: bool = False, texts: Texts | None = None)
     Raises:
         InputError: for anything that the user can mend, another process at work there among it; nothing that existed
             has been changed then.
+        Stopped: by Ctrl-C or SIGTERM in the training, when a checkpoint of the last step is written.
     """
     if processes().is_main_process:
         check_output(recipe, resume)
@@ -94,12 +103,16 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
     checkpoint = _checkpoint(recipe, resume)
     trainer = DistillationTrainer(student, materials.teacher, recipe, materials.dataset, len(materials.tokenizer))
     if processes().is_main_process:
-        logger.info("texts: %s", ", ".join(f"{name} {number}" for name, number in materials.counts.items()))
+        said = (f"{name} {number}" for name, number in materials.counts.items() if name != "cut")
+        logger.info("texts: %s", ", ".join(said))
+        if materials.cut:
+            logger.warning("%s", materials.cut)
     leakage = _leakage(trainer, materials, recipe)
     _warn_of_warmup(trainer, recipe)
     with writing(f"output: {recipe.output}", GO_ON):
-        trainer.train(resume_from_checkpoint=checkpoint)
-        record = make_record(recipe, trainer, materials.hashes, materials.counts, leakage)
+        with stops_after_a_step(trainer):
+            trainer.train(resume_from_checkpoint=checkpoint)
+        record = make_record(recipe, trainer, materials.hashes, materials.counts, _measured(leakage, materials))
         if processes().is_main_process:
             _save(trainer, materials.tokenizer, recipe, record)
     processes().wait_for_everyone()
@@ -109,8 +122,8 @@ def _run(recipe: Recipe, resume: bool, texts: Texts | None) -> Record:
 def gather(recipe: Recipe, texts: Texts) -> Materials:
     """Teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     name = _teacher_name(recipe)
-    tokenizer = _tokenizer(recipe, name)
-    pool, kept, left_out = _pool(recipe, texts)
+    tokenizer = tokenizer_of(recipe, name)
+    pool, kept, left_out = pool_of(recipe, texts)
     of_student = student_tokenizer(recipe.student)
     if of_student is not None:
         check_same_tokenizer(tokenizer, of_student, pool)
@@ -119,7 +132,7 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     teacher = load_teacher(name, **settings) if name else None
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
-    sample = _sample(texts, tokenizer, recipe)
+    sample = sample_of(texts, tokenizer, recipe)
     measured = [*encoded.ids, *(sample.rows if sample else ())]
     check_lengths(measured, teacher.config if teacher is not None else None, recipe.student, tokenizer)
     hashes = {
@@ -129,8 +142,8 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     }
     cache = None
     if recipe.teacher.cache:
-        key = _key(recipe, recipe.teacher.cache, hashes, len(tokenizer))
-        cache = _cache(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
+        key = key_of(recipe, recipe.teacher.cache, hashes, len(tokenizer))
+        cache = cache_of(Path(recipe.teacher.cache.folder), key, teacher, encoded.ids)
         hashes["teacher"] = cache.key.teacher
     positions = [n for n, position in enumerate(encoded.positions) if position in kept]
     if not positions:
@@ -149,7 +162,9 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
         sample=sample,
         hashes=hashes,
         counts={**texts.counts, **left_out, **counts},
+        cut=said_of_cut(encoded, recipe.data.max_length, positions_of(teacher.config) if teacher is not None else None),
         teacher_figures=sample.measure(teacher) if sample and teacher is not None else None,
+        teacher_whole=sample.measure_whole(teacher) if sample and teacher is not None else {},
     )
 
 
@@ -162,7 +177,7 @@ def _teacher_name(recipe: Recipe) -> str | None:
     return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone, recipe.student))
 
 
-def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, int]]:
+def pool_of(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, int]]:
     """The texts that could be trained on, the positions of those that are, and how many other texts are left out."""
     if recipe.data.distil_on:
         others, left_out = other_texts(recipe.data, texts)
@@ -170,7 +185,8 @@ def _pool(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, 
     return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed)), {}
 
 
-def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
+def tokenizer_of(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
+    """The teacher's, or without one the student's."""
     if teacher:
         return load_tokenizer(teacher, "teacher.model", recipe.teacher.revision)
     tokenizer = student_tokenizer(recipe.student)
@@ -179,12 +195,13 @@ def _tokenizer(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _key(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
+def key_of(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
+    """Of the cache of these texts, by the hashes that `gather` makes."""
     k, temperature = min(cache.k, vocab), recipe.loss.temperature
     return Key(**hashes, vocab=vocab, temperature=temperature, k=k, max_length=recipe.data.max_length)
 
 
-def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
+def cache_of(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
     """The teacher's cache over all texts, those included that an intervention drops: the arms of a study share it."""
     if teacher is None:
         key = find_cache(root, key)
@@ -194,16 +211,19 @@ def _cache(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> Teacher
     return TeacherCache(root / key.name, [len(ids) for ids in rows], key)
 
 
-def _sample(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:
+def sample_of(texts: Texts, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Sample | None:
+    """What is measured in training; None without non-members."""
     if not texts.nonmembers:
         return None
     sides = []
     for side in (texts.members, texts.nonmembers):
         encoded = encode(side, tokenizer, recipe.data.max_length)
-        named = zip((text_id(side[position]) for position in encoded.positions), encoded.ids, strict=True)
+        kept = [side[position] for position in encoded.positions]
         # By id, which is a hash: a fixed sample that does not depend on the order of the files.
-        sides.append(sorted(named)[: recipe.train.audit_texts])
-    return Sample(*sides)
+        named = sorted(zip(map(text_id, kept), encoded.ids, kept, strict=True))
+        sides.append(named[: recipe.train.audit_texts])
+    members, nonmembers = ([(name, ids) for name, ids, _ in side] for side in sides)
+    return Sample(members, nonmembers, tokenizer, [text for _, _, text in sides[1]], texts.nonmembers)
 
 
 def _leakage(trainer: DistillationTrainer, materials: Materials, recipe: Recipe) -> LeakageCallback | None:
@@ -212,6 +232,19 @@ def _leakage(trainer: DistillationTrainer, materials: Materials, recipe: Recipe)
     callback = LeakageCallback(trainer, materials.sample, materials.teacher_figures, recipe.train.audit_every)
     trainer.add_callback(callback)
     return callback
+
+
+def _measured(leakage: LeakageCallback | None, materials: Materials) -> dict[str, float]:
+    """The last figures of student and teacher, their perplexities on all held-out texts."""
+    if leakage is None or materials.sample is None:
+        return {}
+    student = materials.sample.measure_whole(leakage.trainer.model)
+    whole = {
+        f"{role}_{name}": value
+        for role, figures in (("student", student), ("teacher", materials.teacher_whole))
+        for name, value in figures.items()
+    }
+    return {**leakage.last, **leakage.teacher, **whole}
 
 
 def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
@@ -232,10 +265,13 @@ def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
 
 def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if recipe.student.lora:
-        model = model.merge_and_unload()
     folder = Path(recipe.output)
+    if recipe.student.lora:
+        save_adapter(model, folder / ADAPTER)
+        model = model.merge_and_unload()
     if not (folder / "config.json").exists():  # there where a run was killed between this line and the end
         save(model.eval(), tokenizer, folder)
     write_card(folder, recipe, record)
     record.write(folder)
+    if not recipe.train.keep_checkpoints:
+        delete_checkpoints(recipe)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,15 @@ def flat(values: Any, above: str = "") -> dict[str, Any]:
         for name, value in values.items()
         for key, leaf in flat(value, f"{above}.{name}" if above else str(name)).items()
     }
+
+
+def delete_checkpoints(recipe: Recipe) -> None:
+    """Of a finished run, whose student has all of them but the optimizer's state; what loggers wrote there stays."""
+    folder = Path(recipe.output) / CHECKPOINTS
+    for checkpoint in (*folder.glob("checkpoint-*"), *folder.glob("incomplete-*")):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _last_whole_checkpoint(folder: Path) -> Path | None:

@@ -101,18 +101,21 @@ def choose_attacks(results: Mapping[str, AttackResult], attacks: Sequence[str] |
     return {attack: results[attack] for attack in attacks or results}
 
 
-def write_selection(selection: Selection, folder: Path, how: Mapping[str, object]) -> None:
+def write_selection(selection: Selection, folder: Path, how: Mapping[str, object], texts: bool = True) -> None:
     """Writes vulnerable.jsonl, non_vulnerable.jsonl and selection.json (how, and the counts).
 
-    A line of the first two has ``id``, ``text`` and, where some attacks have no score for it, ``unscored``: these.
+    A line of the first two has ``id``, ``text`` (unless `texts` is false: it is for people only) and, where some
+    attacks have no score for it, ``unscored``: these.
 
     Raises:
         InputError: if the folder already holds a selection, or cannot be written.
     """
     if (folder / "selection.json").exists():
         raise InputError(f"{folder} already holds a selection: give another --output, or remove that folder")
-    for file, texts in zip(_FILES, (selection.vulnerable, selection.non_vulnerable), strict=True):
-        rows = ({"id": name, "text": text} | _missing(selection, name) for name, text in texts.items())
+    for file, side in zip(_FILES, (selection.vulnerable, selection.non_vulnerable), strict=True):
+        rows = (
+            {"id": name} | ({"text": text} if texts else {}) | _missing(selection, name) for name, text in side.items()
+        )
         write_atomically(folder / file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     summary = {
         **how,

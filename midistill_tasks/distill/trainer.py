@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from midistill_tasks.distill.guard import BlowUpGuard
+from midistill_tasks.distill.callbacks.guard import BlowUpGuard
+from midistill_tasks.distill.callbacks.progress import show
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
 from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
-from midistill_tasks.distill.progress import show
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.methods import DIVERGENCES
 from midistill_tasks.processes import use_cpu
@@ -91,7 +91,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             made: list[DistillationLoss] = []
 
             def at_head(hidden: Tensor, head: nn.Linear) -> Tensor:
-                made.append(loss_of(Head(hidden, head.weight, head.bias)))
+                with torch.autocast(hidden.device.type, enabled=False):  # a loss in bfloat16 has two digits
+                    made.append(loss_of(Head(hidden.to(head.weight.dtype), head.weight, head.bias)))
                 return made[0].loss
 
             with head_returns(self.accelerator.unwrap_model(model), at_head):
@@ -154,6 +155,7 @@ def arguments(recipe: Recipe) -> TrainingArguments:
         lr_scheduler_type=train.schedule,
         warmup_steps=train.warmup_steps,
         max_grad_norm=train.clip,
+        bf16=train.precision == "bf16",
         logging_steps=train.log_every,
         save_steps=train.save_every,
         save_total_limit=2,

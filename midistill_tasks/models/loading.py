@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -47,6 +48,7 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
     Raises:
         InputError: if the model is gated, does not exist, or is not of that kind.
     """
+    check_folder(str(name), key)
     try:
         return auto.from_pretrained(name, **kwargs)
     except pickle.UnpicklingError as error:
@@ -57,8 +59,27 @@ def from_pretrained(auto: Any, name: str | None, key: str, **kwargs: Any) -> Any
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if why := remedy(error, str(name)):
             raise InputError(f"{key}: {name} {why}") from error
+        if isinstance(error, OSError) and not Path(str(name)).exists() and "/" not in str(name):
+            raise InputError(
+                f"{key}: '{name}' is no folder here (relative paths start at {Path.cwd()}), and of the hub it is not to"
+                f" be had: {_first_sentence(error)}"
+            ) from error
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{key}: '{name}' cannot be loaded as {auto.__name__}: {reason}") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".")
+
+
+def check_folder(name: str, key: str) -> None:
+    """Of a name that can only be a folder's: the hub would be asked for it, and a failed connection be blamed.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).exists():
+        raise InputError(f"{key}: there is no folder '{name}'; relative paths start at {Path.cwd()}")
 
 
 def load_tokenizer(name: str, key: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -119,15 +140,19 @@ def check_length(config: Any, rows: Iterable[Sequence[int]], role: str) -> None:
     Raises:
         InputError: if a text is longer.
     """
-    keys = ("max_position_embeddings", "max_seq_len")
-    positions = next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
-    longest = max(map(len, rows), default=0)
+    positions, longest = positions_of(config), max(map(len, rows), default=0)
     if positions is not None and longest > positions:
         raise InputError(
             f"data.max_length: {longest} tokens are kept of a text, but the {role} ({config.model_type}) has"
             f" {positions} positions: set data.max_length (documents.tokens in a study with documents) to {positions}"
             " or less"
         )
+
+
+def positions_of(config: Any) -> int | None:
+    """How many tokens a model can read at once; None where its config does not say."""
+    keys = ("max_position_embeddings", "max_seq_len")
+    return next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
 
 
 def config_from_dict(values: dict[str, Any], tokenizer: PreTrainedTokenizerBase, key: str) -> Any:

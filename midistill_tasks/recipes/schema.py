@@ -101,8 +101,14 @@ class Train(Strict):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="after the warm-up")
     warmup_steps: int = Field(500, ge=0, description="steps until the peak")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the student's forward and backward; weights, loss and optimizer stay in float32"
+    )
     log_every: int = Field(50, ge=1, description="steps between log lines")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which --resume goes on")
+    keep_checkpoints: bool = Field(
+        False, description="keep the last two, with the optimizer's state, beside the finished student"
+    )
     audit_every: int = Field(500, ge=1, description="steps between measurements of perplexity and membership leakage")
     audit_texts: int = Field(200, ge=2, description="members, and as many non-members, that they use")
     loggers: list[str] = Field(default_factory=list, description="of transformers: tensorboard, wandb, …")

@@ -79,8 +79,6 @@ def check(work: Work, left: Sequence[Part]) -> None:
     register()
     models = {key: model for part in left for key, model in work.step(part).loads(work.study, part).items()}
     for key, (name, revision) in models.items():
-        if name.startswith((".", "/", "~")) and not Path(name).exists():
-            raise InputError(f"{key}: there is no folder '{name}'; relative paths start at {Path.cwd()}")
         from_pretrained(AutoConfig, name, key, revision=revision)
     for name, step in work.steps.items():
         if parts := [part for part in left if part.step == name]:

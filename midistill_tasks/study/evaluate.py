@@ -13,13 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from midistill_tasks.distill.data import text_id
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import whole_folder
 from midistill_tasks.harness import yaml_folder
 from midistill_tasks.locks import held_beside
 from midistill_tasks.processes import by_first, use_cpu
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.texts import study_data, study_options
+from midistill_tasks.study.texts import logs_texts, study_data, study_options
 
 
 @contextmanager
@@ -57,21 +58,30 @@ class Harness:
         self.split = study_data(study).split
 
     @property
+    def heldout(self) -> str:
+        """The task of the perplexity."""
+        return f"heldout_{self.split}"
+
+    @property
     def tasks(self) -> list[str]:
         """What every model is evaluated on."""
         attacks = [f"mia_{attack}_{self.split}" for attack in self.study.evaluate.chosen]
-        return [*attacks, f"heldout_{self.split}", *self.study.evaluate.tasks]
+        return [*attacks, self.heldout, *self.study.evaluate.tasks]
 
     @cached_property
     def manager(self) -> Any:
         """The harness's own 14,000 files are indexed only where the study asks for one of their tasks."""
-        from lm_eval.tasks import TaskManager
+        return _manager(study_options(self.study), bool(self.study.evaluate.tasks))
 
-        return TaskManager(
-            include_defaults=bool(self.study.evaluate.tasks),
-            include_path=str(yaml_folder()),
-            metadata={"mia": study_options(self.study)},
-        )
+    def _loaded(self) -> list[Any]:
+        """`tasks`, as `simple_evaluate` takes them.
+
+        The held-out task refuses ``log_text: false``, since the harness logs its texts: here it may have them, for they
+        are taken out of its samples (`_without_texts`)."""
+        if logs_texts(self.study):
+            return list(self.tasks)
+        manager = _manager(study_options(self.study) | {"log_text": True}, False)
+        return [*(name for name in self.tasks if name != self.heldout), *manager.load([self.heldout])["tasks"].values()]
 
     def check_tasks(self) -> None:
         """Raises InputError for a further task that the harness does not know."""
@@ -110,7 +120,7 @@ class Harness:
                 model=settings.backend,
                 model_args={"pretrained": model, "dtype": settings.dtype, **settings.model_args}
                 | ({} if revision is None else {"revision": revision}),
-                tasks=self.tasks,
+                tasks=self._loaded(),
                 batch_size=settings.batch_size,
                 device=settings.device or ("cpu" if use_cpu() else None),  # the harness would look for CUDA
                 task_manager=self.manager,
@@ -123,6 +133,8 @@ class Harness:
         if not any(map(math.isfinite, areas)):
             raise InputError(f"{model}: no attack gave a score; the log above says why, such as outputs that are NaN")
         samples = results.pop("samples")
+        if not logs_texts(self.study):
+            samples[self.heldout] = [_without_texts(row) for row in samples[self.heldout]]
         with whole_folder(folder, "output") as unfinished:
             tracker.output_path = str(unfinished)
             tracker.save_results_aggregated(results=results, samples=samples)
@@ -132,6 +144,20 @@ class Harness:
                 raise InputError(
                     f"output: {folder}: the harness could not write its results: free some space, run it again"
                 )
+
+
+def _manager(options: Mapping[str, Any], with_harness_s_own: bool) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(
+        include_defaults=with_harness_s_own, include_path=str(yaml_folder()), metadata={"mia": dict(options)}
+    )
+
+
+def _without_texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample of the held-out task with the text's id in each place where the text stood."""
+    name = text_id(row["doc"]["text"])
+    return {**row, "doc": {"id": name}, "target": name, "arguments": [(name,)]}
 
 
 def _is_whole(folder: Path, samples: Mapping[str, int]) -> bool:

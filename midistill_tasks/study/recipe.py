@@ -11,7 +11,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 from midistill_tasks.errors import nearest
 from midistill_tasks.options import Strict
 from midistill_tasks.recipes.interventions import needs_selection
-from midistill_tasks.recipes.schema import Data, Interventions, Loss, Student, Teacher, Train
+from midistill_tasks.recipes.schema import Data, Interventions, Lora, Loss, Student, Teacher, Train
 from midistill_tasks.splits.sources import FORMS, Source
 from midistill_tasks.study.options import Evaluate, known_attacks
 from midistill_tasks.study.steps import BUILT_IN, STEPS
@@ -45,6 +45,17 @@ class Select(Strict):
         return known_attacks(names)
 
 
+class Arm(Interventions):
+    """What is special about the students of an arm."""
+
+    lora: Lora | None = Field(None, description="trains adapters in this arm, in place of student.lora")
+
+    @property
+    def interventions(self) -> Interventions:
+        """Those, as a recipe has them."""
+        return Interventions.model_validate(self.model_dump(exclude={"lora"}))
+
+
 class _Study(Strict):
     output: str = Field(description="folder of the study; run it again to go on")
     seeds: list[int] = Field([0], min_length=1, description="one student an arm and seed; one proves nothing")
@@ -54,7 +65,7 @@ class _Study(Strict):
     documents: Documents | None = Field(None, description="instead of data")
     loss: Loss = Field(default_factory=Loss, description="as in a recipe")
     train: Train = Field(default_factory=Train, description="as in a recipe")
-    arms: dict[str, Interventions] = Field(default_factory=dict, description="name: interventions, as in a recipe")
+    arms: dict[str, Arm] = Field(default_factory=dict, description="name: interventions, as in a recipe, or lora")
     models: dict[str, str] = Field(default_factory=dict, description="name: hub id or folder of a ready-made student")
     controls: dict[str, str] = Field(default_factory=dict, description="arm: the arm that it is to be read against")
     select: Select = Field(default_factory=Select)
@@ -102,6 +113,10 @@ def _with_selection(arm: Any, folder: str) -> Any:
     return {"selection": folder, **arm} if needed else {} if arm is None else arm
 
 
+def _lora(study: _Study) -> Lora | None:
+    return study.student.lora if study.student else None
+
+
 def _check_names(study: _Study) -> None:
     names = [*study.arms, *study.models]
     for name in names:
@@ -109,8 +124,15 @@ def _check_names(study: _Study) -> None:
             raise ValueError(f"'{name}' cannot name an arm: take letters, digits, '_', '-' and '.', and not 'teacher'")
     if len(set(names)) < len(names):
         raise ValueError(f"'{next(name for name in study.models if name in study.arms)}' names an arm and a model")
-    for arm, control in study.controls.items():
-        for name in (arm, control):
+    done: dict[str, str] = {}
+    for name, arm in study.arms.items():
+        other = done.setdefault(repr(([each.keys() for each in arm.chosen], arm.lora or _lora(study))), name)
+        if other != name:
+            raise ValueError(
+                f"arms: '{other}' and '{name}' are equal, so their students would be: remove one, or change it"
+            )
+    for treated, control in study.controls.items():
+        for name in (treated, control):
             if name not in names:
                 raise ValueError(f"controls: there is no arm '{name}'{nearest(name, names)}; arms: {', '.join(names)}")
 

@@ -43,6 +43,11 @@ def study_options(study: Study) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def logs_texts(study: Study) -> bool:
+    """Whether what the study writes may hold texts (``evaluate.log_text``)."""
+    return bool(study.evaluate.options.get("log_text", True))
+
+
 def teachers_texts(study: Study) -> Texts:
     """What a teacher is fine-tuned on: all members, or of a null control the half that is not judged."""
     data = study_data(study)
@@ -58,6 +63,17 @@ def divide(study: Study, documents: Documents) -> None:
     Raises:
         InputError: if the file cannot be read, or one of the sides stays empty.
     """
+    sides = divided_texts(study, documents)
+    folder = data_folder(study)
+    for name, side in sides.items():
+        lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in side)
+        write_atomically(folder / f"{name}.jsonl", "".join(lines))
+    counts = {name: len(side) for name, side in sides.items()}
+    write_atomically(folder / DIVIDED, json.dumps(documents.model_dump() | counts, indent=2) + "\n")
+
+
+def divided_texts(study: Study, documents: Documents) -> dict[str, list[str]]:
+    """What `divide` writes, by the name of its file; raises as it does."""
     texts = list(dict.fromkeys(_beginnings(read_texts(documents.path, documents.column), study, documents)))
     coins = random.Random(f"members {documents.seed}")
     sides: dict[str, list[str]] = {"members": [], "nonmembers": [], **({"train": []} if documents.null_control else {})}
@@ -68,12 +84,7 @@ def divide(study: Study, documents: Documents) -> None:
     empty = [name for name, side in sides.items() if not side]
     if empty:
         raise InputError(f"{documents.path}: its {len(texts)} documents leave no {empty[0]}: give more documents")
-    folder = data_folder(study)
-    for name, side in sides.items():
-        lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in side)
-        write_atomically(folder / f"{name}.jsonl", "".join(lines))
-    counts = {name: len(side) for name, side in sides.items()}
-    write_atomically(folder / DIVIDED, json.dumps(documents.model_dump() | counts, indent=2) + "\n")
+    return sides
 
 
 def _beginnings(texts: list[str], study: Study, documents: Documents) -> list[str]:

@@ -33,7 +33,7 @@ def _no_reload_check(monkeypatch):
 
 def test_a_disk_that_gets_full_at_any_file_of_a_checkpoint_loses_no_step_before(recipe_of, tmp_path):
     """From the smallest file to the largest; resumed each time, the weights come out as of a run without trouble."""
-    recipe = recipe_of(train__save_every=2)
+    recipe = recipe_of(train__save_every=2, train__keep_checkpoints=True)
     untouched = run_recipe(recipe.model_copy(update={"output": str(tmp_path / "untouched")}))
     files = [path for path in (tmp_path / "untouched" / "checkpoints").rglob("*") if path.is_file()]
     sizes = sorted({path.stat().st_size for path in files} - set(range(2000)))  # smaller than the recipe

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from midistill_tasks.distill.guard import BlowUpGuard
+from midistill_tasks.distill.callbacks.guard import BlowUpGuard
 from midistill_tasks.errors import InputError
 from midistill_tasks.methods import read_interventions
 from midistill_tasks.recipes.schema import Loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from midistill_tasks.distill.interventions.bottleneck import Bottleneck
 from midistill_tasks.distill.interventions.nonorm import NoNorm
 from midistill_tasks.distill.lora import n_parameters_saved, new_modules, with_lora
+from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.errors import InputError
+from midistill_tasks.models import saving
 from midistill_tasks.models.architectures import convert
 from midistill_tasks.recipes.schema import Lora
 
@@ -93,3 +96,50 @@ def test_the_parameters_are_those_of_the_model_that_is_saved_and_it_answers_the_
 def test_what_peft_does_not_adapt_is_one_sentence_in_the_arm_and_in_its_control(arm: str) -> None:
     with pytest.raises(InputError, match=r"^student\.lora: peft does not adapt mamba \(.*\): remove 'lora'"):
         student_of("mamba", arm)
+
+
+@pytest.mark.parametrize("interventions", [{}, {"nonorm": True}])
+def test_the_adapter_is_kept_beside_the_merged_model(interventions, recipe_of, tiny, tmp_path, monkeypatch):
+    """The harness has the student with it, and what it was made from without it.
+
+    The base has no row more than the tokenizer has tokens: the harness cuts such rows off where there is an adapter.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from midistill_tasks.harness import yaml_folder
+
+    monkeypatch.setattr(saving, "check_reload", lambda *_: None)
+    base_folder = tmp_path / "base"
+    tiny.model(vocab_size=62, seed=3).save_pretrained(base_folder)
+    tiny.tokenizer().save_pretrained(base_folder)
+    student = {"checkpoint": str(base_folder), "reinitialise": False, "lora": {"rank": 2}}
+    recipe = recipe_of(student=student, interventions=interventions, train__learning_rate=1e-2, train__epochs=4)
+    run_recipe(recipe)
+    adapter = Path(recipe.output) / "adapter"
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in adapter.iterdir()}
+    if interventions:  # its base stands nowhere
+        return
+    options: dict[str, Any] = {name: str(tmp_path / f"{name}.jsonl") for name in ("members", "nonmembers")}
+
+    def scores(**args: str) -> dict[str, list[float]]:
+        made = simple_evaluate(
+            model="hf",
+            model_args={"pretrained": str(base_folder), "dtype": "float32", **args},
+            tasks=["mia_loss_files", *(["mia_ref_files"] if "peft" in args else [])],
+            device="cpu",
+            batch_size=4,
+            task_manager=TaskManager(
+                include_defaults=False,
+                include_path=[str(yaml_folder())],
+                metadata={"mia": options | ({"reference": "base"} if "peft" in args else {})},
+            ),
+            bootstrap_iters=0,
+        )
+        return {task: [row["doc"]["score"] for row in rows] for task, rows in made["samples"].items()}
+
+    base, merged, both = scores(), scores(pretrained=recipe.output), scores(peft=str(adapter))
+    assert both["mia_loss_files"] == pytest.approx(merged["mia_loss_files"], rel=1e-4)
+    assert both["mia_loss_files"] != pytest.approx(base["mia_loss_files"], rel=1e-3)
+    differences = [a - b for a, b in zip(both["mia_loss_files"], base["mia_loss_files"], strict=True)]
+    assert both["mia_ref_files"] == pytest.approx(differences, rel=1e-3, abs=1e-5)

@@ -34,7 +34,8 @@ def losses(record: Record) -> list[dict[str, float]]:
 def test_what_was_resumed_is_what_was_not_interrupted(student, step, recipe_of, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "check_reload", lambda *_: None)
     config = {"model_type": student, **SIZES, **CONFIGS.get(student, {})}
-    changes: dict[str, Any] = {"student": {"config": config}} if student in CONFIGS else {}
+    changes: dict[str, Any] = {"train__keep_checkpoints": True}
+    changes |= {"student": {"config": config}} if student in CONFIGS else {}
     if student.endswith("bottleneck_nonorm"):
         changes |= {"interventions": {"bottleneck": 4, "nonorm": True}}
     if student.startswith("lora"):
@@ -44,7 +45,7 @@ def test_what_was_resumed_is_what_was_not_interrupted(student, step, recipe_of, 
         mixture.save_pretrained(tmp_path / "mixtral")
         tiny.tokenizer().save_pretrained(tmp_path / "mixtral")
         adapted = {"checkpoint": str(tmp_path / "mixtral"), "reinitialise": False, "lora": {"rank": 2}}
-        changes = {"student": adapted, "interventions": {"nonorm": True}}
+        changes |= {"student": adapted, "interventions": {"nonorm": True}}
     recipe = recipe_of(**changes)
     whole = run_recipe(recipe)
     folder = Path(recipe.output)

@@ -65,7 +65,7 @@ def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
     assert all(stored["hashes"][name] for name in ("texts", "tokenizer", "teacher"))
     assert {"python", "torch", "transformers"} <= stored["versions"].keys()
     card = (folder / "README.md").read_text()
-    for name in ("loss_auroc", "heldout_perplexity"):
+    for name in ("loss_auroc", "heldout_byte_perplexity", "heldout_word_perplexity"):
         for role in ("student", "teacher"):
             assert f"{record.measured[f'{role}_{name}']:.4g}" in card
     assert dump_recipe(recipe) in card
@@ -73,12 +73,25 @@ def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
         run_recipe(recipe)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_checkpoints_of_a_finished_run_go_unless_they_are_to_stay(recipe_of, keep, no_reload_check):
+    recipe = recipe_of(train__keep_checkpoints=keep)
+    checkpoints = Path(recipe.output) / "checkpoints"
+    (checkpoints / "runs").mkdir(parents=True)  # a logger's
+    (Path(recipe.output) / "recipe.yaml").write_text(dump_recipe(recipe))
+    run_recipe(recipe, resume=True)
+    left = sorted(path.name for path in checkpoints.iterdir())
+    assert left == (["checkpoint-4", "checkpoint-6", "runs"] if keep else ["runs"])
+    with pytest.raises(InputError, match="already holds this run, finished: give another output"):
+        run_recipe(recipe, resume=True)
+
+
 def test_the_figures_of_the_sample_are_in_the_trainers_log_next_to_the_teachers(recipe_of, no_reload_check):
     record = run_recipe(recipe_of(train__audit_every=2))
     lines = [line for line in record.log if "student_loss_auroc" in line]
     assert [line["step"] for line in lines] == [0, 2, 4, 6]
     assert [line["step"] for line in record.log if "loss" in line] == [1, 2, 3, 4, 5, 6]
-    assert all("teacher_heldout_perplexity" in line and "student_loss_member_acc" in line for line in lines)
+    assert all("teacher_heldout_word_perplexity" in line and "student_loss_member_acc" in line for line in lines)
 
 
 def test_the_student_learns_from_the_teacher(recipe_of, no_reload_check):

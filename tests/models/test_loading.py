@@ -27,7 +27,7 @@ def test_a_model_with_fewer_rows_than_tokens_is_refused(tiny):
 
 
 def test_what_cannot_be_loaded_is_named_by_its_key(tmp_path):
-    with pytest.raises(InputError, match=r"teacher\.model: '.*nowhere' cannot be loaded"):
+    with pytest.raises(InputError, match=r"teacher\.model: there is no folder '.*nowhere'; relative paths start at /"):
         load_teacher(str(tmp_path / "nowhere"))
 
 
@@ -43,3 +43,14 @@ def test_a_gated_model_says_how_to_get_access():
         InputError, match=r"google/gemma is gated: accept its terms at https://huggingface\.co/google/gemma"
     ):
         from_pretrained(Mock(from_pretrained=gated, __name__="AutoModel"), "google/gemma", "teacher.model")
+
+
+def test_a_folder_that_is_not_there_is_called_that_and_no_failed_connection(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("./my-teacher", "../my-teacher", "models/of/mine"):
+        with pytest.raises(InputError, match=f"^teacher.model: there is no folder '{name}'; relative paths start at"):
+            load_teacher(name)
+    with pytest.raises(
+        InputError, match=r"^teacher\.model: 'my-teacher' is no folder here .* and of the hub it is not"
+    ):
+        load_teacher("my-teacher")

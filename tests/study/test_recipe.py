@@ -83,3 +83,33 @@ def test_a_null_control_has_no_vulnerable_members(write):
     )
     with pytest.raises(InputError, match="remove the arms that choose texts"):
         load_study(write(text), [])
+
+
+def test_an_arm_has_lora_of_its_own(write):
+    text = GOOD.replace("every_nth_layer: 2", "{every_nth_layer: 2, reinitialise: false}").replace(
+        "student:\n  {", "student: {"
+    )
+    study = load_study(
+        write(text.replace("  vanilla:\n", "  vanilla:\n  adapted: {lora: {rank: 2}, nonorm: true}\n")), []
+    )
+    adapted, plain = student_recipe(study, "adapted/0"), student_recipe(study, "vanilla/0")
+    assert adapted.student.lora.rank == 2
+    assert plain.student.lora is None
+    assert [each.key for each in adapted.interventions.chosen] == ["nonorm"]
+    assert "lora" not in type(adapted.interventions).model_fields
+    assert load_study(write(dump_recipe(study)), []) == study
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        "{one: {}, two: {}}",
+        "{one: {all: true, bottleneck: 8}, two: {non_vulnerable: true, nonorm: true, bottleneck: 8}}",
+        "{one: {lora: {rank: 8}}, two: {lora: {}}}",
+    ],
+)
+def test_arms_that_would_be_the_same_students_are_refused(arms, write):
+    text = GOOD.partition("arms:")[0] + f"arms: {arms}\n"
+    with pytest.raises(InputError, match="arms: 'one' and 'two' are equal, so their students would be: remove one"):
+        load_study(write(text), [])
+    load_study(write(text.replace("two: {", "two: {temperature: 2.0, ")), [])

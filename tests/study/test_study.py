@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -153,6 +154,19 @@ def test_the_plan_names_every_step_and_does_nothing(tiny_study):
     assert text.count("train") == 3
     assert text.count("evaluate") == 3
     assert "unknown" not in text
+    for role in ("teacher", "student without interventions"):
+        assert re.search(rf"^  {role}: timed \d+ steps of 8 texts", text, re.MULTILINE)
+    assert re.search(r"^memory: .*B, ", text, re.MULTILINE)
+    assert "disk: up to 1 MB for models" in text
+    assert os.listdir(study.output) == []
+
+
+def test_the_plan_of_documents_knows_their_texts_before_they_are_divided(documents, tmp_path, shared):
+    made = documents()
+    study = made.model_copy(update={"models": {"ready": str(shared / "models" / "stories260K")}})
+    text = plan(study)
+    assert "unknown" not in text
+    assert "timed two batches" in text
     assert os.listdir(study.output) == []
 
 

@@ -22,8 +22,8 @@ from midistill_tasks.registry import Registry
 from midistill_tasks.study.graph import Part
 
 if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
     from midistill_tasks.study.recipe import Study
-    from midistill_tasks.study.sizes import Sizes
     from midistill_tasks.study.work import Work
 
 Models = Mapping[str, "tuple[str, str | None]"]
@@ -64,8 +64,8 @@ class StudyStep(Strict):
             InputError: they could not be done.
         """
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
-        """Floating-point operations, 0 where it is no arithmetic to speak of; None = not known beforehand."""
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
+        """Seconds, about; None = not known beforehand."""
         return None
 
 

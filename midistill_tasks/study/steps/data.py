@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midistill_tasks.processes import first_alone
 from midistill_tasks.study.folders import TEACHER, data_folder
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.sizes import Sizes
 from midistill_tasks.study.steps import Models, StudyStep, step
 from midistill_tasks.study.texts import DIVIDED, divide
 from midistill_tasks.study.work import Work
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
 
 
 @step("data", "divide the documents")
@@ -28,7 +31,7 @@ class DataStep(StudyStep):
     def loads(self, study: Study, part: Part) -> Models:
         return {"teacher.model": (study.teacher.model, study.teacher.revision)} if study.teacher.model else {}
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
         return 0.0
 
     def run(self, work: Work, part: Part) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.processes import first_alone, use_cpu
 from midistill_tasks.study.folders import TEACHER, results_folder, student_folder, teacher_model
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.sizes import Sizes
 from midistill_tasks.study.steps import Models, StudyStep, step
 from midistill_tasks.study.work import Work
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
 
 
 @step("evaluate", "evaluate")
@@ -42,10 +45,11 @@ class EvaluateStep(StudyStep):
     def check(self, work: Work, left: Sequence[Part]) -> None:
         work.harness.check_tasks()
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
         views = {view for attack in study.evaluate.chosen for view in ATTACKS[attack].views}
-        size = sizes.teacher if part.name == TEACHER else sizes.student
-        return sizes.scoring(size, passes=len(views) + 0.5)  # the half: perplexity on one side
+        arm = part.name.rpartition("/")[0]
+        name = TEACHER if part.name == TEACHER else arm if arm in study.models else "student"
+        return costs.scoring(name, passes=len(views) + 0.5)  # the half: perplexity on one side
 
     def run(self, work: Work, part: Part) -> None:
         """On CPU the harness does not share its work among processes, so that one does it all."""

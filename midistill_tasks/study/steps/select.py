@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midistill_tasks.distill.data import text_id
 from midistill_tasks.distill.selection import choose_attacks, select, weak, write_selection
 from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.processes import first_alone
-from midistill_tasks.results.reader import read_attacks
+from midistill_tasks.results.reader import read_attacks, read_run
+from midistill_tasks.results.run import AttackResult
 from midistill_tasks.study.folders import TEACHER, results_folder, selection_folder
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.sizes import Sizes
 from midistill_tasks.study.steps import StudyStep, step
+from midistill_tasks.study.texts import logs_texts, study_data
 from midistill_tasks.study.work import Work
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
 
 
 @step("select", "select the vulnerable members")
@@ -29,7 +35,7 @@ class SelectStep(StudyStep):
     def writes(self, study: Study, part: Part) -> Path:
         return selection_folder(study) / "selection.json"
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
         return 0.0
 
     def run(self, work: Work, part: Part) -> None:
@@ -38,7 +44,7 @@ class SelectStep(StudyStep):
 
 def _select(work: Work) -> None:
     study = work.study
-    results = choose_attacks(read_attacks([results_folder(study, TEACHER)]), study.select.attacks)
+    results = choose_attacks(_attacks(work), study.select.attacks)
     judged = next(iter(results.values())).by_id
     left_out = sum(text_id(text) not in judged for text in work.texts.members)
     if left_out:
@@ -49,4 +55,15 @@ def _select(work: Work) -> None:
     for reason in filter(None, map(weak, results.values())):
         warn_once(f"selection: {reason}")
     selection = select(results, study.select.vote)
-    write_selection(selection, selection_folder(study), {"vote": study.select.vote, "attacks": list(results)})
+    how = {"vote": study.select.vote, "attacks": list(results)}
+    write_selection(selection, selection_folder(study), how, texts=logs_texts(study))
+
+
+def _attacks(work: Work) -> Mapping[str, AttackResult]:
+    """On the teacher, with the texts, which its samples lack where the study keeps them out."""
+    folder = results_folder(work.study, TEACHER)
+    if logs_texts(work.study):
+        return read_attacks([folder])
+    texts = {text_id(text): text for text in (*work.texts.members, *work.texts.nonmembers)}
+    found = read_run(folder).on(study_data(work.study).split)
+    return {name: replace(result, texts=texts) for name, result in found.items()}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midistill_tasks.distill.data import Texts
 from midistill_tasks.distill.fine_tune import MADE, fine_tuned_teacher
 from midistill_tasks.study.folders import TEACHER, teacher_model
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.sizes import Sizes
 from midistill_tasks.study.steps import Models, StudyStep, step
 from midistill_tasks.study.texts import study_data, teachers_texts
 from midistill_tasks.study.work import Work
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
 
 
 @step("teacher", "train on the members")
@@ -29,9 +32,8 @@ class TeacherStep(StudyStep):
     def loads(self, study: Study, part: Part) -> Models:
         return {"teacher.model": (study.teacher.model, study.teacher.revision)} if study.teacher.model else {}
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
-        epochs = study.teacher.fine_tune.epochs if study.teacher.fine_tune else 0
-        return sizes.training(sizes.teacher, epochs)
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
+        return costs.training(costs.teacher)
 
     def run(self, work: Work, part: Part) -> None:
         make_teacher(work.study, teacher_model(work.study), teachers_texts(work.study))

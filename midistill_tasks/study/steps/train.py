@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -14,10 +15,12 @@ from midistill_tasks.recipes.schema import Recipe
 from midistill_tasks.study.folders import student_folder, teacher_model
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.sizes import Sizes
 from midistill_tasks.study.steps import Models, StudyStep, step
 from midistill_tasks.study.texts import study_data
 from midistill_tasks.study.work import Work
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.costs import Costs
 
 
 @step("train", "train")
@@ -53,8 +56,8 @@ class TrainStep(StudyStep):
                 said = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise InputError(f"arms.{_arm(part.name)[0]}: {said}") from None
 
-    def cost(self, study: Study, part: Part, sizes: Sizes) -> float | None:
-        return sizes.training(sizes.student, study.train.epochs, watched=sizes.teacher)
+    def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
+        return costs.training(costs.student)
 
     def run(self, work: Work, part: Part) -> None:
         resume = (student_folder(work.study, part.name) / RECIPE).is_file()
@@ -64,16 +67,19 @@ class TrainStep(StudyStep):
 def student_recipe(study: Study, name: str) -> Recipe:
     """What `midistill distill` would be given for the student ``ARM/SEED``; raises pydantic's error for no recipe."""
     arm, seed = _arm(name)
+    own, student = study.arms[arm], study.student.model_dump() if study.student else None
+    if student and own.lora:
+        student["lora"] = own.lora.model_dump()
     teacher = study.teacher.model_copy(update={"model": teacher_model(study), "config": None, "fine_tune": None})
     return Recipe.model_validate(
         {
             "output": str(student_folder(study, name)),
             "seed": seed,
             "teacher": teacher,
-            "student": study.student,
+            "student": student,
             "data": study_data(study),
             "loss": study.loss,
-            "interventions": study.arms[arm],
+            "interventions": own.interventions,
             "train": study.train,
         }
     )

@@ -1,0 +1,1 @@
+"""What looks on while a Trainer trains: progress, blow-ups, leakage, and signals to stop."""

@@ -1,0 +1,1 @@
+"""What a distillation costs, before it begins."""
