@@ -36,6 +36,7 @@ class _Manifest(BaseModel):
     controls: dict[str, str] = {}
     failed: list[str] = []
     trained: dict[str, dict[str, Trained]] = {}
+    shadows: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Group:
         controls: arm → the arm that it is to be read against.
         failed: what a study could not do, in words.
         trained: of a study: arm → seed → what that student was trained on.
+        shadows: of a study that has some: ``teacher`` or arm → their runs, whose labels say what each shadow saw.
     """
 
     teacher: Entry | None
@@ -68,6 +70,7 @@ class Group:
     controls: Mapping[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     trained: Mapping[str, Mapping[str, Trained]] = field(default_factory=dict)
+    shadows: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)
 
     @property
     def teacher_run(self) -> Run:
@@ -179,7 +182,12 @@ def _of_study(folder: Path) -> Group:
         failed += [f"{run.model}: {run.why_unusable}" for run in read if not run.tasks]
         usable = tuple(run for run in read if run.tasks)
         arms += [Entry(arm, usable)] if usable else []
-    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, tuple(failed), manifest.trained)
+    group = Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, tuple(failed), manifest.trained)
+    return replace(group, shadows={model: _usable(folder, places) for model, places in manifest.shadows.items()})
+
+
+def _usable(folder: Path, places: Sequence[str]) -> tuple[Run, ...]:
+    return tuple(run for place in places if (run := read_runs(_below(folder, place))[0]).tasks)
 
 
 def _below(folder: Path, place: str) -> Path:

@@ -23,6 +23,7 @@ from midistill_tasks.study.check import HASHES, STUDY, check, check_output, hash
 from midistill_tasks.study.folders import TEACHER, results_folder, student_folder
 from midistill_tasks.study.graph import Part, all_needs
 from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.shadows import places
 from midistill_tasks.study.work import Work
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ def _manifest(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         "controls": study.controls,
         "failed": [f"{part}, {reason}" for part, reason in failed.items()],
         "trained": {arm: _trained(study, arm, list(arms[arm])) for arm in study.arms},
+        **places(study),
     }
 
 
