@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def make(work: Work, number: int, arm: str | None) -> None:
         InputError: as the study's own steps; a draw that leaves a side empty.
     """
     study = shadow_study(work.study, number)
-    first_alone(lambda: _write(study, draw(work, number), work.documents.shots))
+    first_alone(lambda: _divide(work, study, number))
     own = Work(study)
     name = f"{arm}/{number}" if arm else TEACHER
     wanted = [part for part in own.parts if part.name == name]
@@ -126,23 +126,23 @@ def make(work: Work, number: int, arm: str | None) -> None:
             own.step(part).run(own, part)
 
 
-def draw(work: Work, number: int) -> Mapping[str, bool]:
-    """Judged text → whether shadow `number` is trained on it, by a fair coin of this shadow's own seed.
+def draw(texts: Iterable[str], seed: int, number: int) -> dict[str, bool]:
+    """Text → whether shadow `number` is trained on it, by rising id.
 
-    The texts stand in the order of their ids, a hash of the text, and their number is that of all judged ones: nothing
-    here depends on which of them are members.
+    The coin of a text depends on its id (a hash of its words), on the shadow's number and on the seed of the documents
+    alone: neither on the other texts nor on who is a member. The study's own coins come from another sequence.
     """
-    texts = sorted((*work.documents.members, *work.documents.nonmembers), key=text_id)
-    seed = work.study.documents.seed if work.study.documents else 0
-    coins = random.Random(f"shadow {number} of {seed}")  # the study's own are named "members …"
-    return {text: coins.random() < 0.5 for text in texts}
+    named = sorted((text_id(text), text) for text in texts)
+    return {text: random.Random(f"shadow {number} of {seed}: {name}").random() < 0.5 for name, text in named}
 
 
-def _write(study: Study, drawn: Mapping[str, bool], shots: Iterable[str]) -> None:
-    """The files of its data; the shots first among the non-members, from where the harness takes them."""
+def _divide(work: Work, study: Study, number: int) -> None:
+    """Writes the shadow's data; the shots first among the non-members, from where the harness takes them."""
     folder = data_folder(study)
-    if (folder / DIVIDED).is_file():
+    if (folder / DIVIDED).is_file() or work.study.documents is None:
         return
+    judged, shots = (*work.documents.members, *work.documents.nonmembers), work.documents.shots
+    drawn = draw(judged, work.study.documents.seed, number)
     sides = {"members": [text for text, seen in drawn.items() if seen]}
     sides["nonmembers"] = [*shots, *(text for text, seen in drawn.items() if not seen)]
     if len(set(drawn.values())) < 2:
