@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.compare.shadows.attacks import SCORE
 from midistill_tasks.distill.data import text_id
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
@@ -25,9 +26,6 @@ from midistill_tasks.study.options import Evaluate
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.texts import DIVIDED
 from midistill_tasks.study.work import Work
-
-SCORE = "loss"
-"""The attack whose score is the mean log-probability of a text."""
 
 
 def shadow_study(study: Study, number: int) -> Study:

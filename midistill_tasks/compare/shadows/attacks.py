@@ -12,6 +12,8 @@ from midistill_tasks.compare.shadows import lira, rmia
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
 from midistill_tasks.results.run import AttackResult
 
+SCORE = "loss"
+"""The attack whose score is a text's mean log-probability."""
 NAMES = ("lira", "lira_offline", "rmia", "rmia_offline")
 """Online: by shadows that saw the text and others that did not; offline: by the latter alone (RMIA: and one `a`)."""
 
@@ -23,7 +25,7 @@ def shadow_attacks(target: AttackResult, shadows: Sequence[AttackResult]) -> dic
     nothing from the labels of others but where the ratios of non-members lie.
 
     Args:
-        target: its attack ``loss``: mean log-probabilities, and who is a member of the target.
+        target: its attack `SCORE`: mean log-probabilities, and who is a member of the target.
         shadows: the same of each shadow, whose labels say which texts *it* saw.
     """
     losses, inside = matrices(target, shadows)

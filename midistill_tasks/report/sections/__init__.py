@@ -48,6 +48,7 @@ BUILT_IN = (
     "exposed",
     "epsilon",
     "ensembles",
+    "shadows",
     "provenance",
 )
 SECTIONS: Registry[Part] = Registry("section", "midistill.sections", {name: f"{__name__}.{name}" for name in BUILT_IN})
