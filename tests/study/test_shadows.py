@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,28 @@ def test_a_shadow_has_the_study_s_recipes_and_folders_of_its_own(of_shadows):
     }  # fmt: skip
 
 
+def test_of_a_null_control_shadows_learn_what_is_judged_and_the_teacher_does_not(of_shadows, tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in biographies(60, seed=8)))
+    study = of_shadows(documents={"path": str(path), "tokens": 24, "null_control": True}, arms={"vanilla": {}})
+    assert study_data(study).distil_on
+    assert study_data(shadow_study(study, 0)).distil_on is None
+
+
 # ---------------------------------------------------------------------- parts
+
+
+def test_the_plan_says_what_shadows_cost(of_shadows):
+    study = of_shadows(shadows={"models": 3}, arms={"vanilla": {}})
+    said, without = (plan(one) for one in (study, study.model_copy(update={"shadows": None})))
+    lines = [line.split() for line in said.splitlines() if line.lstrip().startswith("shadow/")]
+    assert [line[0] for line in lines] == [
+        *(f"shadow/{n}" for n in range(3)),
+        *(f"shadow/{n}/vanilla" for n in range(3)),
+    ]
+    assert all(line[-1] == "s" and int(line[-2]) > 0 for line in lines)
+    megabytes = [int(re.search(r"disk: up to (\d+) MB", text)[1]) for text in (said, without)]
+    assert megabytes[0] >= megabytes[1] + 3, "three teachers and three students of a megabyte each, about"
 
 
 def test_the_parts_are_counted_and_done_one_by_one_and_only_once(of_shadows, by_hand):
