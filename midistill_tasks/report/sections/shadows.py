@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from midistill_tasks.compare.curves import roc_curve
 from midistill_tasks.compare.seeds import over_seeds
@@ -28,6 +31,7 @@ NOTE = (
     "are taken as they are: others give somewhat other figures, and more of them mostly find more. A text is unscored "
     "where too few shadows saw it, or too few did not. A TPR at a low FPR has limits from five false positives on."
 )
+ONLINE = ("lira", "rmia")
 CURVES = "Bands: 95 % bootstrap over texts, point by point; several seeds: their mean. Dashed: guessing."
 WORDS = (
     ("shadow", "a model trained by the same recipe on another draw of the same texts; it is known which texts it saw"),
@@ -48,17 +52,7 @@ WORDS = (
     ),
     ("rmia_offline", "the same without the shadows that saw the text, whose p is guessed from the others"),
 )
-COLUMNS = (
-    "model",
-    "attack",
-    "knows",
-    "seeds",
-    "shadows",
-    "AUROC",
-    "TPR at 1 % FPR",
-    "TPR at 0.1 % FPR",
-    "texts unscored",
-)
+COLUMNS = ("model", "attack", "shadows", "seeds", "AUROC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "texts unscored")
 FIGURES = ("auroc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr")
 
 
@@ -79,15 +73,11 @@ def shadows(findings: Findings) -> Section | None:
     found = list(_attacked(findings))
     if not found:
         return None
-    attack = next(name for name in NAMES if any(name in each.shadowed for each in found))
-    drawn = [each for each in found if attack in each.shadowed and each.position < COLOURS]
-    curves = [(each.position, roc_curve(each.name, each.shadowed[attack])) for each in drawn]
-    caption = f"ROC of {attack}. {CURVES}"
     return Section(
         heading=f"With shadow models: {findings.split}",
         text=(TEXT,),
-        charts=((caption, roc_chart(curves, attack)),) if curves else (),
-        legend=model_legend([(each.position, each.name) for each in drawn]),
+        charts=tuple(_curves(found)),
+        legend=model_legend([(each.position, each.name) for each in found if each.position < COLOURS]),
         tables=((findings.of_split(_means(found)), NOTE),),
         glossary=WORDS,
         files=(findings.of_split(_runs(found)),),
@@ -109,6 +99,16 @@ def _attacked(findings: Findings) -> Iterator[_Attacked]:
             yield _Attacked(position, entry.name, len(known), alone, shadowed)
 
 
+def _curves(found: Sequence[_Attacked]) -> Iterator[tuple[str, Markup]]:
+    """Of the attacks by shadows of both kinds; of those by one kind where the former have no scores."""
+    ran = [name for name in NAMES if any(name in each.shadowed for each in found)]
+    for attack in [name for name in ONLINE if name in ran] or ran[:1]:
+        drawn = [each for each in found if attack in each.shadowed and each.position < COLOURS]
+        if drawn:
+            curves = [(each.position, roc_curve(each.name, each.shadowed[attack])) for each in drawn]
+            yield f"ROC of {attack}. {CURVES}", roc_chart(curves, attack)
+
+
 def _can_be_judged(result: AttackResult) -> bool:
     try:
         return bool(len(result.decisions))
@@ -116,26 +116,27 @@ def _can_be_judged(result: AttackResult) -> bool:
         return False
 
 
-def _rows(found: Sequence[_Attacked]) -> Iterator[tuple[_Attacked, str, str, Sequence[AttackResult]]]:
+def _rows(found: Sequence[_Attacked]) -> Iterator[tuple[_Attacked, str, int, Sequence[AttackResult]]]:
+    """Model, attack, by how many shadows, and its results."""
     for each in found:
-        yield from ((each, name, "the model", results) for name, results in each.alone.items())
-        yield from ((each, name, "shadows, too", results) for name, results in each.shadowed.items())
+        yield from ((each, name, 0, results) for name, results in each.alone.items())
+        yield from ((each, name, each.shadows, results) for name, results in each.shadowed.items())
 
 
 def _means(found: Sequence[_Attacked]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for each, name, knows, results in _rows(found):
-        unscored = max(sum(item.score != item.score for item in result.items) for result in results)
+    for each, name, count, results in _rows(found):
+        unscored = max(sum(math.isnan(item.score) for item in result.items) for result in results)
         figures = (over_seeds(results, figure) for figure in FIGURES)
-        rows.append((each.name, name, knows, len(results), each.shadows, *figures, unscored))
+        rows.append((each.name, name, count, len(results), *figures, unscored))
     return Table("shadows", "Attacks with and without shadow models", COLUMNS, tuple(rows))
 
 
 def _runs(found: Sequence[_Attacked]) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (each.name, number, name, knows, *(result.measured[figure] for figure in FIGURES))
-        for each, name, knows, results in _rows(found)
+        (each.name, number, name, count, *(result.measured[figure] for figure in FIGURES))
+        for each, name, count, results in _rows(found)
         for number, result in enumerate(results, 1)
     ]
-    columns = ("model", "run", "attack", "knows", *COLUMNS[5:8])
+    columns = ("model", "run", "attack", "shadows", *COLUMNS[4:7])
     return Table("shadows_runs", "Each student's, ± standard error over texts", columns, tuple(rows))
