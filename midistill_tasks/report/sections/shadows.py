@@ -24,7 +24,7 @@ TEXT = (
     "What an attacker reaches who can train such models himself. He knows the recipes, and many texts of which about "
     "half were trained on, and has trained shadow models on draws of his own from these texts: more than one knows who "
     "holds the model alone. That is why no answer and no verdict of this page is made of these figures. Read them "
-    "beside the attacks that need no shadows, in the first rows of each model."
+    "beside the attacks without shadows, in the first rows of each model."
 )
 NOTE = (
     "Means over the seeds of an arm. 95 % intervals for other texts and, from three seeds on, other seeds; the shadows "
