@@ -45,6 +45,7 @@ class _Manifest(BaseModel):
     failed: list[str] = []
     trained: dict[str, dict[str, Trained]] = {}
     frontier: _FrontierPlaces | None = None
+    shadows: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Group:
         failed: what a study could not do, in words.
         trained: of a study: arm → seed → what that student was trained on.
         frontier: of a study that has one.
+        shadows: of a study that has some: ``teacher`` or arm → their runs, whose labels say what each shadow saw.
     """
 
     teacher: Entry | None
@@ -99,6 +101,7 @@ class Group:
     failed: tuple[str, ...] = ()
     trained: Mapping[str, Mapping[str, Trained]] = field(default_factory=dict)
     frontier: Frontier | None = None
+    shadows: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)
 
     @property
     def teacher_run(self) -> Run:
@@ -211,8 +214,19 @@ def _of_study(folder: Path) -> Group:
         usable = tuple(run for run in read if run.tasks)
         arms += [Entry(arm, usable)] if usable else []
     frontier, lost = _frontier(folder, manifest.frontier)
-    said = (*failed, *lost)
-    return Group(Entry("teacher", (teacher,)), tuple(arms), manifest.controls, said, manifest.trained, frontier)
+    return Group(
+        Entry("teacher", (teacher,)),
+        tuple(arms),
+        manifest.controls,
+        (*failed, *lost),
+        manifest.trained,
+        frontier,
+        {model: _usable(folder, places) for model, places in manifest.shadows.items()},
+    )
+
+
+def _usable(folder: Path, places: Sequence[str]) -> tuple[Run, ...]:
+    return tuple(run for place in places if (run := read_runs(_below(folder, place))[0]).tasks)
 
 
 def _frontier(folder: Path, places: _FrontierPlaces | None) -> tuple[Frontier | None, list[str]]:

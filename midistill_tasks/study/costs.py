@@ -58,23 +58,21 @@ class Costs:
 def costs_of(work: Work, left: Sequence[Part]) -> Costs:
     """Of the parts that are left; raises InputError for files that cannot be read."""
     study, found = work.study, Costs()
-    texts = _texts(work) if any(part.step in ("teacher", "train", "evaluate") for part in left) else None
+    texts = _texts(work) if any(part.step in ("teacher", "train", "evaluate", "shadows") for part in left) else None
     if texts is None or study.evaluate.backend != "hf":  # a masked model reads a text once a token
         return found
     data, judged = study_data(study), texts.of_study.members + texts.of_study.nonmembers
     with _where_it_is_to_be_had():
         model, tokenizer, to_tune = drawn_teacher(study.teacher, data, texts.of_teacher)
         found.teacher_parameters = model.num_parameters()
-        if to_tune:
+        if to_tune or any(part.step == "shadows" for part in left):
             found.teacher = fine_tuning(study.teacher, model, tokenizer, data, texts.of_teacher)
         found.passes[TEACHER] = _tokens(tokenizer, model, judged) * seconds_a_token(
             model, _rows(tokenizer, model, judged)
         )
-        of_arms = next((part.name for part in left if arm_of(part.name) in study.arms), None)
-        if of_arms:
-            arms = {**study.arms, arm_of(of_arms): Arm()}
-            student = f"{arm_of(of_arms)}/{of_arms.rpartition('/')[2]}"
-            recipe = student_recipe(study.model_copy(update={"arms": arms}), student)
+        if of_arms := next(filter(None, (_student(work, part) for part in left)), None):
+            arms = {**study.arms, of_arms.rpartition("/")[0]: Arm()}
+            recipe = student_recipe(study.model_copy(update={"arms": arms}), of_arms)
             on = encode(texts.of_students, tokenizer, data.max_length)
             model = model.eval().requires_grad_(False)
             found.student = distillation(recipe, model, tokenizer, on, texts.of_study)
@@ -87,6 +85,12 @@ def costs_of(work: Work, left: Sequence[Part]) -> Costs:
                 found.passes[name] = sum(map(len, rows)) * seconds_a_token(model, rows)
     found.memory = peak_memory()
     return found
+
+
+def _student(work: Work, part: Part) -> str | None:
+    """The student ``ARM/SEED`` that stands for the one that this part makes; None where it makes none."""
+    arm = part.name.split("/")[-1] if part.step == "shadows" else arm_of(part.name)
+    return f"{arm}/{work.study.seeds[0]}" if arm in work.study.arms else None
 
 
 @contextmanager

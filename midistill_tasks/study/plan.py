@@ -48,8 +48,11 @@ def _beside(costs: Costs, left: Sequence[Part]) -> Iterator[str]:
         yield "  attacks: timed two batches of the judged texts, times as often as they read them"
     if costs.memory:
         yield f"memory: {spelt_bytes(costs.memory)}, the most that this process took for that"
-    disk = WEIGHT * costs.teacher_parameters if costs.teacher else 0
-    if costs.student and (students := sum(part.step == "train" or "@stop-" in part.name for part in left)):
+    shadows = [part.name.count("/") for part in left if part.step == "shadows"]  # 1: a teacher, 2: a student
+    teachers = sum(part.step == "teacher" for part in left) + shadows.count(1)
+    disk = WEIGHT * costs.teacher_parameters * teachers
+    made = sum(part.step == "train" or "@stop-" in part.name for part in left)
+    if costs.student and (students := made + shadows.count(2)):
         disk += students * WEIGHT * costs.student.parameters + 3 * costs.student.checkpoint
     if disk:
         yield f"disk: up to {spelt_bytes(disk)} for models and the checkpoints of one at a time, beside results"

@@ -144,7 +144,7 @@ def _check_names(study: _Study) -> None:
 
 
 def _sections() -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Of the steps that other packages bring."""
+    """Of the steps that have one of their own."""
     for name in STEPS:
         if name not in BUILT_IN and name not in _Study.model_fields:
             yield name, (STEPS[name] | None, Field(None, description=STEPS[name].what))

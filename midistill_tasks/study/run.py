@@ -21,9 +21,10 @@ from midistill_tasks.report.page import Page
 from midistill_tasks.results.roles import MANIFEST, Trained, read_group
 from midistill_tasks.study.check import HASHES, STUDY, check, check_output, hashes
 from midistill_tasks.study.folders import TEACHER, results_folder, student_folder
-from midistill_tasks.study.frontier import places
+from midistill_tasks.study.frontier import places as frontier_places
 from midistill_tasks.study.graph import Part, all_needs
 from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.shadows import places as shadow_places
 from midistill_tasks.study.work import Work
 
 logger = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def _manifest(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         name: {seed: place for seed in seeds if (Path(study.output) / (place := f"results/{name}/{seed}")).exists()}
         for name, seeds in parts.items()
     }
-    beside = {"frontier": places(study, student_folder(study, "."))} if study.frontier else {}
+    beside = {"frontier": frontier_places(study, student_folder(study, "."))} if study.frontier else {}
     return {
         "teacher": str(results_folder(study, TEACHER).relative_to(study.output)),
         "arms": arms,
@@ -157,6 +158,7 @@ def _manifest(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         "failed": [f"{part}, {reason}" for part, reason in failed.items()],
         "trained": {arm: _trained(study, arm, list(arms[arm])) for arm in study.arms},
         **beside,
+        **shadow_places(study),
     }
 
 

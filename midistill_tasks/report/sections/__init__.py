@@ -50,6 +50,7 @@ BUILT_IN = (
     "epsilon",
     "canaries",
     "ensembles",
+    "shadows",
     "provenance",
 )
 SECTIONS: Registry[Part] = Registry("section", "midistill.sections", {name: f"{__name__}.{name}" for name in BUILT_IN})

@@ -7,8 +7,9 @@
         def parts(self, study):
             return [Part(f"shadow/{number}", needs=("data",)) for number in range(self.models)]
 
-The built-in ones stand in `BUILT_IN`, and read sections that every study has. One of another package is named by its
-entry point in the group ``midistill.steps``; its fields are the study's section of its name, without which it rests.
+The built-in ones stand in `BUILT_IN`, and read sections that every study has. One of `OPTIONAL`, or of another package
+(named by its entry point in the group ``midistill.steps``), has fields, which are the study's section of its name,
+without which it rests.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ class StudyStep(Strict):
 
 
 BUILT_IN = ("data", "teacher", "evaluate", "select", "train")
+OPTIONAL = ("shadows",)
 STEPS: Registry[type[StudyStep]] = Registry(
-    "step of a study", "midistill.steps", {name: f"{__name__}.{name}" for name in BUILT_IN}
+    "step of a study", "midistill.steps", {name: f"{__name__}.{name}" for name in (*BUILT_IN, *OPTIONAL)}
 )
 
 Kind = TypeVar("Kind", bound=type[StudyStep])
@@ -89,6 +91,6 @@ def step(name: str, what: str) -> Callable[[Kind], Kind]:
 
 
 def steps_of(study: Study) -> dict[str, StudyStep]:
-    """The steps of a study by name; those of other packages where it has their section."""
+    """The steps of a study by name; those with a section of their own where it has that."""
     others = {name: getattr(study, name) for name in STEPS if name not in BUILT_IN}
     return {name: STEPS[name]() for name in BUILT_IN} | {name: chosen for name, chosen in others.items() if chosen}

@@ -1,0 +1,73 @@
+"""RMIA, the relative attack: Zarifzadeh, Liu and Shokri 2024, "Low-Cost High-Power Membership Inference Attacks".
+
+arXiv 2312.03262. Arrays as in `lira`. The paper's p(x | θ) is a classifier's probability of the right class; here it is
+the geometric mean of a text's token probabilities, exp(mean log-probability), as in `lira.confidence`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from midistill_tasks.metrics.scored import BoolArray, FloatArray
+
+
+def scores(target: FloatArray, reference: FloatArray, population: BoolArray, gamma: float = 1.0) -> FloatArray:
+    """Share of the population that each text x beats, [n]: Pr_z[(p(x|θ) / p(x)) / (p(z|θ) / p(z)) ≥ γ].
+
+    A text is not compared with itself. NaN for a text without a ratio, or where the population is empty.
+
+    Args:
+        target: mean log-probabilities under the target, [n].
+        reference: log p(x), [n]: see `online` and `offline`.
+        population: which of the texts are the z: non-members of the target, [n].
+        gamma: at least 1; by how much a text must beat another one.
+    """
+    ratio = target - reference
+    known = ~np.isnan(ratio)
+    others = np.sort(ratio[population & known])
+    beaten = np.searchsorted(others, ratio - np.log(gamma), side="right").astype(np.float64)
+    itself = population & known
+    if gamma == 1.0:
+        beaten[itself] -= 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares: FloatArray = beaten / (len(others) - itself)
+    return np.where(known, shares, np.nan)
+
+
+def online(shadows: FloatArray, inside: BoolArray) -> FloatArray:
+    """log p(x), [n]: the mean of p(x | θ') over all shadows, of which half saw the text, about.
+
+    NaN where none saw it, or all: the mean would be of one side.
+    """
+    both = inside.any(axis=0) & (~inside).any(axis=0)
+    return np.where(both, np.log(_mean(shadows, np.ones_like(inside))), np.nan)
+
+
+def offline(shadows: FloatArray, inside: BoolArray, a: float) -> FloatArray:
+    """log p(x), [n], from shadows that did not see the text: p(x) = ½((1 + a)·p_out + 1 − a); NaN without one.
+
+    What a shadow that saw it would say is taken to be a·p_out + 1 − a; see `fitted_a`.
+    """
+    reference: FloatArray = np.log(((1 + a) * _mean(shadows, ~inside) + 1 - a) / 2)
+    return reference
+
+
+def fitted_a(shadows: FloatArray, inside: BoolArray) -> float:
+    """The a of `offline`, 0 to 1: least squares of p_in = a·p_out + 1 − a over the texts that have both.
+
+    The paper finds one a a data set by attacking the attacker's own models; this is what its assumption says of them.
+    1 where there is no such text: p(x) is then p_out.
+    """
+    short = [1 - _mean(shadows, side) for side in (inside, ~inside)]
+    both = ~np.isnan(short[0]) & ~np.isnan(short[1])
+    within, without = (side[both] for side in short)
+    below = float(without @ without)
+    return float(np.clip(within @ without / below, 0.0, 1.0)) if below else 1.0
+
+
+def _mean(shadows: FloatArray, side: BoolArray) -> FloatArray:
+    """Of exp(mean log-probability) over the shadows of a side, [n]; NaN where there is none."""
+    kept = side & ~np.isnan(shadows)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean: FloatArray = np.where(kept, np.exp(shadows), 0.0).sum(axis=0) / kept.sum(axis=0)
+    return mean
