@@ -16,7 +16,13 @@ FEWEST = 10
 """Documents that a class must have for any answer."""
 
 Word = Literal["safer", "leaks less, still leaks", "not safer", "undecided"]
-FrontierWord = Literal["leaks less", "no better than stopping early", "undecided", "no comparison"]
+FrontierWord = Literal[
+    "leaks less",
+    "no better than stopping early",
+    "no better than training on fewer texts",
+    "undecided",
+    "no comparison",
+]
 AloneWord = Literal["leaks", "no leak found", "undecided", "too few texts to say", "nothing was measured"]
 
 
@@ -222,14 +228,14 @@ NO_SEED = "its seeds and those of the vanilla arm have no frontier in common"
 NO_HELDOUT = "not all of these students were measured on the same held-out texts"
 
 
-def against_frontier(arm: str, word: FrontierWord, reduction: Interval, defence: str) -> str:
-    """Whether an arm leaks less than a vanilla student of its perplexity: one sentence; `defence` is the better one."""
+def against_frontier(arm: str, word: FrontierWord, reduction: Interval) -> str:
+    """Whether an arm leaks less than a vanilla student of its perplexity: one sentence."""
     figures = shown(reduction)
     if word == "leaks less":
         return f"{arm} leaks less than a vanilla student of its perplexity: {figures}."
-    if word == "no better than stopping early":
+    if word.startswith("no better"):
         more = "leaks more than a vanilla student of its perplexity, so it " if reduction.upper < 0 else ""
-        return f"{arm} {more}is no better than {DEFENCES[defence]}: {figures}."
+        return f"{arm} {more}is {word}: {figures}."
     return f"Undecided whether {arm} leaks less than a vanilla student of its perplexity: {figures}."
 
 

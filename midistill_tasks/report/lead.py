@@ -99,7 +99,8 @@ def _reach(group: Group) -> str:
 
 WORDS = (
     *("safer", "leaks less, still leaks", "not safer", "leaks", "no leak found"),
-    *("leaks less", "no better than stopping early", "undecided"),
+    *("leaks less", "no better than stopping early", "no better than training on fewer texts"),
+    "undecided",
     *("too few texts to say", "nothing was measured", "no comparison"),
 )
 

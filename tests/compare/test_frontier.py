@@ -186,6 +186,21 @@ def test_an_arm_must_leak_less_than_both_defences():
     assert found.reduction == pytest.approx((each[1].value, each[1].at().lower, each[1].at(0.025).upper))
 
 
+def test_the_word_names_the_defence_that_is_as_good():
+    """An arm that remembers much more than students on fewer texts of its perplexity do."""
+    world = World(np.random.default_rng(13), 500)
+    made, texts, sides = study([world.apart(0.4, gain=-0.1) for _ in range(3)])
+    seeds = []
+    for seed in made:
+        noise = world.path(STEPS)
+        weak = [world.student(noise[k], excess(step), 0.2 * step) for k, step in enumerate(STEPS)]
+        of_texts = [measure(one.results, one.heldout, texts) for one in weak]
+        seeds.append(seed._replace(defences={**seed.defences, "fewer": of_texts}))
+    found = judge("nonorm", seeds, texts, sides)
+    assert found.word == "no better than training on fewer texts"
+    assert "is no better than training on fewer texts: -0." in found.sentence
+
+
 def test_texts_without_a_score_and_clusters_are_those_of_the_attack():
     world = World(np.random.default_rng(9), 40, 4)
     points, _ = world.stopped(0.5)

@@ -186,18 +186,18 @@ def judge(arm: str, seeds: Sequence[Seed], texts: Texts, sides: Sides) -> Agains
         return _none("", arm, why)._replace(perplexity=perplexity)
     reduction = LeastReduction(list(found.values()))
     before, after = (strongest_on("", side) for side in sides)
-    word, p = "undecided", 1.0
+    said, p = "undecided", 1.0
     if (before.beats_words or after.beats_words) and min(before.documents, after.documents) >= FEWEST:
-        word, p = reduction.word()
+        said, p = reduction.word()
     interval, defence = reduction.at(), min(found, key=lambda name: found[name].value)
-    sentence = wording.against_frontier(arm, WORDS[word], interval, defence)
-    return Against("", arm, len(seeds), defence, interval, WORDS[word], p, perplexity, sentence)
+    word: FrontierWord = "leaks less" if said == "safer" else NO_BETTER[defence] if said == "not safer" else "undecided"
+    sentence = wording.against_frontier(arm, word, interval)
+    return Against("", arm, len(seeds), defence, interval, word, p, perplexity, sentence)
 
 
-WORDS: Mapping[str, FrontierWord] = {
-    "safer": "leaks less",
-    "not safer": "no better than stopping early",
-    "undecided": "undecided",
+NO_BETTER: Mapping[str, FrontierWord] = {
+    "stopped": "no better than stopping early",
+    "fewer": "no better than training on fewer texts",
 }
 
 
