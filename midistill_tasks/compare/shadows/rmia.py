@@ -14,7 +14,8 @@ from midistill_tasks.metrics.scored import BoolArray, FloatArray
 def scores(target: FloatArray, reference: FloatArray, population: BoolArray, gamma: float = 1.0) -> FloatArray:
     """Share of the population that each text x beats, [n]: Pr_z[(p(x|θ) / p(x)) / (p(z|θ) / p(z)) ≥ γ].
 
-    A text is not compared with itself. NaN for a text without a ratio, or where the population is empty.
+    A text of the population beats itself by one half at γ = 1, lest the highest of them tie with all texts above it;
+    so the scores order the two sides as the ratios do. NaN for a text without a ratio, or with an empty population.
 
     Args:
         target: mean log-probabilities under the target, [n].
@@ -26,12 +27,9 @@ def scores(target: FloatArray, reference: FloatArray, population: BoolArray, gam
     known = ~np.isnan(ratio)
     others = np.sort(ratio[population & known])
     beaten = np.searchsorted(others, ratio - np.log(gamma), side="right").astype(np.float64)
-    itself = population & known
     if gamma == 1.0:
-        beaten[itself] -= 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares: FloatArray = beaten / (len(others) - itself)
-    return np.where(known, shares, np.nan)
+        beaten[population & known] -= 0.5
+    return np.where(known, beaten / len(others), np.nan) if len(others) else np.full(len(ratio), np.nan)
 
 
 def online(shadows: FloatArray, inside: BoolArray) -> FloatArray:
