@@ -153,7 +153,8 @@ def _split(config: Mapping[str, Any]) -> Split | None:
     """One of ours; None where the harness's keys say where the texts are, and ``split`` is but its name (which must not
     be nearly one of ours)."""
     name = config.get("split")
-    if name is None or (config.get("dataset_path") and name not in SPLITS and not nearest(str(name), SPLITS)):
+    own = isinstance(name, str) and bool(config.get("dataset_path")) and name not in SPLITS
+    if name is None or (own and not nearest(name, SPLITS)):
         return None
     return SPLITS[_known("split", name, SPLITS)]
 
