@@ -35,18 +35,18 @@ def listen(lm):
     return sizes
 
 
-def test_six_tasks_cost_what_their_views_cost(tiny, scoring, run_files, references):
+def test_the_six_and_the_row_to_publish_cost_what_their_views_cost(tiny, scoring, run_files, references):
     reads = {}
-    for attacks in (tuple(groups()["mia"]), ("loss", "recall", "ref")):
+    for name, attacks in (("group", groups()["mia"]), ("views", ("loss", "recall", "ref"))):
         lm = scoring.load(tiny("gpt2"), batch_size=4)
-        reads[len(attacks)] = listen(lm)
+        reads[name] = listen(lm)
         run_files(lm, attacks)
 
-    assert reads[6] == reads[3]
+    assert reads["group"] == reads["views"]
     # 30 texts, plain and after the shots, in batches of 4; besides: whether it is causal (2), the check of the head
     # (2), the prefix (1), and a few tokens after it (1).
-    assert len(reads[6]) == 8 + 2 + 2 + 8 + 1 + 1
-    assert sum(rows for rows, _ in reads[6]) == 30 + 2 + 2 + 30 + 1 + 1
+    assert len(reads["group"]) == 8 + 2 + 2 + 8 + 1 + 1
+    assert sum(rows for rows, _ in reads["group"]) == 30 + 2 + 2 + 30 + 1 + 1
     for _, read in references:
         assert len(read) == 8 + 2 + 2
     assert len(references) == 2
