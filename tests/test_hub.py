@@ -143,6 +143,7 @@ def test_data_and_models_come_from_the_hub_and_their_commits_stand_in_the_result
     assert "it is gated: accept its terms" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_each_fault_is_one_sentence_with_the_remedy_or_is_retried(run, hub, model):
     texts = jsonl([f"{text} " * 20 for text in PEOPLE[:9]])
     for fault in (*DENIED, *RETRIED):
@@ -162,6 +163,7 @@ def test_each_fault_is_one_sentence_with_the_remedy_or_is_retried(run, hub, mode
             assert not text, (fault, way)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_pair_from_the_hub(run, hub, tmp_path):
     study = {
         "output": "study",

@@ -26,6 +26,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "demo"
 
 
+@pytest.mark.slow
 def test_the_demo_says_where_its_page_is_and_a_second_run_trains_nothing(small: Path, capfd, monkeypatch) -> None:
     monkeypatch.chdir(small.parent)  # which is no git repository
     assert main(["demo", "--output", str(small)]) == 0

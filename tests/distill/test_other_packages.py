@@ -102,6 +102,7 @@ print(json.dumps({"type": type(model).__name__, "exactly": torch.equal(logits, 2
 """
 
 
+@pytest.mark.slow
 def test_a_divergence_with_an_option(python: Callable[..., Any], plain: Path, tmp_path: Path) -> None:
     settings = ("loss.divergence=tv", "loss.weight=3.0", "train.log_every=1")
     code = DISTILL + 'print(json.dumps(json.load(open(f"{output}/midistill.json"))["log"]))'
@@ -120,6 +121,7 @@ def test_an_intervention_is_trained_saved_and_loaded(python: Callable[..., Any],
     assert "dropout: 0.5" in (tmp_path / "student" / "recipe.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_its_control_has_two_fields(python: Callable[..., Any], plain: Path, tmp_path: Path) -> None:
     settings = "interventions={gain: {by: 2.0, shift: 1.0}}"
     answer = python(DISTILL + LOAD, plain, tmp_path / "student", settings)
@@ -174,6 +176,7 @@ print(json.dumps({"said": said, "text": describe_recipe(), "light": light}))
     assert answer["light"]
 
 
+@pytest.mark.slow
 def test_what_depends_on_the_package_says_so_without_it(
     python: Callable[..., Any], plain: Path, tmp_path: Path, recipe_of: Callable[..., Any]
 ) -> None:

@@ -201,6 +201,7 @@ def test_a_student_with_another_tokenizer_is_refused(recipe_of, tmp_path, tiny):
         run_recipe(recipe_of(student={"checkpoint": str(tmp_path / "other")}))
 
 
+@pytest.mark.slow
 def test_resuming_after_kill_9_gives_the_weights_of_an_uninterrupted_run_bit_for_bit(recipe_of, script, tmp_path):
     changes = {"train__epochs": 40, "train__save_every": 5, "student": {"config": _with_dropout()}}
     whole = recipe_of(output=str(tmp_path / "whole"), **changes)
@@ -226,6 +227,7 @@ def _with_dropout() -> dict[str, Any]:
     return {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "resid_pdrop": 0.1, "n_positions": 32}
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one_with_twice_the_batch(recipe_of, script, tmp_path):
     # 18 members: the last step of an epoch is not full, and the second process gets no text in it.
     one = recipe_of(output=str(tmp_path / "one"), train__batch_size=8, data__n=18)

@@ -131,6 +131,7 @@ def test_a_study_keeps_the_checkpoint_too_and_goes_on_with_that_student(recipe_o
     assert (student / "midistill.json").is_file()
 
 
+@pytest.mark.slow
 def test_all_processes_of_a_launcher_stop_at_one_step(recipe_of, tmp_path):
     recipe = recipe_of(train__epochs=2000, train__batch_size=4, train__save_every=100_000)
     path = tmp_path / "recipe.yaml"

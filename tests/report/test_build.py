@@ -90,6 +90,7 @@ def test_texts_without_a_score_or_without_words_leave_no_hole(write_output, draw
     assert "nan" not in words
 
 
+@pytest.mark.slow
 def test_fifty_models_fit_on_one_page(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(4), 60, 1.0)
     for number in range(50):

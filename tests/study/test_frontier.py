@@ -25,6 +25,7 @@ from midistill_tasks.study.run import run_study
 from midistill_tasks.study.steps.train import student_recipe
 from midistill_tasks.study.work import Work
 
+pytestmark = pytest.mark.slow  # whole studies; the statistics are in tests/compare/test_frontier.py
 TINY = {"model_type": "gpt2", "vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 256}
 
 

@@ -54,6 +54,7 @@ def files_with(words: set[bytes], folder: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_file_of_the_study_holds_a_text(study):
     kept_out, texts = study("kept-out", log_text=False)
     usual, _ = study("usual")

@@ -84,6 +84,7 @@ def midistill(tmp_path: Path):
     return midistill
 
 
+@pytest.mark.slow
 def test_a_step_of_another_package_is_planned_done_and_not_done_again(midistill, study, tmp_path):
     study["lengths"] = {"shares": [1, 3]}
     status, plan, errors = midistill(study, "--dry-run")
@@ -96,6 +97,7 @@ def test_a_step_of_another_package_is_planned_done_and_not_done_again(midistill,
     assert midistill(study, "--dry-run")[1].count("done") == 5
 
 
+@pytest.mark.slow
 def test_what_needs_a_part_that_failed_is_left_out_and_the_rest_is_done(midistill, study, tmp_path):
     status, said, errors = midistill(study | {"lengths": {"shares": [9, 2]}})
     assert status == 1, errors
