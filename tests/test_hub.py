@@ -120,6 +120,7 @@ def run(hub: Hub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
     return run
 
 
+@pytest.mark.slow
 def test_data_and_models_come_from_the_hub_and_their_commits_stand_in_the_results(run, hub, tiny, model, tmp_path):
     """And a revision can be pinned, a folder is not asked for there, and what is denied is one sentence."""
     old = hub.add("datasets", WIKIMIA, wikimia(PEOPLE[:40]), revision="v1")

@@ -50,6 +50,7 @@ def check_areas(page, before):
                 assert float(row[f"{column}_auroc"]) == pytest.approx(float(was[f"{column} AUROC"]), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mia_notes", "mia_mink_notes"])
 def test_the_yaml_of_a_user_gives_the_scores_it_gave(name, tmp_path, monkeypatch):
     from lm_eval import simple_evaluate

@@ -167,6 +167,7 @@ def test_a_token_is_in_no_log_record(caplog):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_token_typed_into_lm_eval_is_in_nothing_that_it_writes(tiny, tmp_path):
     reference = {"pretrained": str(tiny("gpt2", seed=1)), "token": TOKEN}
     command = [

@@ -28,6 +28,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
+@pytest.mark.slow
 def test_it_runs_by_the_stock_command_under_its_own_name(package, tmp_path, tiny, texts, scoring):
     for name, part in (("members", texts[:12]), ("nonmembers", texts[12:26])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part))

@@ -113,6 +113,7 @@ def test_a_divergence_with_an_option(python: Callable[..., Any], plain: Path, tm
     assert "weight: 3.0" in (tmp_path / "student" / "recipe.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_an_intervention_is_trained_saved_and_loaded(python: Callable[..., Any], plain: Path, tmp_path: Path) -> None:
     answer = python(DISTILL + LOAD, plain, tmp_path / "student", "interventions={dropout: {p: 0.5}}")
     assert answer == {"type": "MidistillGPTNeoXForCausalLM", "exactly": False, "trains otherwise": True}

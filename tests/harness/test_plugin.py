@@ -51,6 +51,7 @@ def test_the_stock_command_lists_our_tasks_beside_its_own(listed):
         assert f"|{name} " in listed.stdout.replace("| ", "|"), name
 
 
+@pytest.mark.slow
 def test_bad_input_ends_the_stock_command_with_a_sentence_and_no_traceback(tmp_path):
     (tmp_path / "members.jsonl").write_text('{"text": "Anna was born in Paris."}\n')
     files = '{"mia": {"members": "members.jsonl", "nonmembers": "gone.jsonl"}}'

@@ -229,6 +229,7 @@ def test_the_paper_s_group_holds_its_four_data_sets_with_all_attacks(manager_of,
     }
 
 
+@pytest.mark.slow
 def test_the_other_groups_hold_all_attacks_and_the_strongest_and_what_cannot_pair_tokens_says_so(
     lm, files, tiny, manager_of, said
 ):

@@ -47,6 +47,7 @@ def saved(stock: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     return models
 
 
+@pytest.mark.slow
 def test_every_architecture_comes_back_bit_for_bit_in_a_fresh_process(saved: dict[str, Any], tmp_path: Path) -> None:
     code = """
 import sys, safetensors.torch, torch

@@ -18,6 +18,7 @@ def refuse(word: str) -> Any:
     raise AssertionError(f"{word} is no JSON")
 
 
+@pytest.mark.slow
 def test_a_run_of_the_harness_writes_null_where_there_is_no_figure(tmp_path, tiny, texts):
     import subprocess
     import sys

@@ -109,6 +109,7 @@ def test_two_ranks_give_the_figures_of_one(evaluate, monkeypatch):
             assert got[id] == (label, pytest.approx(score, rel=1e-5, nan_ok=True))
 
 
+@pytest.mark.slow
 def test_ranks_need_not_agree_on_the_batch_size(evaluate, tmp_path):
     """One that finds all its texts in the cache never asks for a batch size, and the other must not wait for it."""
     flags = {"batch_size": "auto", "attacks": ("mink", "recall"), "use_cache": str(tmp_path / "cache")}
@@ -124,6 +125,7 @@ def test_ranks_need_not_agree_on_the_batch_size(evaluate, tmp_path):
         assert len(got) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [None, 1, 15])
 def test_ranks_share_held_out_texts_also_where_one_has_all_of_its_own_in_the_cache(known, evaluate, tmp_path):
     """Both must take part in what the model's ranks do together, or wait for ever."""

@@ -10,6 +10,8 @@ from made_package import install, lm_eval
 SOURCE = '''
 import numpy as np
 
+import pytest
+
 from midistill_tasks import Encoded, HarnessScorer, Result, scorer
 
 
@@ -28,6 +30,7 @@ class LettersScorer(HarnessScorer):
 '''
 
 
+@pytest.mark.slow
 def test_its_model_is_attacked_by_the_stock_command_as_far_as_it_goes(tmp_path: Path) -> None:
     install(tmp_path / "site", "letters", SOURCE, "midistill.scorers")
     for name, letter in (("members", "b"), ("nonmembers", "a")):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -21,6 +22,7 @@ DIGEST = (
 )
 
 
+@pytest.mark.slow
 def test_another_process_with_other_hashes_locale_and_clock_makes_the_same_people() -> None:
     rows = bios.load()
     here = hashlib.sha256(repr((rows["text"][:], rows["label"][:])).encode()).hexdigest()

@@ -80,6 +80,7 @@ def one_index(monkeypatch):
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", manager)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_index")
 def test_a_task_that_the_harness_does_not_know_is_refused_before_anything_is_done(files):
     study = files(evaluate={"attacks": ["loss"], "tasks": ["hellaswagg"]})

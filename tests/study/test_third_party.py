@@ -107,6 +107,7 @@ def test_what_needs_a_part_that_failed_is_left_out_and_the_rest_is_done(midistil
     assert (tmp_path / "study" / "report" / "index.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lengths", "said"),
     [

@@ -93,6 +93,7 @@ def test_without_a_frontier_there_is_no_section(folder):
     assert "reduction at its perplexity" not in page.answers.columns
 
 
+@pytest.mark.slow
 def test_students_of_the_frontier_that_are_not_all_there_leave_the_rest(folder, write_output, tmp_path):
     """A seed whose students on fewer texts failed is held against stopping early alone."""
     write_study(tmp_path, write_output, {"better": ARMS["better"]})
