@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from made_package import install, lm_eval
 
 SOURCE = '''
 import numpy as np
-
-import pytest
 
 from midistill_tasks import Encoded, HarnessScorer, Result, scorer
 
