@@ -50,8 +50,8 @@ def test_cost_first_then_a_preemption_then_a_student(recipe, shell, tmp_path):
     planned = shell("midistill", "distill", "recipe.yaml", "--dry-run").out
     assert "what would be trained; nothing is written" in planned
     assert re.search(r"time +about .*timed \d+ steps of 20 texts", planned)
-    assert re.search(r"memory +\d+ [MG]B", planned)
-    assert re.search(r"disk +\d+ [kMG]B for the student", planned)
+    assert re.search(r"memory +[\d.]+ [MG]B", planned)
+    assert re.search(r"disk +[\d.]+ [kMG]B for the student", planned)
     assert "texts are longer than data.max_length (16 tokens; longest" in planned
     assert not (tmp_path / "student").exists()
 
