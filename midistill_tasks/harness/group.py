@@ -22,11 +22,10 @@ class MIASplit(MIATask):
     def __new__(cls, config: Mapping[str, Any]) -> Group:
         check_kinds(config)
         name = config["task"]
-        own = {} if "split" in config else {"split": name.removeprefix("mia_")} if config.get("dataset_path") else {}
         group = Group(name=name, metadata=config.get("metadata"))
         for attack in groups()["mia"]:
             task = f"mia_{attack}_{name.removeprefix('mia_')}"
-            group.add(MIATask(config={**config, **own, "task": task, "attack": attack, "optional": True}))
+            group.add(MIATask(config={**config, "task": task, "attack": attack, "optional": True}))
         return group
 
     def __init__(self, config: Mapping[str, Any]) -> None:

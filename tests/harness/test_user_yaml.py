@@ -57,6 +57,12 @@ def test_one_file_gives_all_attacks_on_a_new_split(run: Run, mine, said):
     assert result["configs"]["mia_loss_mine"]["metadata"]["midistill"]["split"] == "mine"
 
 
+@pytest.mark.parametrize("name", ["bios", "bioss"])
+def test_a_file_of_a_name_of_ours_or_nearly_so_still_reads_its_own_texts(run: Run, mine, name):
+    result = run([mine(task=f"mia_{name}")])
+    assert scores(result, f"mia_loss_{name}") == pytest.approx(scores(run("mia_loss_files"), "mia_loss_files"))
+
+
 def test_one_file_with_an_attack_gives_that_task(run: Run, mine):
     result = run([mine("MIATask", task="mia_loss_mine", attack="loss")])
     assert scores(result, "mia_loss_mine") == pytest.approx(scores(run("mia_loss_files"), "mia_loss_files"))
