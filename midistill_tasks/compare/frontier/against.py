@@ -140,7 +140,7 @@ class Seed(NamedTuple):
     def twin(self, defence: str) -> Measured | None:
         """The vanilla student of its perplexity; None where the defence reaches none."""
         students = self.defences[defence]
-        return at_utility_of(self.student, [students[number] for number in front(students)])
+        return at_utility_of(self.student, [students[number] for number in front([one.utility for one in students])])
 
 
 Sides = tuple[Sequence[Mapping[str, AttackResult]], Sequence[Mapping[str, AttackResult]]]

@@ -103,8 +103,8 @@ def measure(results: Mapping[str, AttackResult], heldout: Heldout, texts: Texts)
     return Measured(areas, of_areas, separation, utility, of_utility)
 
 
-def front(students: Sequence[Measured]) -> list[int]:
-    """Which of these, by how much training each had, are on the frontier: those of a lower u than all before.
+def front(utilities: Sequence[float]) -> list[int]:
+    """Which students are on the frontier, of these u by how much training each had: those of a lower u than all before.
 
     A student that is no better than one with less training is dominated, since training less was as good: past the
     best perplexity a vanilla student only learns its members by heart, and a line to it would flatter every arm
@@ -112,8 +112,8 @@ def front(students: Sequence[Measured]) -> list[int]:
     the one with less training stays. Chosen by u alone, and not by leak, so that chance in the leak chooses nothing;
     what is left is sorted by u.
     """
-    best = np.minimum.accumulate([np.inf, *(student.utility for student in students)])
-    return [number for number, student in enumerate(students) if student.utility < best[number]]
+    best = np.minimum.accumulate([np.inf, *utilities])
+    return [number for number, utility in enumerate(utilities) if utility < best[number]]
 
 
 def at_utility_of(student: Measured, points: Sequence[Measured]) -> Measured | None:

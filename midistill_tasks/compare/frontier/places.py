@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from midistill_tasks.compare.frontier.interpolation import front
 from midistill_tasks.compare.verdict import strongest_area
 from midistill_tasks.metrics.estimate import Estimate, Interval, ratio
 from midistill_tasks.results.likelihoods import read_heldout
@@ -92,7 +93,5 @@ def leak_of(area: Interval) -> Interval:
 
 def _on_line(found: Sequence[Place]) -> list[Place]:
     """Those of one defence, by how much training they had, as `interpolation.front` has single seeds."""
-    best = np.minimum.accumulate([math.inf, *(place.utility.value for place in found)])
-    return [
-        place._replace(on_line=bool(place.utility.value < limit)) for place, limit in zip(found, best, strict=False)
-    ]
+    on_line = front([place.utility.value for place in found])
+    return [place._replace(on_line=number in on_line) for number, place in enumerate(found)]
