@@ -111,7 +111,7 @@ def _answer(figures: Compared) -> str:
     if min(teacher.documents, student.documents) < FEWEST:
         return f"Undecided: {min(teacher.documents, student.documents)} texts of a class are too few to say"
     if not (teacher.beats_words or student.beats_words):
-        return f"Undecided: {_words_alone(teacher.blind)}, so this split cannot say what {student.name} remembers"
+        return _cannot_say(teacher.blind, student.name)
     if word == "safer":
         return f"Safer: {student.name} leaks less than {teacher.name}"
     if word == "leaks less, still leaks":
@@ -157,24 +157,21 @@ def _reach(seeds: int) -> str:
     return f"This speaks of students trained this way from this teacher ({seeds} seeds) and texts like these."
 
 
-def _words_alone(blind: Estimate) -> str:
-    if math.isnan(blind.value):
-        return "there is no blind baseline to hold the attacks against, and coins did not choose the members"
-    return (
-        "no attack does better, beyond the errors, than a classifier that sees only words and no model (AUROC "
+def _cannot_say(blind: Estimate, name: str) -> str:
+    """Of texts that words alone tell apart as well as the attacks on the model or arm `name` do."""
+    why = (
+        "there is no blind baseline to hold the attacks against, and coins did not choose the members"
+        if math.isnan(blind.value)
+        else "no attack does better, beyond the errors, than a classifier that sees only words and no model (AUROC "
         f"{blind.value:.3f})"
     )
+    return f"Undecided: {why}, so this split cannot say what {name} remembers"
 
 
 def _beside_chance(caught: Caught) -> str:
-    best = (
-        "scores that say nothing" if caught.attacks == 1 else f"the best of {caught.attacks} attacks that say nothing"
-    )
-    most = (
-        f"{best} finds up to {caught.at_most_by_chance}"
-        if caught.attacks > 1
-        else f"{best} find up to {caught.at_most_by_chance}"
-    )
+    several = f"the best of {caught.attacks} attacks that say nothing finds"
+    best = several if caught.attacks > 1 else "scores that say nothing find"
+    most = f"{best} up to {caught.at_most_by_chance}"
     if caught.found > caught.at_most_by_chance:
         return f"though, where {most}: look at the lowest false positive rates"
     return f"where {most}"
@@ -189,7 +186,7 @@ def opening(word: AloneWord, found: Strongest) -> str:
         beyond = f"these attacks do not tell members of {found.name} from non-members beyond chance"
         return f"No leak found: {beyond}; {caught.sentence}, {_beside_chance(caught)}"
     if word == "undecided":
-        return f"Undecided: {_words_alone(found.blind)}, so this split cannot say what {found.name} remembers"
+        return _cannot_say(found.blind, found.name)
     if word == "too few texts to say":
         return f"Too few texts of {found.name} were judged to say anything ({found.documents} of the smaller class)"
     return f"Nothing was measured of {found.name}: each attack gives all texts the same score"
