@@ -26,8 +26,8 @@ import numpy as np
 from midistill_tasks.compare import wording
 from midistill_tasks.compare.caught import caught
 from midistill_tasks.compare.wording import FEWEST, NEGLIGIBLE, AloneWord, Strongest, Word
-from midistill_tasks.metrics.blind import covariance_with_blind
-from midistill_tasks.metrics.estimate import Z95, Interval
+from midistill_tasks.metrics.blind import covariance_with_blind, shifted
+from midistill_tasks.metrics.estimate import Interval
 from midistill_tasks.metrics.intervals import mean_auroc_interval, mean_half_width, quantile
 from midistill_tasks.metrics.roc import Areas, auroc, auroc_covariance, auroc_differences
 from midistill_tasks.results.run import AttackResult
@@ -211,8 +211,7 @@ def _alone_word(found: Strongest) -> AloneWord:
     if found.documents < FEWEST or math.isnan(found.area.lower):
         return "too few texts to say"
     at_chance = found.area.lower <= 0.5 <= found.area.upper
-    shifted = math.isnan(found.blind.value) or found.blind.value - Z95 * found.blind.stderr > 0.5
-    if not found.beats_words and (shifted or not at_chance):
+    if not found.beats_words and (math.isnan(found.blind.value) or shifted(found.blind) or not at_chance):
         return "undecided"
     return "leaks" if found.leaks else "no leak found"
 

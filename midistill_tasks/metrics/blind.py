@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from midistill_tasks.errors import warn_once
 from midistill_tasks.metrics.clusters import two_sample_covariance
+from midistill_tasks.metrics.estimate import Z95, Estimate
 from midistill_tasks.metrics.roc import auroc_components, complete, delong_stderr
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
 
@@ -82,6 +83,11 @@ def blind_auroc(
         return _undefined(len(texts), "no fold has both classes to learn from and to judge")
     inflation = 1 / len(values) + 1 / (FOLDS - 1)
     return Blind(float(np.mean(values)), math.sqrt(inflation * float(np.mean(np.square(errors)))), ranks)
+
+
+def shifted(blind: Estimate) -> bool:
+    """Whether words alone tell members from non-members beyond the 95 % error; not where there is no baseline."""
+    return blind.value - Z95 * blind.stderr > 0.5
 
 
 def covariance_with_blind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.metrics.blind import shifted
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Statement
 
@@ -39,7 +40,7 @@ def advice(splits: Sequence[Findings], statements: Sequence[Statement]) -> tuple
         said.append(LEAKS)
     if "leaks less, still leaks" in words:
         said.append(STILL)
-    if "undecided" in words and any(_shifted(findings) for findings in splits):
+    if "undecided" in words and any(shifted(findings.blind) for findings in splits):
         said.append(SHIFT)
     if "no leak found" in words:
         said.append(NONE)
@@ -49,11 +50,6 @@ def advice(splits: Sequence[Findings], statements: Sequence[Statement]) -> tuple
     if not words & {"leaks", "leaks less, still leaks"} and (ideas := _stronger(splits)):
         said.append(STRONGER.format(ideas=ideas))
     return tuple(said[:3])
-
-
-def _shifted(findings: Findings) -> bool:
-    """Whether the baseline beats chance beyond its error."""
-    return findings.blind.value - 1.96 * findings.blind.stderr > 0.5
 
 
 def _stronger(splits: Sequence[Findings]) -> str:
