@@ -78,6 +78,8 @@ def _texts(found: Documents) -> list[str]:
 def _figures(found: Documents) -> list[str]:
     """What so many texts allow to say."""
     from midistill_tasks.compare.wording import FEWEST
+    from midistill_tasks.metrics.intervals import ENOUGH_DOCUMENTS
+    from midistill_tasks.report.advice import ENOUGH
 
     fewest, others = min(found.counts["members"], found.counts["nonmembers"]), found.counts["nonmembers"]
     if fewest < FEWEST:
@@ -85,10 +87,10 @@ def _figures(found: Documents) -> list[str]:
     lines = []
     if others < 100:
         lines.append("no rate at 1 % false accusations: it needs 100 non-members (200 for the row to publish)")
-    elif others < 500:
-        lines.append("the rate at 1 % false accusations has no interval: that needs 500 non-members")
+    elif others < ENOUGH:
+        lines.append(f"the rate at 1 % false accusations has no interval: that needs {ENOUGH} non-members")
     clusters = Counter(dict(zip(found.docs["cluster"], found.docs["label"], strict=True)).values())
-    if len(set(found.docs["cluster"])) < len(found.docs) and min(clusters.values()) < 30:
+    if len(set(found.docs["cluster"])) < len(found.docs) and min(clusters.values()) < ENOUGH_DOCUMENTS:
         lines.append(f"the texts of a side come from {min(clusters.values())} documents only: errors will be wide")
     return lines
 

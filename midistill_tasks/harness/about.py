@@ -13,15 +13,12 @@ from weakref import WeakSet
 from midistill_tasks import __version__
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.harness.scores import Outcome
-from midistill_tasks.metrics.intervals import quantile
+from midistill_tasks.metrics.intervals import ENOUGH_DOCUMENTS, quantile
 from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.results.schema import SCHEMA_VERSION
 from midistill_tasks.splits.documents import Documents
 
 logger = logging.getLogger(__name__)
-
-ENOUGH_DOCUMENTS = 30
-"""From so many on Student's t is within some 4 % of the normal quantile."""
 
 _announced: WeakSet[Documents] = WeakSet()
 

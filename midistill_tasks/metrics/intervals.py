@@ -23,6 +23,8 @@ from midistill_tasks.metrics.scored import FloatArray, IntArray
 NO_INTERVAL = (math.nan, math.nan)
 FALSE_POSITIVES = 5
 """So many the bound on the FPR must allow on average for a TPR to have an interval."""
+ENOUGH_DOCUMENTS = 30
+"""From so many of a side on Student's t is within some 4 % of the normal quantile."""
 
 
 def quantile(freedom: float, alpha: float = 0.05) -> float:
