@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from midistill_tasks.compare.epsilon import Epsilon, epsilon, why_no_bound
+from midistill_tasks.compare.epsilon import Epsilon, epsilon, of_each, why_no_bound
 from midistill_tasks.metrics.epsilon import why_few
 from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.exposure import exposure
@@ -46,18 +46,12 @@ def repeats_of(result: AttackResult) -> dict[int, list[Scored]]:
 
 def by_repeats(runs: Sequence[Run], split: str, confidence: float = 0.95) -> list[list[tuple[AttackResult, Group]]]:
     """For each run the groups of its attacks on a split. All ε of all runs hold together with `confidence`."""
-    results = [list(run.on(split).values()) for run in runs]
-    groups = [(result, repeats_of(result)) for of_run in results for result in of_run]
-    bounds = sum(not (why_no_bound(result) or why_few(items)) for result, of in groups for items in of.values())
-    each = 1 - (1 - confidence) / max(1, bounds)
-    return [
-        [
-            (result, _group(result, often, items, each))
-            for result in of_run
-            for often, items in repeats_of(result).items()
-        ]
-        for of_run in results
+    groups = [
+        [(result, *group) for result in run.on(split).values() for group in repeats_of(result).items()] for run in runs
     ]
+    bounds = sum(not (why_no_bound(result) or why_few(items)) for of_run in groups for result, _, items in of_run)
+    each = of_each(confidence, bounds)
+    return [[(result, _group(result, often, items, each)) for result, often, items in of_run] for of_run in groups]
 
 
 def _group(result: AttackResult, repeats: int, items: list[Scored], confidence: float) -> Group:

@@ -47,12 +47,17 @@ class Epsilon:
 def epsilons(runs: Sequence[Run], split: str, confidence: float = 0.95) -> list[list[Epsilon]]:
     """For each run the bounds of its attacks on a split, all at one confidence, and comparable for it.
 
-    That is 1 − (1 − confidence)/B for the B bounds of all runs together, so that they all hold with `confidence`.
+    That is `of_each` for the bounds of all runs together, so that they all hold with `confidence`.
     """
     results = [list(run.on(split).values()) for run in runs]
     bounds = sum(not why_no_bound(result) for of_run in results for result in of_run)
-    each = 1 - (1 - confidence) / max(1, bounds)
+    each = of_each(confidence, bounds)
     return [[epsilon(result, each) for result in of_run] for of_run in results]
+
+
+def of_each(confidence: float, bounds: int) -> float:
+    """The confidence of each of so many bounds that shall hold together with `confidence` (Bonferroni)."""
+    return 1 - (1 - confidence) / max(1, bounds)
 
 
 def epsilon(result: AttackResult, confidence: float = 0.95, part: Sequence[Scored] | None = None) -> Epsilon:
