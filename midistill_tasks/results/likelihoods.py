@@ -1,11 +1,12 @@
-"""What the samples of ``heldout_<split>`` say of each held-out text, for the error of a perplexity over texts."""
+"""What the samples of a perplexity say of each text, ``heldout_<split>``'s above all: for its error over texts."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,24 +47,50 @@ def read_heldout(run: Run, split: str) -> Heldout | None:
         InputError: where the file of that name is not of that task.
     """
     task = f"heldout_{split}"
-    path = run.path.with_name(f"samples_{task}_{run.date}.jsonl")
     metric = next((name for name in UNITS if f"{task}/{name}" in run.utility), None)
-    if metric is None or not path.is_file():
+    if metric is None or (read := read_likelihoods(run, task, metric, _id)) is None:
         return None
-    ids, pairs = [], []
+    log_likelihoods, sizes = read[1].T
+    if not (np.isfinite(read[1]).all() and 0 < sizes.sum() < math.inf):
+        raise _foreign(run, task)
+    return Heldout(tuple(read[0]), -log_likelihoods, sizes, UNITS[metric])
+
+
+def read_likelihoods(
+    run: Run, task: str, metric: str, name: Callable[[Any], str] = lambda _: ""
+) -> tuple[list[str], FloatArray] | None:
+    """What the samples say of a perplexity: documents by name, and [documents, 2], log-likelihood in nats and words or
+    bytes.
+
+    None where the samples are not there.
+
+    Raises:
+        InputError: where the file of that name is not of that task.
+    """
+    path = _samples(run, task)
+    if not path.is_file():
+        return None
+    names, pairs = [], []
     with path.open("rb") as lines:
         try:
             for line in lines:
                 row = json.loads(line)
-                ids.append(_id(row["doc"]))
-                loss, size = row[metric]
-                pairs.append((-float(loss), float(size)))
-        except (ValueError, KeyError, TypeError, OverflowError):
-            pairs = []
-    losses, sizes = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    if not (len(losses) and np.isfinite(losses).all() and sizes.sum() > 0) or not math.isfinite(sizes.sum()):
-        raise InputError(f"{path} is not of {task}: keep the files of one run together")
-    return Heldout(tuple(ids), losses, sizes, UNITS[metric])
+                names.append(name(row.get("doc")))
+                pairs.append(row[metric])
+            likelihoods = np.array(pairs, dtype=np.float64)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            likelihoods = np.empty(0)
+    if likelihoods.ndim != 2 or likelihoods.shape[1] != 2:
+        raise _foreign(run, task)
+    return names, likelihoods
+
+
+def _samples(run: Run, task: str) -> Path:
+    return run.path.with_name(f"samples_{task}_{run.date}.jsonl")
+
+
+def _foreign(run: Run, task: str) -> InputError:
+    return InputError(f"{_samples(run, task)} is not of {task}: keep the files of one run together")
 
 
 def _id(doc: Mapping[str, str]) -> str:

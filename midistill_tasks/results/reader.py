@@ -1,9 +1,8 @@
-"""The only place that opens what the harness wrote of a model: results_<date>.json and samples_<task>_<date>.jsonl."""
+"""What the harness wrote of a model as a `Run`: results_<date>.json, and its MIA tasks' samples_<task>_<date>.jsonl."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ import numpy as np
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.results.matching import match_texts
 from midistill_tasks.results.run import AttackResult, Run, Utility, as_number
 from midistill_tasks.results.samples import FILTERS, read_samples
@@ -116,24 +114,6 @@ def _attack_and_split(task: str, date: str, samples: Path) -> tuple[str, str]:
         )
     attack = max(known, key=len)
     return attack, task.removeprefix(f"mia_{attack}_")
-
-
-def read_likelihoods(run: Run, utility: Utility) -> FloatArray | None:
-    """What the samples say of a perplexity, [documents, 2]: log-likelihood in nats, and words or bytes.
-
-    None where the samples are not there.
-    """
-    path = run.path.with_name(f"samples_{utility.task}_{run.date}.jsonl")
-    if not path.is_file():
-        return None
-    with path.open("rb") as lines:
-        try:
-            pairs = np.array([json.loads(line)[utility.metric] for line in lines], dtype=np.float64)
-        except (ValueError, KeyError, TypeError, OverflowError):
-            pairs = np.empty(0)
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise InputError(f"{path} is not of {utility.task}: keep the files of one run together")
-    return pairs
 
 
 def _newest(place: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from midistill_tasks.metrics.estimate import ratio
-from midistill_tasks.results.reader import read_likelihoods
+from midistill_tasks.results.likelihoods import read_likelihoods
 from midistill_tasks.results.run import Run, Utility
 
 PERPLEXITIES = ("word_perplexity", "byte_perplexity", "bits_per_byte")
@@ -19,9 +19,9 @@ def with_error(run: Run, utility: Utility) -> Utility:
     """
     if utility.metric not in PERPLEXITIES or not math.isnan(utility.stderr):
         return utility
-    likelihoods = read_likelihoods(run, utility)
-    if likelihoods is None or len(likelihoods) < 2:
+    read = read_likelihoods(run, utility.task, utility.metric)
+    if read is None or len(read[1]) < 2:
         return utility
-    log_likelihood, units = likelihoods.T
+    log_likelihood, units = read[1].T
     scale = 1 / math.log(2) if utility.metric == "bits_per_byte" else utility.value
     return utility._replace(stderr=ratio(-log_likelihood, units).stderr * scale)
