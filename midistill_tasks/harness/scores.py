@@ -188,37 +188,36 @@ def _learnt(attack: Attack, docs: Mapping[str, Mapping[str, Any]], found: Mappin
     width = max((len(features) for _, features in everything.values()), default=0)
     items = [item for item, _ in everything.values()]
     table = np.array([features or [math.nan] * width for _, features in everything.values()]).reshape(len(items), width)
+    beside: Mapping[str, Mapping[str, Any]] = {}
     if attack.picks:
-        return _picked(found, list(everything), table, items)
-    scores = crossfit_scores(table, items) if attack.fitted else crossfit_choice(table.T, items)
+        scores, few, beside = _picked(list(everything), table, items)
+    else:
+        scores = crossfit_scores(table, items) if attack.fitted else crossfit_choice(table.T, items)
+        few = "too few texts of a class in either half to learn from" if np.isnan(scores).all() else ""
     by_id = dict(zip(everything, map(Learnt, scores.tolist()), strict=True))
-    few = "too few texts of a class in either half to learn from" if all(map(math.isnan, by_id.values())) else ""
     name = "none" if attack.fitted else CHOSEN
-    return {id: one._replace(scores={name: by_id[id], **one.scores}, why=one.why or few) for id, one in found.items()}
+    return {
+        id: one._replace(scores={name: by_id[id], **one.scores}, beside=beside.get(id, {}), why=one.why or few)
+        for id, one in found.items()
+    }
 
 
 def _picked(
-    found: Mapping[str, Found], names: list[str], table: FloatArray, items: Sequence[Scored]
-) -> dict[str, Found]:
-    """With the score of the attack that is strongest on the half that the document is not in."""
+    names: Sequence[str], table: FloatArray, items: Sequence[Scored]
+) -> tuple[FloatArray, str, dict[str, dict[str, Any]]]:
+    """The score of the attack that is strongest on the half that a text is not in; why there is none; what a sample
+    says beside, by id."""
     attacks = [attack.name for attack in candidates()][: table.shape[1]]
     scores, picked = pick_strongest(table.T, attacks, items)
-    by_id = {
-        name: (
-            Learnt(score),
-            {
-                "attack": picked[half] if picked else None,
-                "half": int(half),
-                "scores": dict(zip(attacks, row, strict=True)),
-            },
-        )
-        for name, score, half, row in zip(names, scores.tolist(), folds(items), table.tolist(), strict=True)
+    beside = {
+        name: {
+            "attack": picked[half] if picked else None,
+            "half": int(half),
+            "scores": dict(zip(attacks, row, strict=True)),
+        }
+        for name, half, row in zip(names, folds(items), table.tolist(), strict=True)
     }
-    few = "" if picked else "too few texts of a class in either half to choose an attack on"
-    return {
-        id: one._replace(scores={"none": by_id[id][0]}, beside=by_id[id][1], why=one.why or few)
-        for id, one in found.items()
-    }
+    return scores, "" if picked else "too few texts of a class in either half to choose an attack on", beside
 
 
 def gathered(value: T) -> list[T]:
