@@ -67,22 +67,21 @@ def costs_of(work: Work, left: Sequence[Part]) -> Costs:
         found.teacher_parameters = model.num_parameters()
         if to_tune or any(part.step == "shadows" for part in left):
             found.teacher = fine_tuning(study.teacher, model, tokenizer, data, texts.of_teacher)
-        found.passes[TEACHER] = _tokens(tokenizer, model, judged) * seconds_a_token(
-            model, _rows(tokenizer, model, judged)
-        )
+        rows = _rows(tokenizer, model, judged)
+        found.passes[TEACHER] = _tokens(rows) * seconds_a_token(model, rows)
         if of_arms := next(filter(None, (_student(work, part) for part in left)), None):
-            arms = {**study.arms, of_arms.rpartition("/")[0]: Arm()}
+            arms = {**study.arms, arm_of(of_arms): Arm()}
             recipe = student_recipe(study.model_copy(update={"arms": arms}), of_arms)
             on = encode(texts.of_students, tokenizer, data.max_length)
             model = model.eval().requires_grad_(False)
             found.student = distillation(recipe, model, tokenizer, on, texts.of_study)
-            found.passes[STUDENT] = _tokens(tokenizer, model, judged) * found.student.forward
+            found.passes[STUDENT] = _tokens(rows) * found.student.forward
     for name, place in study.models.items():
         if any(part.name == f"{name}/0" for part in left):
             with _where_it_is_to_be_had():
                 model, tokenizer, _ = drawn_teacher(Teacher(model=place), data, texts.of_study)
                 rows = _rows(tokenizer, model, judged)
-                found.passes[name] = sum(map(len, rows)) * seconds_a_token(model, rows)
+                found.passes[name] = _tokens(rows) * seconds_a_token(model, rows)
     found.memory = peak_memory()
     return found
 
@@ -132,5 +131,5 @@ def _rows(tokenizer: Any, model: Any, texts: list[str]) -> list[list[int]]:
     return encode(texts, tokenizer, positions_of(model.config) or sys.maxsize).ids
 
 
-def _tokens(tokenizer: Any, model: Any, texts: list[str]) -> int:
-    return sum(map(len, _rows(tokenizer, model, texts)))
+def _tokens(rows: list[list[int]]) -> int:
+    return sum(map(len, rows))

@@ -73,6 +73,8 @@ def arm_of(name: str) -> str:
 
 def places(study: Study, students: Path) -> Mapping[str, Any]:
     """For the report: seed → what a student is, in words → where its results are, of those that are there."""
+    from midistill_tasks.distill.callbacks.milestones import STOPPED
+
     root = Path(study.output)
 
     def there(named: Mapping[str, str]) -> dict[str, str]:
@@ -80,7 +82,7 @@ def places(study: Study, students: Path) -> Mapping[str, Any]:
         return {what: place for what, place in found.items() if (root / place).exists()}
 
     def at_step(name: str) -> str:
-        file = students / name / "stopped.json"
+        file = students / name / STOPPED
         said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         return f"checkpoint {name.partition('@stop-')[2].partition('/')[0]}" + (
             f", step {said['step']} of {said['steps']}" if said else ""

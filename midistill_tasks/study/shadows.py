@@ -7,7 +7,6 @@ neither trains on nor judges, are those of every shadow, so that all models are 
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,14 +16,13 @@ from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.shadows.attacks import SCORE
 from midistill_tasks.distill.data import text_id
 from midistill_tasks.errors import InputError
-from midistill_tasks.files import write_atomically
 from midistill_tasks.processes import first_alone, from_first
 from midistill_tasks.recipes.schema import Data
 from midistill_tasks.study.folders import TEACHER, data_folder, results_folder, selection_folder
 from midistill_tasks.study.graph import all_needs
 from midistill_tasks.study.options import Evaluate
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.texts import DIVIDED
+from midistill_tasks.study.texts import DIVIDED, write_sides
 from midistill_tasks.study.work import Work
 
 
@@ -146,7 +144,4 @@ def _divide(work: Work, study: Study, number: int) -> None:
     sides["nonmembers"] = [*shots, *(text for text, seen in drawn.items() if not seen)]
     if len(set(drawn.values())) < 2:
         raise InputError(f"shadows: {len(drawn)} texts are too few to be drawn from: give more documents")
-    for name, texts in sides.items():
-        lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-        write_atomically(folder / f"{name}.jsonl", "".join(lines))
-    write_atomically(folder / DIVIDED, json.dumps({name: len(side) for name, side in sides.items()}) + "\n")
+    write_sides(folder, sides, {})

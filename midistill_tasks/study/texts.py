@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from midistill_tasks.distill.data import Texts, load_texts, read_texts
@@ -63,13 +65,16 @@ def divide(study: Study, documents: Documents) -> None:
     Raises:
         InputError: if the file cannot be read, or one of the sides stays empty.
     """
-    sides = divided_texts(study, documents)
-    folder = data_folder(study)
+    write_sides(data_folder(study), divided_texts(study, documents), documents.model_dump())
+
+
+def write_sides(folder: Path, sides: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> None:
+    """Each side as ``<name>.jsonl``, then `DIVIDED` with how many they are and what else is said about them."""
     for name, side in sides.items():
         lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in side)
         write_atomically(folder / f"{name}.jsonl", "".join(lines))
     counts = {name: len(side) for name, side in sides.items()}
-    write_atomically(folder / DIVIDED, json.dumps(documents.model_dump() | counts, indent=2) + "\n")
+    write_atomically(folder / DIVIDED, json.dumps({**about, **counts}, indent=2) + "\n")
 
 
 def divided_texts(study: Study, documents: Documents) -> dict[str, list[str]]:
