@@ -18,7 +18,6 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.report.findings import answer
 from midistill_tasks.results.likelihoods import read_heldout
 from midistill_tasks.results.roles import read_group
-from midistill_tasks.splits.bios import biographies
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import run_study
@@ -26,31 +25,18 @@ from midistill_tasks.study.steps.train import student_recipe
 from midistill_tasks.study.work import Work
 
 pytestmark = pytest.mark.slow  # whole studies; the statistics are in tests/compare/test_frontier.py
-TINY = {"model_type": "gpt2", "vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 256}
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory):
+def make(studies):
     """``make(**changes)``: a study of 48 members and 40 non-members in a folder of its own; a training has 12 steps."""
-    folder = tmp_path_factory.mktemp("data")
-    texts = [" ".join(text.split()[:20]) for text in biographies(88, seed=3)]
-    for name, part in (("members", texts[:48]), ("nonmembers", texts[48:])):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
-
-    def make(**changes) -> Study:
-        values = {
-            "output": str(tmp_path_factory.mktemp("study")),
-            "teacher": {"config": TINY, "fine_tune": {"epochs": 2}},
-            "student": {"every_nth_layer": 2},
-            "data": {"members": str(folder / "members.jsonl"), "nonmembers": str(folder / "nonmembers.jsonl")},
-            "train": {"epochs": 2, "warmup_steps": 1, "save_every": 5, "learning_rate": 0.01},
-            "arms": {"bottleneck": {"bottleneck": 8}, "vanilla": {}},
-            "frontier": {"checkpoints": 2, "keep": [0.5]},
-            "evaluate": {"attacks": ["loss", "minkpp"]},
-        }
-        return Study.model_validate(values | changes)
-
-    return make
+    return studies(
+        48,
+        40,
+        arms={"bottleneck": {"bottleneck": 8}, "vanilla": {}},
+        train={"epochs": 2, "warmup_steps": 1, "save_every": 5, "learning_rate": 0.01},
+        frontier={"checkpoints": 2, "keep": [0.5]},
+    )
 
 
 @pytest.fixture(scope="module")

@@ -26,31 +26,12 @@ from midistill_tasks.study.run import run_study
 from midistill_tasks.study.texts import divide, study_data, teachers_texts
 from midistill_tasks.study.work import Work
 
-TINY = {"model_type": "gpt2", "vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 256}
-
 
 @pytest.fixture(scope="module")
-def tiny_study(tmp_path_factory):
+def tiny_study(studies):
     """``tiny_study(**changes)``: a study of 50 members and 36 non-members in a folder of its own."""
-    folder = tmp_path_factory.mktemp("data")
-    texts = [" ".join(text.split()[:20]) for text in biographies(86, seed=3)]
-    for name, part in (("members", texts[:50]), ("nonmembers", texts[50:])):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
-
-    def make(**changes) -> Study:
-        values = {
-            "output": str(tmp_path_factory.mktemp("study")),
-            "teacher": {"config": TINY, "fine_tune": {"epochs": 2}},
-            "student": {"every_nth_layer": 2},
-            "data": {"members": str(folder / "members.jsonl"), "nonmembers": str(folder / "nonmembers.jsonl")},
-            "train": {"epochs": 2, "warmup_steps": 1, "save_every": 5},
-            "arms": {"vanilla": {}, "kept": {"non_vulnerable": True}},
-            "controls": {"kept": "vanilla"},
-            "evaluate": {"attacks": ["loss", "minkpp"]},
-        }
-        return Study.model_validate(values | changes)
-
-    return make
+    arms = {"vanilla": {}, "kept": {"non_vulnerable": True}}
+    return studies(50, 36, arms=arms, controls={"kept": "vanilla"})
 
 
 @pytest.fixture(scope="module")
