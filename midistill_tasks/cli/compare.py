@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = HELP, EPILOG
     parser.add_argument("teacher", metavar="[NAME=]TEACHER", help="folder (or results_*.json) that lm_eval wrote of it")
     parser.add_argument("students", metavar="[NAME=]STUDENT", nargs="+", help="the same; runs of one name are seeds")
-    parser.add_argument("--equals", action="store_true", help="none is the teacher: the models side by side, in pairs")
-    parser.add_argument("--ensembles", action="store_true", help="also judge the students of a name as ensembles")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--equals", action="store_true", help="none is the teacher: the models side by side, in pairs")
+    kind.add_argument("--ensembles", action="store_true", help="also judge the students of a name as ensembles")
     parser.add_argument(
         "--output", metavar="FOLDER", help="write comparison.json, comparison.md and a CSV file a table"
     )

@@ -168,3 +168,9 @@ def test_equals_are_compared_in_pairs_without_a_teacher(outputs: Path, capsys, t
     assert float(rows[0]["p (DeLong)"]) == pytest.approx(expected.p)
     adjusted = holm([float(row["p (DeLong)"]) for row in rows])
     assert [float(row["p (Holm)"]) for row in rows] == pytest.approx(adjusted)
+
+
+def test_ensembles_of_equals_are_refused_and_not_left_out_silently(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "--equals", "--ensembles", "a", "b"])
+    assert "--ensembles: not allowed with argument --equals" in capsys.readouterr().err
