@@ -164,6 +164,7 @@ INTERVENTIONS: Registry[type[Intervention]] = Registry(
         "bottleneck": "midistill_tasks.distill.interventions.bottleneck",
         "same_params": "midistill_tasks.distill.interventions.same_size",
         "nonorm": "midistill_tasks.distill.interventions.nonorm",
+        "ffn_dropout": "midistill_tasks.distill.interventions.dropout",
         "red_list": "midistill_tasks.distill.interventions.logits",
         "temperature": "midistill_tasks.distill.interventions.logits",
     },

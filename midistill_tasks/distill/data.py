@@ -17,6 +17,7 @@ from midistill_tasks.recipes.wording import in_recipes_words
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import Documents, documents
 from midistill_tasks.splits.options import TextOptions
+from midistill_tasks.splits.sources import Source
 from midistill_tasks.splits.sources import read_texts as read_texts
 
 logger = logging.getLogger(__name__)
@@ -72,32 +73,37 @@ def texts_of(documents: Documents, data: Data) -> Texts:
     return Texts(members, documents.nonmembers, counts, frozenset((*documents.all_members, *documents.shots)))
 
 
-def other_texts(data: Data, texts: Texts) -> tuple[list[str], dict[str, int]]:
-    """The texts of ``distil_on``, without blank ones, duplicates and the split's own texts; how many those were.
+def other_texts(source: Source, column: str, texts: Texts, key: str = "distil_on") -> tuple[list[str], dict[str, int]]:
+    """The texts of a file, without blank ones, duplicates and the split's own texts; how many those were.
+
+    Args:
+        source: of the texts.
+        column: that holds them.
+        texts: of the split.
+        key: of ``data``, for messages and for the names of the counts.
 
     Raises:
         InputError: a file cannot be read, or nothing is left.
     """
-    given = read_texts(data.distil_on or [], data.column)
+    given = read_texts(source, column)
     unique = list(dict.fromkeys(text for text in given if text.strip()))
     of_split = texts.known.union(texts.members, texts.nonmembers)
     kept = [text for text in unique if text not in of_split]
-    empty = sum(not text.strip() for text in given)
+    empty, shared, name = sum(not text.strip() for text in given), len(unique) - len(kept), key.rpartition(".")[2]
     counts = {
-        "distil_on_empty": empty,
-        "distil_on_duplicates": len(given) - empty - len(unique),
-        "distil_on_shared": len(unique) - len(kept),
+        f"{name}_empty": empty,
+        f"{name}_duplicates": len(given) - empty - len(unique),
+        f"{name}_shared": shared,
     }
     if not kept:
         raise InputError(
-            f"data.distil_on: of its {len(given)} texts {empty} are blank, and the others are members or non-members:"
+            f"data.{key}: of its {len(given)} texts {empty} are blank, and the others are members or non-members:"
             " give other texts, since the student is never to see those"
         )
-    if counts["distil_on_shared"]:
+    if shared:
         logger.warning(
-            "data.distil_on: %d of its %d texts are members or non-members, and are left out",
-            counts["distil_on_shared"], len(given),
-        )  # fmt: skip
+            "data.%s: %d of its %d texts are members or non-members, and are left out", key, shared, len(given)
+        )
     return kept, counts
 
 

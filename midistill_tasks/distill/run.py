@@ -29,6 +29,7 @@ from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import ADAPTER, save_adapter
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
+from midistill_tasks.distill.sampling.written import written_texts
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
 from midistill_tasks.distill.teacher_cache import (
     Key,
@@ -133,23 +134,24 @@ def gather(recipe: Recipe, texts: Texts) -> Materials:
     """Teacher (or its cache) and tokenizer, with everything checked that needs no student."""
     name = _teacher_name(recipe)
     tokenizer = tokenizer_of(recipe, name)
-    pool, kept, left_out = pool_of(recipe, texts)
-    of_student = student_tokenizer(recipe.student)
-    if of_student is not None:
-        check_same_tokenizer(tokenizer, of_student, pool)
-    encoded = encode(pool, tokenizer, recipe.data.max_length)
     settings = recipe.teacher.model_dump(include={"dtype", "revision", "quantize"})
     teacher = load_teacher(name, **settings) if name else None
     if teacher is not None:
         check_vocabulary(teacher.config, tokenizer, "teacher")
-    sample = sample_of(texts, tokenizer, recipe)
-    measured = [*encoded.ids, *(sample.rows if sample else ())]
-    check_lengths(measured, teacher.config if teacher is not None else None, recipe.student, tokenizer)
     hashes = {
-        "texts": fingerprint(encoded.ids),
         "tokenizer": hash_tokenizer(tokenizer),
         "teacher": hash_weights(teacher) if teacher is not None else "",
     }
+    pool, left_out = pool_of(recipe, texts, teacher, tokenizer, hashes)
+    kept = set(kept_members(pool, recipe.interventions.chosen, recipe.seed))
+    of_student = student_tokenizer(recipe.student)
+    if of_student is not None:
+        check_same_tokenizer(tokenizer, of_student, pool)
+    encoded = encode(pool, tokenizer, recipe.data.max_length)
+    hashes["texts"] = fingerprint(encoded.ids)
+    sample = sample_of(texts, tokenizer, recipe)
+    measured = [*encoded.ids, *(sample.rows if sample else ())]
+    check_lengths(measured, teacher.config if teacher is not None else None, recipe.student, tokenizer)
     cache = None
     if recipe.teacher.cache:
         key = key_of(recipe, recipe.teacher.cache, hashes, len(tokenizer))
@@ -187,12 +189,15 @@ def _teacher_name(recipe: Recipe) -> str | None:
     return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone, recipe.student))
 
 
-def pool_of(recipe: Recipe, texts: Texts) -> tuple[list[str], set[int], dict[str, int]]:
-    """The texts that could be trained on, the positions of those that are, and how many other texts are left out."""
+def pool_of(
+    recipe: Recipe, texts: Texts, teacher: Any, tokenizer: PreTrainedTokenizerBase, hashes: dict[str, str]
+) -> tuple[list[str], dict[str, int]]:
+    """The texts that could be trained on, and how many others are left out."""
+    if recipe.data.generate_from:
+        return written_texts(recipe.data, texts, teacher, tokenizer, hashes)
     if recipe.data.distil_on:
-        others, left_out = other_texts(recipe.data, texts)
-        return others, set(kept_members(others, recipe.interventions.chosen, recipe.seed)), left_out
-    return texts.members, set(kept_members(texts.members, recipe.interventions.chosen, recipe.seed)), {}
+        return other_texts(recipe.data.distil_on, recipe.data.column, texts)
+    return texts.members, {}
 
 
 def tokenizer_of(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:

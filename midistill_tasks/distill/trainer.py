@@ -18,6 +18,7 @@ from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDat
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
 from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
+from midistill_tasks.distill.sampling.on_policy import is_on_policy, own_texts
 from midistill_tasks.methods import DIVERGENCES
 from midistill_tasks.processes import use_cpu
 from midistill_tasks.recipes.schema import Recipe
@@ -46,6 +47,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self.guard = BlowUpGuard(loss, student.config.vocab_size, recipe.interventions.chosen)
         self.terms: list[Tensor] = []
         self.terms_since = 0
+        self.on_policy_steps: set[int] = set()
         self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)
         for callback in (self.guard, MarkWholeCheckpoints(), TellEpoch(self.shuffle)):
             self.add_callback(callback)
@@ -68,6 +70,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """The recipe's loss of one batch, its sums divided by the tokens of the whole step."""
+        on_policy = is_on_policy(self.recipe.loss.on_policy, self.recipe.seed, self.state.global_step)
+        if on_policy:
+            inputs = self._own_texts(model, inputs)
         labels = inputs["labels"]
         tokens = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         teacher = self._teacher(tokens, inputs)
@@ -82,6 +87,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 temperature=loss.temperature,
                 divergence=self.divergence,
                 n_tokens=num_items_in_batch,
+                label_smoothing=loss.label_smoothing,
+                with_ce=not on_policy,
                 compat=loss.compat,
             )
 
@@ -104,9 +111,16 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         scale: int = self.accelerator.num_processes
         self.guard.see(float(loss.detach()) * scale)
         if not self.terms:
-            self.terms_since = self.state.global_step
+            self.terms_since, self.on_policy_steps = self.state.global_step, set()
+        if on_policy:
+            self.on_policy_steps.add(self.state.global_step)
         self.terms.append(torch.stack([made[0].ce.detach(), made[0].divergence.detach()]) * scale)
         return loss * scale
+
+    def _own_texts(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        student, recipe = self.accelerator.unwrap_model(model), self.recipe
+        seed = recipe.seed * 1_000_003 + self.state.global_step
+        return own_texts(student, inputs, recipe.loss.on_policy_tokens, self.n_tokens, seed)
 
     def _teacher(self, tokens: dict[str, Tensor], inputs: dict[str, Any]) -> Source | None:
         if "top_logits" in inputs:
@@ -123,12 +137,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return Head(hidden, head.weight[: self.n_tokens], bias)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the two terms of the loss, before alpha and T², as means since the last log line; ``train_loss`` becomes
-        the mean over all steps, where the Trainer's knows of those since a resume only."""
+        """Adds the two terms of the loss, before alpha and T², as means over the steps since the last log line that
+        have them (the student's own texts have no CE); ``train_loss`` becomes the mean over all steps, where the
+        Trainer's knows of those since a resume only."""
         if "loss" in logs and self.terms:
-            total = torch.stack(self.terms).sum(0) / (self.state.global_step - self.terms_since)
-            mean = self.accelerator.reduce(total, "mean")
-            logs |= {"ce": float(mean[0]), "divergence": float(mean[1])}
+            ce, divergence = self.accelerator.reduce(torch.stack(self.terms).sum(0), "mean").tolist()
+            steps = self.state.global_step - self.terms_since
+            with_ce = steps - len(self.on_policy_steps)
+            logs |= {"ce": ce / with_ce} if with_ce else {}
+            logs["divergence"] = divergence / steps
             self.terms.clear()
         if "train_loss" in logs:
             logs["train_loss"] = _mean_loss(self.state.log_history)

@@ -36,8 +36,8 @@ def first_projections(model: nn.Module, config: Any) -> list[tuple[nn.Module, li
     if mixture or len(ffns) != config.num_hidden_layers:
         why = "its FFN is a mixture of experts" if mixture else f"{len(ffns)} in {config.num_hidden_layers} blocks"
         raise InputError(
-            f"{type(model).__name__}: bottleneck found no FFN of the shape H→I, I→H in every block ({why}); "
-            "remove bottleneck or use another architecture"
+            f"{type(model).__name__}: there is no FFN of the shape H→I, I→H in every block ({why}); "
+            "remove what changes FFNs (bottleneck, same_params, ffn_dropout) or use another architecture"
         )
     return ffns
 

@@ -12,6 +12,19 @@ from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.sources import FORMS, Source
 
 
+class GenerateFrom(Strict):
+    """Has the teacher write the texts to distil on (sequence-level distillation, Kim & Rush 2016)."""
+
+    folder: str = Field(description="where what it wrote is kept, and found again by the next student")
+    n: int | None = Field(None, ge=1, description="texts that it writes; as many as there are members by default")
+    beginnings: Source | None = Field(
+        None, description="it goes on from these texts (as members), not from its beginning-of-text token"
+    )
+    tokens: int = Field(8, ge=1, description="of each of the beginnings that it is given")
+    temperature: float = Field(1.0, gt=0, description="of its sampling, from its whole distribution")
+    seed: int = Field(0, ge=0, description="of the sampling")
+
+
 class _Section(Strict):
     split: str = Field("files", description="a split of `midistill tasks`, or files = `members` and `nonmembers`")
     members: Source | None = Field(None, description=f"files: {FORMS}")
@@ -28,6 +41,9 @@ class _Section(Strict):
     distil_on: Source | None = Field(
         None, description="other texts to distil on (as members), so that the student never sees a member itself"
     )
+    generate_from: GenerateFrom | None = Field(
+        None, description="distil on what the teacher writes, so that the student sees no text of yours at all"
+    )
     max_length: int = Field(128, ge=2, description="tokens kept of a text; the rest is cut off, and counted")
 
     @model_validator(mode="after")
@@ -36,6 +52,8 @@ class _Section(Strict):
             raise ValueError("split 'files' needs 'members', the file of the texts to train on")
         if self.split != "files" and (self.members or self.nonmembers):
             raise ValueError(f"'members' and 'nonmembers' belong to 'split: files', not to '{self.split}'")
+        if self.generate_from and self.distil_on:
+            raise ValueError("'generate_from' and 'distil_on' both say what to distil on: keep one")
         for key, names in _OWNERS.items():
             if key in _KEYS and self.split not in names and getattr(self, key) != _KEYS[key][1].get_default():
                 raise ValueError(f"'{key}' belongs to {', '.join(names)}, not to '{self.split}'")

@@ -16,6 +16,13 @@ class _Section(Strict):
     alpha: float = Field(0.5, ge=0, le=1, description="weight of the divergence")
     temperature: float = Field(2.0, gt=0, description="T of both distributions in D")
     divergence: str = Field("forward_kl", description="D")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="of the cross-entropy: this share of each label is spread over the vocabulary"
+    )
+    on_policy: float = Field(
+        0.0, ge=0, le=1, description="share of the batches whose texts the student goes on with itself, for D alone"
+    )
+    on_policy_tokens: int = Field(8, ge=1, description="of each text that it is given there")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -33,6 +40,10 @@ class _Section(Strict):
     def _possible(self) -> _Section:
         if getattr(self, "compat", None) and self.divergence != "forward_kl":
             raise ValueError("'compat: paper' is forward KL: remove 'divergence'")
+        if getattr(self, "compat", None) and (self.label_smoothing or self.on_policy):
+            raise ValueError("'compat: paper' is the published code: remove 'label_smoothing' and 'on_policy'")
+        if self.on_policy and self.alpha == 0:
+            raise ValueError("'on_policy' is for D, which alpha 0 leaves out: remove one of them")
         return self
 
 

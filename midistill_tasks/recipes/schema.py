@@ -141,6 +141,11 @@ class Recipe(Strict):
             raise ValueError("loss.compat needs the whole teacher: remove teacher.cache")
         if self.loss.alpha == 0 and self.teacher.cache:
             raise ValueError("loss.alpha 0 never looks at the teacher: remove teacher.cache")
-        if self.interventions.selection and self.data.distil_on:
-            raise ValueError("interventions.selection divides the members: remove data.distil_on")
+        if self.teacher.cache and self.loss.on_policy:
+            raise ValueError("loss.on_policy asks the teacher about texts that no cache holds: remove teacher.cache")
+        if self.data.generate_from and no_teacher:
+            raise ValueError("data.generate_from: without a teacher nobody writes: give teacher.model")
+        if self.interventions.selection and (self.data.distil_on or self.data.generate_from):
+            key = "distil_on" if self.data.distil_on else "generate_from"
+            raise ValueError(f"interventions.selection divides the members: remove data.{key}")
         return self

@@ -122,7 +122,7 @@ def _texts(work: Work) -> _Texts | None:
         if study.documents or data.split == "files":
             raise
         return None
-    others = other_texts(data, texts)[0] if data.distil_on else texts.members
+    others = other_texts(data.distil_on, data.column, texts)[0] if data.distil_on else texts.members
     return _Texts(texts, teachers_texts(study), others)
 
 

@@ -47,8 +47,8 @@ class Frontier(Strict):
 
 
 def vanilla(study: Study) -> str | None:
-    """The first arm without interventions and adapters, which the frontier is of; None where there is none."""
-    return next((name for name, arm in study.arms.items() if not (arm.chosen or arm.lora)), None)
+    """The first arm that changes nothing, which the frontier is of; None where there is none."""
+    return next((name for name, arm in study.arms.items() if not (arm.chosen or arm.changes)), None)
 
 
 def stopped(study: Study, seed: int) -> dict[str, float]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
 from midistill_tasks.errors import nearest
 from midistill_tasks.options import Strict
+from midistill_tasks.recipes.data import GenerateFrom
 from midistill_tasks.recipes.interventions import needs_selection
 from midistill_tasks.recipes.schema import Data, Interventions, Lora, Loss, Student, Teacher, Train
 from midistill_tasks.splits.sources import FORMS, Source
 from midistill_tasks.study.frontier import Frontier, vanilla
 from midistill_tasks.study.options import Evaluate, known_attacks
 from midistill_tasks.study.steps import BUILT_IN, STEPS
+
+Section = TypeVar("Section", bound=Strict)
+SECTIONS = ("data", "loss", "train")
+"""Of a recipe, of which an arm may have keys of its own."""
 
 
 class Documents(Strict):
@@ -46,15 +51,30 @@ class Select(Strict):
         return known_attacks(names)
 
 
+class ArmData(Strict):
+    """As in a recipe."""
+
+    distil_on: Source | None = Field(None, description="these texts, of which the study's own are left out")
+    generate_from: GenerateFrom | None = Field(None, description="what the teacher writes; 'teacher' = the defaults")
+
+
 class Arm(Interventions):
     """What is special about the students of an arm."""
 
     lora: Lora | None = Field(None, description="trains adapters in this arm, in place of student.lora")
+    data: ArmData | None = Field(None, description="what its students see instead of the members")
+    loss: dict[str, Any] = Field(default_factory=dict, description="keys of loss that differ in this arm")
+    train: dict[str, Any] = Field(default_factory=dict, description="keys of train that differ in this arm")
 
     @property
     def interventions(self) -> Interventions:
         """Those, as a recipe has them."""
-        return Interventions.model_validate(self.model_dump(exclude={"lora"}))
+        return Interventions.model_validate(self.model_dump(exclude={"lora", *SECTIONS}))
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What it has of its own beside interventions: nothing, of a vanilla arm."""
+        return {name: value for name in ("lora", *SECTIONS) if (value := getattr(self, name))}
 
 
 class _Study(Strict):
@@ -87,7 +107,7 @@ class _Study(Strict):
             filled["teacher"] = {**teacher, "fine_tune": {"folder": f"{output}/teacher", **teacher["fine_tune"]}}
         arms = given.get("arms")
         if isinstance(arms, dict):
-            filled["arms"] = {name: _with_selection(arm, f"{output}/selection") for name, arm in arms.items()}
+            filled["arms"] = {name: _with_folders(arm, output) for name, arm in arms.items()}
         return filled
 
     @model_validator(mode="after")
@@ -111,12 +131,41 @@ class _Study(Strict):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: give each seed once")
         _check_names(self)
+        _check_changes(self)
         return self
 
 
-def _with_selection(arm: Any, folder: str) -> Any:
-    needed = isinstance(arm, dict) and needs_selection(arm)
-    return {"selection": folder, **arm} if needed else {} if arm is None else arm
+def _with_folders(arm: Any, output: str) -> Any:
+    if not isinstance(arm, dict):
+        return {} if arm is None else arm
+    filled = {"selection": f"{output}/selection", **arm} if needs_selection(arm) else dict(arm)
+    data = arm.get("data")
+    writes = data.get("generate_from") if isinstance(data, dict) else None
+    if writes == "teacher" or isinstance(writes, dict):
+        own = writes if isinstance(writes, dict) else {}
+        filled["data"] = {**arm["data"], "generate_from": {"folder": f"{output}/generated", **own}}
+    return filled
+
+
+def with_changes(section: Section, changes: Mapping[str, Any]) -> Section:
+    """The section of a recipe with an arm's own keys; raises pydantic's error for what is none."""
+    return type(section).model_validate({**section.model_dump(), **changes})
+
+
+def _check_changes(study: _Study) -> None:
+    for name, arm in study.arms.items():
+        for key, section in (("loss", study.loss), ("train", study.train)):
+            try:
+                with_changes(section, getattr(arm, key))
+            except ValidationError as error:
+                found = error.errors()[0]
+                at = ".".join(map(str, (f"arms.{name}.{key}", *found["loc"])))
+                known = type(section).model_fields
+                if found["type"] == "extra_forbidden":
+                    raise ValueError(
+                        f"'{at}' is no option{nearest(str(found['loc'][-1]), known)}; '{key}' knows {', '.join(known)}"
+                    ) from None
+                raise ValueError(f"{at}: {found['msg'].removeprefix('Value error, ')}") from None
 
 
 def _lora(study: _Study) -> Lora | None:
@@ -132,7 +181,9 @@ def _check_names(study: _Study) -> None:
         raise ValueError(f"'{next(name for name in study.models if name in study.arms)}' names an arm and a model")
     done: dict[str, str] = {}
     for name, arm in study.arms.items():
-        other = done.setdefault(repr(([each.keys() for each in arm.chosen], arm.lora or _lora(study))), name)
+        other = done.setdefault(
+            repr(([each.keys() for each in arm.chosen], {"lora": _lora(study), **arm.changes})), name
+        )
         if other != name:
             raise ValueError(
                 f"arms: '{other}' and '{name}' are equal, so their students would be: remove one, or change it"

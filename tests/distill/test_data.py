@@ -55,7 +55,7 @@ def test_texts_to_distil_on_that_are_the_splits_own_are_left_out_and_counted(tmp
         n=2,
     )
     texts = load_texts(data)  # two members are drawn, but the teacher knows all; two non-members are shots
-    kept, counts = other_texts(data, texts)
+    kept, counts = other_texts(data.distil_on, data.column, texts)
     assert kept == ["a new text", "another"]
     assert counts == {"distil_on_empty": 1, "distil_on_duplicates": 1, "distil_on_shared": 4}
     assert "4 of its 8 texts are members or non-members" in caplog.text
@@ -65,7 +65,7 @@ def test_nothing_else_to_distil_on_is_an_error(tmp_path):
     members = write(tmp_path / "m.jsonl", MEMBERS)
     data = Data(members=members, distil_on=members)
     with pytest.raises(InputError, match=r"data\.distil_on: of its 20 texts 0 are blank, and the others are members"):
-        other_texts(data, load_texts(data))
+        other_texts(data.distil_on, data.column, load_texts(data))
 
 
 def test_a_remedy_names_a_key_of_the_recipe(tmp_path):

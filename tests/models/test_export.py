@@ -29,7 +29,9 @@ def student_of(stock: Any, architecture: str, dtype: torch.dtype = torch.float32
     return student
 
 
-@pytest.mark.parametrize("surgery", [{"bottleneck": 3}, {"nonorm": True}, {"bottleneck": 3, "nonorm": True}])
+@pytest.mark.parametrize(
+    "surgery", [{"bottleneck": 3}, {"nonorm": True}, {"bottleneck": 3, "nonorm": True}, {"ffn_dropout": 0.5}]
+)
 def test_exported_it_is_a_stock_model_with_the_student_s_logits(
     architecture: str, surgery: dict[str, Any], stock: Any, tiny: Any, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.file import dump_recipe, shipped_recipes
-from midistill_tasks.study.run import load_study
+from midistill_tasks.study.run import load_study, run_study
 from midistill_tasks.study.steps.train import student_recipe
 
 GOOD = """\
@@ -113,3 +113,47 @@ def test_arms_that_would_be_the_same_students_are_refused(arms, write):
     with pytest.raises(InputError, match="arms: 'one' and 'two' are equal, so their students would be: remove one"):
         load_study(write(text), [])
     load_study(write(text.replace("two: {", "two: {temperature: 2.0, ")), [])
+
+
+ARMS = """\
+  smoothed: {loss: {label_smoothing: 0.1}, train: {weight_decay: 0.3}}
+  written: {data: {generate_from: teacher}, loss: {on_policy: 0.5}}
+controls:
+"""
+
+
+def test_an_arm_changes_keys_of_the_recipe_for_its_students_alone(write):
+    study = load_study(write(GOOD.replace("controls:\n", ARMS)), ["frontier={}"])
+    vanilla, smoothed, written = (student_recipe(study, f"{arm}/0") for arm in ("vanilla", "smoothed", "written"))
+    assert (vanilla.loss.label_smoothing, smoothed.loss.label_smoothing) == (0.0, 0.1)
+    assert (vanilla.train.weight_decay, smoothed.train.weight_decay) == (0.01, 0.3)
+    assert vanilla.data.generate_from is None
+    assert written.data.generate_from.folder == "out/generated"
+    assert written.data.members == vanilla.data.members
+    assert load_study(write(dump_recipe(study)), []) == study
+    without = GOOD.replace("  vanilla:\n", ARMS.replace("controls:\n", "")).replace("kept: vanilla", "kept: smoothed")
+    with pytest.raises(InputError, match="frontier: no arm is without interventions"):
+        load_study(write(without), ["frontier={}"])
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [
+        ("{loss: {alhpa: 1}}", "'arms.new.loss.alhpa' is no option (did you mean 'alpha'?); 'loss' knows alpha"),
+        ("{loss: {alpha: 2}}", "arms.new.loss.alpha: Input should be less than or equal to 1"),
+        ("{train: {epochs: 0}}", "arms.new.train.epochs: Input should be greater than or equal to 1"),
+        ("{data: {n: 4}}", "'arms.new.data.n' is no option"),
+        ("{loss: {on_policy: 0.5, alpha: 0}}", "arms.new.loss: 'on_policy' is for D, which alpha 0 leaves out"),
+        ("{loss: {}, train: {}}", "'vanilla' and 'new' are equal"),
+    ],
+)
+def test_what_an_arm_cannot_change_is_named(write, arm, said):
+    with pytest.raises(InputError) as error:
+        load_study(write(GOOD.replace("controls:\n", f"  new: {arm}\ncontrols:\n")), [])
+    assert said in str(error.value)
+
+
+def test_a_file_of_an_arm_that_is_not_there_is_found_before_anything_is_done(studies):
+    study = studies(8, 8)(arms={"vanilla": {}, "others": {"data": {"distil_on": "nowhere.jsonl"}}})
+    with pytest.raises(InputError, match=r"arms\.others\.data\.distil_on: there is no file 'nowhere\.jsonl'"):
+        run_study(study)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,12 +13,22 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from midistill_tasks.distill.costs.timing import Pace, padded_tokens, peak_memory, seconds_a_token, time_steps, typical
-from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint, load_texts, said_of_cut
+from midistill_tasks.distill.data import (
+    Encoded,
+    Texts,
+    encode,
+    fingerprint,
+    kept_members,
+    load_texts,
+    other_texts,
+    said_of_cut,
+)
 from midistill_tasks.distill.fine_tune import fine_tuning_trainer, is_made, of_config
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import n_parameters_saved
-from midistill_tasks.distill.run import cache_of, key_of, pool_of, sample_of, tokenizer_of
+from midistill_tasks.distill.run import cache_of, key_of, sample_of, tokenizer_of
 from midistill_tasks.distill.run_folder import check_output
+from midistill_tasks.distill.sampling.written import stand_in
 from midistill_tasks.distill.student import check_lengths, make_student
 from midistill_tasks.distill.teacher_cache import bytes_needed, hash_tokenizer
 from midistill_tasks.distill.trainer import DistillationTrainer
@@ -177,21 +187,35 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
             tuning = fine_tuning(recipe.teacher, teacher, tokenizer, recipe.data, everyone)
             teacher = teacher.eval().requires_grad_(False)
     tokenizer = tokenizer or tokenizer_of(recipe, None)
-    pool, kept, _ = pool_of(recipe, texts)
+    pool, writing = _pool(recipe, texts, teacher, tokenizer)
+    kept = set(kept_members(pool, recipe.interventions.chosen, recipe.seed))
     encoded = encode(pool, tokenizer, recipe.data.max_length)
     config = teacher.config if teacher is not None else None
     check_lengths(encoded.ids, config, recipe.student, tokenizer)
     ids = [row for row, position in zip(encoded.ids, encoded.positions, strict=True) if position in kept]
+    student = distillation(recipe, teacher, tokenizer, encoded, texts)
     return Forecast(
         texts=len(ids),
         tokens=sum(len(row) - 1 for row in ids),
         cut=said_of_cut(encoded, recipe.data.max_length, positions_of(config) if config is not None else None),
         teacher=teacher.num_parameters() if teacher is not None else None,
         tuning=tuning,
-        student=distillation(recipe, teacher, tokenizer, encoded, texts),
+        student=replace(student, seconds={**writing, **student.seconds}),
         memory=peak_memory(),
         cache=bytes_needed([len(row) for row in encoded.ids], recipe.teacher.cache.k) if recipe.teacher.cache else 0,
     )
+
+
+def _pool(
+    recipe: Recipe, texts: Texts, teacher: Any, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[str], dict[str, float]]:
+    """The texts that could be trained on, or as many, and the seconds until they are there."""
+    if recipe.data.generate_from:
+        pool, seconds = stand_in(recipe.data, texts, teacher, tokenizer)
+        return pool, {"writing the texts": seconds}
+    if recipe.data.distil_on:
+        return other_texts(recipe.data.distil_on, recipe.data.column, texts)[0], {}
+    return texts.members, {}
 
 
 def said(found: Forecast, recipe: Recipe) -> str:

@@ -44,6 +44,8 @@ def distillation_loss(
     temperature: float = 2.0,
     divergence: Divergence = forward_kl,
     n_tokens: int | Tensor | None = None,
+    label_smoothing: float = 0.0,
+    with_ce: bool = True,
     compat: Literal["paper"] | None = None,
 ) -> DistillationLoss:
     """(1−α)·CE(student, next token) + α·T²·D(teacher, student, both at T), mean per token.
@@ -60,6 +62,8 @@ def distillation_loss(
         divergence: D, of `divergences`, its options bound.
         n_tokens: what the sums are divided by; by default the labels that count here. With batches accumulated or
             spread over processes: their total.
+        label_smoothing: ε in [0, 1): CE is against 1−ε of the label and ε spread evenly over the whole vocabulary.
+        with_ce: False leaves CE out (it counts as 0): of texts whose next tokens are no labels.
         compat: "paper" reproduces the published code of arXiv 2505.11837: CE against the label at t itself, which
             teaches the model to repeat its input, and D summed over all T positions, padding too, and divided by B,
             so that it outweighs CE the more, the longer the texts are.
@@ -74,13 +78,15 @@ def distillation_loss(
         )
     if any(s is not None and s.source.shape[:2] != labels.shape for s in (student, teacher)):
         raise ValueError("student, teacher and labels must share [B,T]")
+    rows, targets, ce_weight, d_weight = _positions(labels, compat)
     job = _Job(
-        student, teacher, *_positions(labels, compat), 1 - alpha, alpha * temperature**2, temperature, divergence
-    )
+        student, teacher, rows, targets, ce_weight if with_ce else torch.zeros_like(ce_weight), d_weight, 1 - alpha,
+        alpha * temperature**2, temperature, divergence, label_smoothing,
+    )  # fmt: skip
     weight, bias = (student.weight, student.bias) if isinstance(student, Head) else (None, None)
     wanted = torch.is_grad_enabled()
     sums = _ChunkedLoss.apply(student.source, weight, bias, job, wanted)  # type: ignore[no-untyped-call]
-    count = job.ce_weight.sum().clamp(min=1) if n_tokens is None else n_tokens
+    count = ce_weight.sum().clamp(min=1) if n_tokens is None else n_tokens
     return DistillationLoss(*(x / count for x in sums))
 
 
@@ -109,6 +115,7 @@ class _Job:
     d_scale: float
     temperature: float
     divergence: Divergence
+    smoothing: float
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -172,11 +179,15 @@ def _block(job: _Job, a: Tensor, part: tuple[Tensor, ...], positions: slice, com
     scaled = a * job.temperature
     r = torch.softmax(scaled, -1)
     ce_rows = (log_sum_exp(scaled, r) - scaled.gather(1, targets))[:, 0]
+    if job.smoothing:  # Σ_v (ε/V − ε·[v is the label])·(−z_v) more
+        ce_rows += job.smoothing * (scaled.gather(1, targets)[:, 0] - scaled.mean(-1))
     if job.teacher is not None:
         d_rows, d_gradient = job.teacher.compare(part, q, a[:, :common], job.divergence)
     ce, d = ce_weight @ ce_rows, d_weight @ d_rows
     of_ce = (ce_weight * (job.ce_scale * job.temperature))[:, None]
-    torch.mul(r, of_ce, out=a).scatter_add_(1, targets, -of_ce)
+    torch.mul(r, of_ce, out=a).scatter_add_(1, targets, (job.smoothing - 1) * of_ce)
+    if job.smoothing:
+        a.sub_(of_ce * (job.smoothing / a.shape[1]))
     if d_gradient is not None:
         a[:, :common].addcmul_(d_gradient, (d_weight * job.d_scale)[:, None])
     return torch.stack([job.ce_scale * ce + job.d_scale * d, ce, d])

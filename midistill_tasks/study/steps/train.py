@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.run_folder import RECIPE, RECORD
 from midistill_tasks.errors import InputError
-from midistill_tasks.recipes.schema import Recipe
+from midistill_tasks.recipes.schema import Data, Recipe
+from midistill_tasks.splits.sources import local_files
 from midistill_tasks.study.folders import student_folder, teacher_model
 from midistill_tasks.study.frontier import arm_of, fewer, stopped, vanilla
 from midistill_tasks.study.graph import Part
-from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.recipe import Study, with_changes
 from midistill_tasks.study.steps import Models, StudyStep, step
 from midistill_tasks.study.texts import study_data
 from midistill_tasks.study.work import Work
@@ -53,14 +54,14 @@ class TrainStep(StudyStep):
     def check(self, work: Work, left: Sequence[Part]) -> None:
         for part in left:
             try:
-                student_recipe(work.study, part.name)
+                _check_files(_arm(part.name)[0], student_recipe(work.study, part.name).data)
             except ValidationError as error:
                 said = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise InputError(f"arms.{_arm(part.name)[0]}: {said}") from None
 
     def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
-        whole = costs.training(costs.student)
-        return None if whole is None else whole * fewer(study, _arm(part.name)[1]).get(part.name, 1.0)
+        own, whole = study.arms[arm_of(part.name)].data, costs.training(costs.student)
+        return None if whole is None or own else whole * fewer(study, _arm(part.name)[1]).get(part.name, 1.0)
 
     def run(self, work: Work, part: Part) -> None:
         resume = (student_folder(work.study, part.name) / RECIPE).is_file()
@@ -68,6 +69,18 @@ class TrainStep(StudyStep):
         stops = stopped(work.study, seed) if arm == vanilla(work.study) else {}
         folders = {student_folder(work.study, name): share for name, share in stops.items()}
         run_recipe(student_recipe(work.study, part.name), resume, work.texts, folders)
+
+
+def _check_files(arm: str, data: Data) -> None:
+    """Those of an arm's own."""
+    own = {
+        "distil_on": data.distil_on,
+        "generate_from.beginnings": data.generate_from and data.generate_from.beginnings,
+    }
+    for key, source in own.items():
+        for file in local_files(source) if source else ():
+            if not Path(file).expanduser().exists():
+                raise InputError(f"arms.{arm}.data.{key}: there is no file '{file}'")
 
 
 def student_recipe(study: Study, name: str) -> Recipe:
@@ -84,10 +97,10 @@ def student_recipe(study: Study, name: str) -> Recipe:
             "seed": seed,
             "teacher": teacher,
             "student": student,
-            "data": study_data(study),
-            "loss": study.loss,
+            "data": with_changes(study_data(study), own.data.model_dump() if own.data else {}),
+            "loss": with_changes(study.loss, own.loss),
             "interventions": own.interventions if share is None else {"random_keep": share},
-            "train": study.train,
+            "train": with_changes(study.train, own.train),
         }
     )
 

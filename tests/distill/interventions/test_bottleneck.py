@@ -47,7 +47,7 @@ def test_bottleneck_computes_gelu_between_two_matrices() -> None:
 def test_bottleneck_refuses_what_has_no_such_ffn(stock: Any, kind: str) -> None:
     more = {"intermediate_size": 32, "num_key_value_heads": 1} if kind == "mixtral" else {}
     model = stock.model(kind, **more)
-    with pytest.raises(InputError, match="remove bottleneck"):
+    with pytest.raises(InputError, match="remove what changes FFNs"):
         convert(model, changes(bottleneck=3))
 
 

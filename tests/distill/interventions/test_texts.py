@@ -108,6 +108,6 @@ def test_a_random_share_is_one_of_the_texts_that_are_trained_on(tmp_path):
             **{"data": data, "interventions": {"random_keep": 0.5}},
         }
     )
-    pool, chosen, _ = pool_of(recipe, Texts(MEMBERS, []))
+    pool, _ = pool_of(recipe, Texts(MEMBERS, []), None, None, {})
     assert len(pool) == 8
-    assert len(chosen) == 4
+    assert len(kept_members(pool, recipe.interventions.chosen, 0)) == 4

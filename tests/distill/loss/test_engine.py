@@ -118,6 +118,43 @@ def test_given_logits_are_treated_alike(name: str) -> None:
     torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("extra_rows", [0, 3])
+def test_smoothed_labels_are_torchs(extra_rows: int) -> None:
+    case = Case(VOCAB + extra_rows, VOCAB)
+    got = distillation_loss(case.student, None, case.labels, alpha=0.0, label_smoothing=0.2).loss
+    expected = cross_entropy(
+        case.student_logits[:, :-1].flatten(0, 1), case.labels[:, 1:].flatten(), ignore_index=-100, label_smoothing=0.2
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+    for mine, theirs in zip(
+        torch.autograd.grad(got, case.learnt), torch.autograd.grad(expected, case.learnt), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_without_ce_the_divergence_alone_is_left() -> None:
+    case = Case()
+    whole, alone = (
+        distillation_loss(case.student, case.teacher, case.labels, alpha=0.4, with_ce=with_ce)
+        for with_ce in (True, False)
+    )
+    assert alone.divergence == whole.divergence
+    assert float(alone.ce) == 0
+    torch.testing.assert_close(alone.loss, 0.4 * 4 * whole.divergence, rtol=1e-12, atol=0)
+    torch.testing.assert_close(whole.loss - alone.loss, 0.6 * whole.ce, rtol=1e-9, atol=0)
+    of_d = torch.autograd.grad(alone.loss, case.learnt)
+    expected = torch.autograd.grad(
+        0.4
+        * 4
+        * plain_divergence("forward_kl", case.teacher_logits[:, :-1], case.student_logits[:, :-1], 2.0)[
+            case.labels[:, 1:] != -100
+        ].mean(),
+        case.learnt,
+    )
+    for mine, theirs in zip(of_d, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_one_text_at_a_time_gives_the_batch_s_sums() -> None:
     """By the formula, in plain loops over the tokens that count."""
     case = Case()
