@@ -25,6 +25,7 @@ def processes() -> PartialState:
 
 def from_first(value: T) -> T:
     """The first process's value, in every process."""
+    processes()  # accelerate would make the state itself, as of one process where there is no GPU
     values = [value]
     broadcast_object_list(values)
     return values[0]

@@ -230,11 +230,13 @@ def add_metrics(metrics: ModuleType) -> None:
 
 
 def add_models(huggingface: Any) -> None:
-    """Registers the architecture of our students, so that ``--model hf`` loads them; a folder's name is not asked for
-    at the hub, where it may be another's model."""
+    """Registers the architecture of our students, so that ``--model hf`` loads them, and shares texts on CPUs, too; a
+    folder's name is not asked for at the hub, where it may be another's model."""
     from midistill_tasks.models import architectures
+    from midistill_tasks.scoring.backends.hf.ranks import share_on_cpus
 
     architectures.register()
+    share_on_cpus(huggingface.HFLM)
     api = getattr(huggingface, "HfApi", None)
     if api is None:
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.processes import first_alone, use_cpu
+from midistill_tasks.processes import first_alone
 from midistill_tasks.study.folders import TEACHER, results_folder, student_folder, teacher_model
 from midistill_tasks.study.frontier import fewer, stopped, vanilla
 from midistill_tasks.study.graph import Part
@@ -56,11 +56,11 @@ class EvaluateStep(StudyStep):
         return costs.scoring(name, passes=len(views) + 0.5)  # the half: perplexity on one side
 
     def run(self, work: Work, part: Part) -> None:
-        """On CPU the harness does not share its work among processes, so that one does it all."""
+        """Only models of transformers are shared among processes; what another backend runs, one process asks for."""
         model, revision = self._model(work.study, part.name)
         folder = self.writes(work.study, part)
         _ = work.documents  # held from here on, so that the tasks of all models find them loaded
-        if use_cpu():
+        if work.study.evaluate.backend not in ("hf", "hf-mlm"):
             first_alone(lambda: work.harness.evaluate(model, folder, revision))
         else:
             work.harness.evaluate(model, folder, revision)
