@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ class Data:
         self.folder = folder
         self._read: dict[Path, list[Row]] = {}
 
-    @property
-    def studies(self) -> list[str]:
-        """Those that were collected, by name."""
-        return sorted(path.parent.name for path in self.folder.glob("*/facts.csv"))
+    def studies(self, null_control: str = "no") -> list[str]:
+        """Those that were collected, by name: with ``yes`` those in which nobody saw what is judged."""
+        names = sorted(path.parent.name for path in self.folder.glob("*/facts.csv"))
+        return [name for name in names if self.fact(name, "null_control") == null_control]
 
     def has(self, study: str, file: str) -> bool:
         """Whether the study has such a file."""
@@ -88,6 +89,13 @@ class Data:
         """With its 95 % interval."""
         return interval(self.row(study, "figures", model=model, attack=attack), "auroc")
 
+    def over_seeds(self, study: str, model: str, attack: str) -> str:
+        """Mean AUROC ± standard deviation over the students of an arm; "–" where an attack has none."""
+        areas = [number(row["auroc"]) for row in self.rows(study, "runs", model=model, attack=attack)]
+        if len(areas) < 2:
+            return digits(str(areas[0])) if areas else "–"
+        return number_of(str(statistics.mean(areas)), str(statistics.stdev(areas)))
+
     def tpr(self, study: str, model: str, attack: str) -> str:
         """At 1 % FPR."""
         return percent(self.row(study, "figures", model=model, attack=attack), "tpr_at_1pct_fpr")
@@ -112,7 +120,7 @@ class Data:
         return max(found, key=lambda row: abs(number(row["auroc"]) - 0.5))
 
     def verdict(self, study: str, arm: str, kind: str, of: str | None = None) -> str:
-        """Word and reduction of an arm against its teacher, control or frontier; "–" where there is none.
+        """Word and reduction of an arm beside its teacher, control or frontier, and what that is; "–" where none is.
 
         Args:
             study: a collected one; or `EARLIER`, and `of` is the study.
@@ -125,7 +133,8 @@ class Data:
             return "–"
         (row,) = found
         reduction = interval(row, "reduction")
-        return f"**{row['word']}**" + (f", {reduction}" if reduction != "–" else "")
+        said = f"**{row['word']}**" + (f", {reduction}" if reduction != "–" else "")
+        return said if of or kind == "teacher" or row["against"] == "–" else f"{said} ({row['against']})"
 
     def words(self, study: str, kind: str, of: str | None = None) -> str:
         """All verdicts of a kind, counted by their words: ``safer: a, b; undecided: c``."""
@@ -137,10 +146,10 @@ class Data:
         return "; ".join(f"**{word}**: {', '.join(arms)}" for word, arms in by_word.items()) or "no verdict"
 
     def tally(self, arm: str, kind: str) -> str:
-        """How often each word was said of an arm in all studies, earlier ones too: ``undecided (6 of 7)``."""
+        """How often each word was said of an arm, in all studies but null controls: ``undecided (6 of 7)``."""
         words = [
             row["word"]
-            for study in (*self.studies, EARLIER)
+            for study in (*self.studies(), EARLIER)
             for row in self.rows(study, "verdicts", arm=arm, kind=kind)
         ]
         counted = [f"**{word}** ({words.count(word)} of {len(words)})" for word in dict.fromkeys(words)]
@@ -215,8 +224,22 @@ def inside(text: str) -> str:
 
 def globals_of(data: Data) -> dict[str, Any]:
     """What a template may call."""
-    asked = ("has", "rows", "row", "cell", "fact", "models", "attacks", "with_shadows", "auroc", "tpr", "perplexity")
+    asked = (
+        "studies",
+        "has",
+        "rows",
+        "row",
+        "cell",
+        "fact",
+        "models",
+        "attacks",
+        "with_shadows",
+        "auroc",
+        "over_seeds",
+        "tpr",
+        "perplexity",
+    )
     judged = ("strongest", "strongest_shadowed", "verdict", "words", "tally", "epsilon")
     mine = {"earlier": lambda file, row, column: data.cell(EARLIER, file, row, column)}
     plain = {"table": table, "grid": grid, "interval": interval, "percent": percent, "number_of": number_of}
-    return {**{name: getattr(data, name) for name in (*asked, *judged)}, **mine, **plain, "studies": data.studies}
+    return {**{name: getattr(data, name) for name in (*asked, *judged)}, **mine, **plain}

@@ -54,7 +54,7 @@ def made(here: Path) -> dict[Path, str]:
     for page in PAGES:
         text = environment.get_template(f"{page}.jinja").render()
         files[here.parent / page] = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-    for study in data.studies:
+    for study in data.studies():
         if data.has(study, "frontier"):
             files[here / "data" / study / FIGURE] = frontier_figure(data, study)
     return files
