@@ -48,6 +48,8 @@ PLACES_NOTE = (
     "Leak of the strongest attack [95 %]; perplexity a byte (or word) of held-out texts [95 % over texts]. On the "
     "frontier: of a lower perplexity than all students of the same row of trainings that had less of it."
 )
+HEIGHT = 360
+"""Of the chart, px."""
 ALL = "whole training"
 COLUMNS = (
     "arm",
@@ -114,12 +116,9 @@ def frontier_chart(placed: Sequence[Place], vanilla: str, positions: Mapping[str
         vanilla: the arm that the frontier is of.
         positions: of the arms in the page's list.
     """
-    canvas = Canvas(WIDTH, 360, "Leak against held-out perplexity: the frontier of vanilla students, and the arms")
-    ends = [end for place in placed for end in _ends(place)]
-    margin = 0.05 * (max(ends) - min(ends)) or 0.05
-    low, high = min(ends) - margin, max(ends) + margin
-    top = max(0.05, *(_limits(place)[1] for place in placed)) * 1.08
-    frame = Frame(58, 34, WIDTH - 16, 306, linear(low, high, 58, WIDTH - 16), linear(0, top, 306, 34))
+    canvas = Canvas(WIDTH, HEIGHT, "Leak against held-out perplexity: the frontier of vanilla students, and the arms")
+    low, high, top = _range(placed)
+    frame = frame_of(placed)
     frame.y_axis(canvas, nice_ticks(0, top, 5), "Leak of the strongest attack, |AUROC − 0.5|")
     ticks = [(math.log(value), words) for value, words in nice_ticks(math.exp(low), math.exp(high), 8) if value > 0]
     frame.x_axis(canvas, ticks, "held-out perplexity (lower = a better model)")
@@ -136,6 +135,19 @@ def frontier_chart(placed: Sequence[Place], vanilla: str, positions: Mapping[str
         if not place.defence:
             _cross(canvas, frame, place, colour(positions.get(place.name, 0)))
     return canvas.render()
+
+
+def frame_of(placed: Sequence[Place]) -> Frame:
+    """The plotting area of `frontier_chart`: held-out log-perplexity and leak → px."""
+    low, high, top = _range(placed)
+    return Frame(58, 34, WIDTH - 16, 306, linear(low, high, 58, WIDTH - 16), linear(0, top, 306, 34))
+
+
+def _range(placed: Sequence[Place]) -> tuple[float, float, float]:
+    """The least and the largest log-perplexity, and the largest leak, with a margin."""
+    ends = [end for place in placed for end in _ends(place)]
+    margin = 0.05 * (max(ends) - min(ends)) or 0.05
+    return min(ends) - margin, max(ends) + margin, max(0.05, *(_limits(place)[1] for place in placed)) * 1.08
 
 
 def _cross(canvas: Canvas, frame: Frame, place: Place, css: str) -> None:
