@@ -91,6 +91,7 @@ def _noise_multiplier(epsilon: float, delta: float, rate: float, steps: int) -> 
         ) from error
 
 
+@cache
 def _epsilon(noise_multiplier: float, rate: float, steps: int, delta: float) -> float:
     from opacus.accountants import PRVAccountant
 

@@ -159,3 +159,9 @@ class _Accounts(TrainerCallback):  # type: ignore[misc]
         if dp.delta * texts >= 1:
             logger.warning("%s.delta (%g) is not below one over the %d texts: it may give one of them away whole",
                            self.key, dp.delta, texts)  # fmt: skip
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called when the last step is made, or the run was asked to end before it."""
+        spent = self.trainer.mechanism.spent(self.trainer.dp, state.global_step)
+        self.trainer.log({"dp_epsilon": spent["epsilon"]})
+        logger.info("%s: epsilon %.4g at delta %g was spent", self.key, spent["epsilon"], spent["delta"])

@@ -44,6 +44,7 @@ def test_teacher_and_student_say_what_they_spent(recipe_of, tmp_path):
         assert spent["delta"] == 1e-3
         assert spent["unit"] == "one text, added or removed"
     assert record.log[0]["dp_noise_multiplier"] == student["noise_multiplier"]
+    assert [line["dp_epsilon"] for line in record.log if "dp_epsilon" in line] == [student["epsilon"]]
     card = (Path(recipe.output) / "README.md").read_text()
     assert stored["guarantee"] in card
     assert f"epsilon {student['epsilon']:.3f} at delta 0.001 was spent" in card
