@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         record = run_recipe(recipe, resume=args.resume)
     for name, value in record.measured.items():
         print(f"{name:<28} {value:.4g}")
+    if record.dp:
+        print(record.dp["guarantee"])
     print(f"{recipe.output}: load it with `lm_eval --model hf --model_args pretrained={recipe.output}`")
     return 0
 

@@ -8,10 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainingArguments
 
 from midistill_tasks.distill.callbacks.progress import show
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint
+from midistill_tasks.distill.dp.accounting import check_ready
+from midistill_tasks.distill.dp.guarantee import MADE
+from midistill_tasks.distill.dp.trainer import DPTrainer
 from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.distill.student import check_lengths
 from midistill_tasks.errors import InputError
@@ -24,11 +27,12 @@ from midistill_tasks.models.loading import (
     load_tokenizer,
 )
 from midistill_tasks.processes import by_first, from_first, processes, use_cpu
-from midistill_tasks.recipes.schema import Data, FineTune, Student, Teacher
+from midistill_tasks.recipes.schema import DP, Data, FineTune, Student, Teacher
 
-MADE = "midistill_teacher.json"
 VOCABULARY = 1024
 """Tokens of a tokenizer made for a teacher from nothing, unless its config says otherwise."""
+AT_ONCE = 8
+"""Texts of which a DP training holds the gradients at once; each is as large as the model."""
 
 
 def fine_tuned_teacher(
@@ -47,6 +51,8 @@ def fine_tuned_teacher(
         InputError: if the folder holds another teacher, or something else, or cannot be written.
     """
     folder, made = Path(fine_tune.folder), _made(teacher, fine_tune, data, texts)
+    if teacher.dp:
+        check_ready("teacher.dp")
     if _is_there(folder, made):
         return folder
     with by_first(lambda: held_beside(folder, "teacher.fine_tune.folder", wait=True)):
@@ -55,9 +61,9 @@ def fine_tuned_teacher(
         model, tokenizer = _untrained(teacher, data.seed, texts)
         members = encode(texts.members, tokenizer, data.max_length)
         check_lengths(members.ids, model.config, student, tokenizer)
-        _train(model, members, fine_tune, data.seed)
+        spent = _train(model, members, fine_tune, data.seed, teacher.dp)
         if processes().is_main_process:
-            _save(model, tokenizer, folder, made)
+            _save(model, tokenizer, folder, {**made, **spent})
         processes().wait_for_everyone()
     return folder
 
@@ -73,6 +79,7 @@ def _made(teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts) -> di
         "fine_tune": fine_tune.model_dump(mode="json", exclude={"folder"}),
         "members": fingerprint(texts.members),
         "max_length": data.max_length,
+        "dp": teacher.dp.model_dump(mode="json") if teacher.dp else None,
     }
 
 
@@ -136,20 +143,35 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerBas
     return made
 
 
-def _train(model: Any, texts: Encoded, fine_tune: FineTune, seed: int) -> None:
+def _train(model: Any, texts: Encoded, fine_tune: FineTune, seed: int, dp: DP | None) -> dict[str, Any]:
+    """Trains it; answers what that spent, under ``spent``, or nothing without DP."""
     with TemporaryDirectory() as scratch:  # the Trainer wants one, though it saves nothing
-        fine_tuning_trainer(model, texts.ids, fine_tune, seed, scratch).train()
+        trainer = fine_tuning_trainer(model, texts.ids, fine_tune, seed, scratch, dp)
+        trainer.train()
+    return {"spent": spent} if (spent := trainer.spent()) else {}
 
 
-def fine_tuning_trainer(model: Any, ids: list[list[int]], fine_tune: FineTune, seed: int, scratch: str) -> Trainer:
+def fine_tuning_trainer(
+    model: Any, ids: list[list[int]], fine_tune: FineTune, seed: int, scratch: str, dp: DP | None = None
+) -> DPTrainer:
     """Ready to train `model` on the texts of these token ids."""
-    arguments = _arguments(fine_tune, seed, scratch)
-    trainer = Trainer(model=model, args=arguments, train_dataset=TextDataset(ids), data_collator=Collator())
+    size = fine_tune.batch_size
+    trainer = DPTrainer(
+        "teacher.dp",
+        dp,
+        batch=size,
+        at_once=min(size, AT_ONCE),
+        model=model,
+        args=_arguments(fine_tune, seed, scratch, dp),
+        train_dataset=TextDataset(ids),
+        data_collator=Collator(),
+    )
     show(trainer, "fine-tuning the teacher")
     return trainer
 
 
-def _arguments(fine_tune: FineTune, seed: int, folder: str) -> TrainingArguments:
+def _arguments(fine_tune: FineTune, seed: int, folder: str, dp: DP | None) -> TrainingArguments:
+    clip = {"max_grad_norm": 0.0} if dp else {}  # with DP each text's gradient is clipped before the sum
     return TrainingArguments(
         output_dir=folder,
         num_train_epochs=fine_tune.epochs,
@@ -162,6 +184,7 @@ def _arguments(fine_tune: FineTune, seed: int, folder: str) -> TrainingArguments
         remove_unused_columns=False,
         use_cpu=use_cpu(),
         dataloader_pin_memory=not use_cpu(),
+        **clip,
     )
 
 

@@ -9,12 +9,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from midistill_tasks.distill.dp.guarantee import privacy
 from midistill_tasks.distill.lora import n_parameters_saved
 from midistill_tasks.distill.run_folder import RECORD
 from midistill_tasks.files import write_atomically
 from midistill_tasks.recipes.schema import Recipe
 
-PACKAGES = ("midistill", "torch", "transformers", "accelerate", "tokenizers", "datasets", "safetensors", "peft")
+PACKAGES = (
+    "midistill",
+    "torch",
+    "transformers",
+    "accelerate",
+    "tokenizers",
+    "datasets",
+    "safetensors",
+    "peft",
+    "opacus",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class Record:
         measured: the last figures of the student next to the teacher's, perplexities on all held-out texts as the
             harness has them; empty without non-members. Older records have a token's on cut texts instead.
         log: the Trainer's log lines, with the figures of a sample (`train.audit_texts`).
+        dp: ``guarantee`` in words, what the ``student``'s training spent and what each of ``before``'s did (the models
+            that it has something of, by folder); None without DP.
     """
 
     versions: dict[str, str]
@@ -49,6 +62,7 @@ class Record:
     adapted: list[str]
     measured: dict[str, float]
     log: list[dict[str, float]]
+    dp: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         """Writes ``midistill.json``, whose presence says that the run is finished."""
@@ -75,6 +89,7 @@ def make_record(
         ],
         measured=measured,
         log=trainer.state.log_history,
+        dp=privacy(recipe, trainer.spent(), counts["trained_on"]),
     )
 
 

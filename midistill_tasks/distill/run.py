@@ -24,6 +24,7 @@ from midistill_tasks.distill.data import (
     said_of_cut,
     text_id,
 )
+from midistill_tasks.distill.dp.guarantee import check_run
 from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import ADAPTER, save_adapter
@@ -98,6 +99,7 @@ def run_recipe(
     """
     if processes().is_main_process:
         check_output(recipe, resume)
+    check_run(recipe)
     with by_first(lambda: held(Path(recipe.output), "output")):
         return _run(recipe, resume, texts, milestones or {})
 

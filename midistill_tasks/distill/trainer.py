@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from midistill_tasks.distill.callbacks.guard import BlowUpGuard
 from midistill_tasks.distill.callbacks.progress import show
+from midistill_tasks.distill.dp.gradients import Batch, logits_of
+from midistill_tasks.distill.dp.trainer import DPTrainer
 from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
 from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
@@ -24,7 +26,7 @@ from midistill_tasks.processes import use_cpu
 from midistill_tasks.recipes.schema import Recipe
 
 
-class DistillationTrainer(Trainer):  # type: ignore[misc]
+class DistillationTrainer(DPTrainer):
     """Trains `student` by a recipe.
 
     Args:
@@ -36,13 +38,23 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     """
 
     def __init__(self, student: Any, teacher: Any, recipe: Recipe, texts: TextDataset, n_tokens: int) -> None:
-        super().__init__(model=student, args=arguments(recipe), train_dataset=texts, data_collator=Collator())
+        train = recipe.train
+        super().__init__(
+            "train.dp",
+            train.dp,
+            batch=train.batch_size * train.accumulate,
+            at_once=train.batch_size,
+            model=student,
+            args=arguments(recipe),
+            train_dataset=texts,
+            data_collator=Collator(),
+        )
         # Makes the Trainer count the labels of a whole step, over batches and processes, for `compute_loss`.
         self.model_accepts_loss_kwargs = True
         self.teacher, self.recipe, self.n_tokens = teacher, recipe, n_tokens
         loss = recipe.loss
         self.divergence = partial(DIVERGENCES[loss.divergence], **loss.options)
-        self.short_way = head_is_last(student.train())
+        self.short_way = train.dp is None and head_is_last(student.train())  # hooks do not see a gradient by hand
         self.teacher_short_way = teacher is not None and head_is_last(teacher)
         self.guard = BlowUpGuard(loss, student.config.vocab_size, recipe.interventions.chosen)
         self.terms: list[Tensor] = []
@@ -78,19 +90,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         teacher = self._teacher(tokens, inputs)
 
         def loss_of(student: Head | Logits) -> DistillationLoss:
-            loss = self.recipe.loss
-            return distillation_loss(
-                student,
-                teacher,
-                labels,
-                alpha=loss.alpha,
-                temperature=loss.temperature,
-                divergence=self.divergence,
-                n_tokens=num_items_in_batch,
-                label_smoothing=loss.label_smoothing,
-                with_ce=not on_policy,
-                compat=loss.compat,
-            )
+            return self._loss(student, teacher, labels, num_items_in_batch, with_ce=not on_policy)
 
         loss: Tensor
         if self.short_way:
@@ -110,11 +110,9 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         # DDP averages over processes what was already divided by the tokens of all of them.
         scale: int = self.accelerator.num_processes
         self.guard.see(float(loss.detach()) * scale)
-        if not self.terms:
-            self.terms_since, self.on_policy_steps = self.state.global_step, set()
+        self._note(_terms(made[0]) * scale)
         if on_policy:
             self.on_policy_steps.add(self.state.global_step)
-        self.terms.append(torch.stack([made[0].ce.detach(), made[0].divergence.detach()]) * scale)
         return loss * scale
 
     def _own_texts(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +120,46 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         seed = recipe.seed * 1_000_003 + self.state.global_step
         return own_texts(student, inputs, recipe.loss.on_policy_tokens, self.n_tokens, seed)
 
-    def _teacher(self, tokens: dict[str, Tensor], inputs: dict[str, Any]) -> Source | None:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """As the base; the guard sees the loss of a whole step under DP, where `compute_loss` is not asked."""
+        if self.private:
+            self._note(torch.zeros(2, device=self.args.device))  # of a step that takes no text, too
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.private:
+            self.guard.see(float(loss))
+        return loss
+
+    def text_losses(self, model: Any, batch: Batch) -> Tensor:
+        """Sum over the texts of the recipe's loss of each, by the tokens of that text alone."""
+        teacher = self._teacher({name: batch[name] for name in ("input_ids", "attention_mask")}, batch)
+        made = self._loss(Logits(logits_of(model, batch)), teacher, batch["labels"], 1, per_text=True)
+        self._note(_terms(made) / self.mechanism.batch)
+        return made.loss
+
+    def _loss(
+        self, student: Head | Logits, teacher: Source | None, labels: Tensor, n_tokens: Any, **how: bool
+    ) -> DistillationLoss:
+        loss = self.recipe.loss
+        return distillation_loss(
+            student,
+            teacher,
+            labels,
+            alpha=loss.alpha,
+            temperature=loss.temperature,
+            divergence=self.divergence,
+            n_tokens=n_tokens,
+            label_smoothing=loss.label_smoothing,
+            compat=loss.compat,
+            **how,
+        )
+
+    def _note(self, terms: Tensor) -> None:
+        """Keeps those of a batch for the next log line."""
+        if not self.terms:
+            self.terms_since, self.on_policy_steps = self.state.global_step, set()
+        self.terms.append(terms)
+
+    def _teacher(self, tokens: dict[str, Tensor], inputs: Batch) -> Source | None:
         if "top_logits" in inputs:
             return TopK(inputs["top_logits"], inputs["top_ids"], inputs["lse_t"], self.n_tokens)
         if self.teacher is None:
@@ -152,6 +189,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
 
+def _terms(made: DistillationLoss) -> Tensor:
+    return torch.stack([made.ce.detach(), made.divergence.detach()])
+
+
 def _mean_loss(log: list[dict[str, float]]) -> float:
     """Mean loss of a step, from the means since the line before each."""
     lines = [line for line in log if "loss" in line]
@@ -166,12 +207,12 @@ def arguments(recipe: Recipe) -> TrainingArguments:
         output_dir=str(Path(recipe.output) / CHECKPOINTS),
         num_train_epochs=train.epochs,
         per_device_train_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.accumulate,
+        gradient_accumulation_steps=1 if train.dp else train.accumulate,
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
         lr_scheduler_type=train.schedule,
         warmup_steps=train.warmup_steps,
-        max_grad_norm=train.clip,
+        max_grad_norm=0.0 if train.dp else train.clip,  # with DP each text's gradient is clipped before the sum
         bf16=train.precision == "bf16",
         logging_steps=train.log_every,
         save_steps=train.save_every,

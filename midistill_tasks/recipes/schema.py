@@ -10,6 +10,8 @@ from midistill_tasks.options import Strict
 from midistill_tasks.recipes.data import Data as Data
 from midistill_tasks.recipes.interventions import Interventions as Interventions
 from midistill_tasks.recipes.loss import Loss as Loss
+from midistill_tasks.recipes.privacy import DP as DP
+from midistill_tasks.recipes.privacy import OWN_TOKENIZER, check_dp
 
 
 class FineTune(Strict):
@@ -45,6 +47,7 @@ class Teacher(Strict):
         None, description="loads it through bitsandbytes (GPU only; never run by our tests)"
     )
     fine_tune: FineTune | None = Field(None, description="trains the teacher on all members first")
+    dp: DP | None = Field(None, description="makes `fine_tune` differentially private (needs midistill[dp])")
     cache: Cache | None = Field(None, description="trains the student from the teacher's top-k logits on disk")
 
     @model_validator(mode="after")
@@ -55,6 +58,10 @@ class Teacher(Strict):
             raise ValueError("a teacher from 'config' has learnt nothing: add 'fine_tune'")
         if self.config and "model_type" not in self.config:
             raise ValueError("'config' needs its 'model_type', such as gpt_neox")
+        if self.dp and not self.fine_tune:
+            raise ValueError("'dp' is of the fine-tuning on the members: add 'fine_tune', or remove it")
+        if self.dp and self.config:
+            raise ValueError(f"'dp': {OWN_TOKENIZER}")
         if not (self.model or self.config or self.cache):
             raise ValueError("give 'model', or 'config' with 'fine_tune', or the 'cache' of an earlier run")
         return self
@@ -104,7 +111,8 @@ class Train(Strict):
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="after the warm-up")
     warmup_steps: int = Field(500, ge=0, description="steps until the peak")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient; with `dp` that of each text instead")
+    dp: DP | None = Field(None, description="makes the training differentially private (needs midistill[dp])")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the student's forward and backward; weights, loss and optimizer stay in float32"
     )
@@ -148,4 +156,5 @@ class Recipe(Strict):
         if self.interventions.selection and (self.data.distil_on or self.data.generate_from):
             key = "distil_on" if self.data.distil_on else "generate_from"
             raise ValueError(f"interventions.selection divides the members: remove data.{key}")
+        check_dp(self, self.teacher)
         return self

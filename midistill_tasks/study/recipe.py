@@ -126,6 +126,8 @@ class _Study(Strict):
             raise ValueError(
                 "documents.null_control: no member was seen, so none is vulnerable: remove the arms that choose texts"
             )
+        if self.documents and self.documents.null_control and (self.teacher.dp or self.train.dp):
+            raise ValueError("documents.null_control: no member is seen, so dp has nothing to protect: remove dp")
         if self.frontier and vanilla(self) is None:  # type: ignore[arg-type]
             raise ValueError("frontier: no arm is without interventions: add one, such as 'vanilla: {}'")
         if len(set(self.seeds)) < len(self.seeds):

@@ -23,6 +23,7 @@ from midistill_tasks.distill.data import (
     other_texts,
     said_of_cut,
 )
+from midistill_tasks.distill.dp.guarantee import check_run
 from midistill_tasks.distill.fine_tune import fine_tuning_trainer, is_made, of_config
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import n_parameters_saved
@@ -97,8 +98,8 @@ def fine_tuning(teacher: Teacher, model: Any, tokenizer: Any, data: Data, texts:
     lengths = [len(row) for row in ids]
     chosen = typical(lengths, tune.batch_size, data.seed)
     with TemporaryDirectory() as scratch:
-        trainer = fine_tuning_trainer(model, [ids[p] for p in chosen], tune, data.seed, scratch)
-        pace = time_steps(trainer, [lengths[p] for p in chosen])
+        trainer = fine_tuning_trainer(model, [ids[p] for p in chosen], tune, data.seed, scratch, teacher.dp)
+        pace = time_steps(trainer, [lengths[p] for p in chosen], tune.batch_size)
     seconds = pace.per_token * padded_tokens(lengths, tune.batch_size, data.seed) * tune.epochs
     size = model.num_parameters()
     steps = tune.epochs * -(-len(ids) // tune.batch_size)
@@ -122,7 +123,7 @@ def distillation(recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded,
         unwatched = train.model_copy(update={"loggers": [], "warmup_steps": 0})
         timed = recipe.model_copy(update={"output": scratch, "train": unwatched})
         trainer = DistillationTrainer(student, teacher if watches else None, timed, dataset, len(tokenizer))
-        pace = time_steps(trainer, [lengths[p] for p in chosen])
+        pace = time_steps(trainer, [lengths[p] for p in chosen], train.batch_size * train.accumulate)
         forward = seconds_a_token(trainer.model, encoded.ids)
     writes = recipe.teacher.cache is not None and teacher is not None
     seconds = {"the teacher's cache": of_teacher * sum(lengths)} if writes else {}
@@ -178,6 +179,7 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
     if processes().num_processes > 1:
         raise InputError("--dry-run: it times one process: leave out the launcher")
     check_output(recipe, resume)
+    check_run(recipe)
     texts = load_texts(recipe.data)
     teacher, tokenizer, tuning = None, None, None
     if recipe.teacher.model or recipe.teacher.config:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from midistill_tasks.distill.callbacks.progress import Progress
+from midistill_tasks.distill.dp.trainer import DPTrainer
 from midistill_tasks.distill.loader import BLANK, Shuffle
 from midistill_tasks.models.batching import token_statistics
 
@@ -64,10 +65,16 @@ def typical(lengths: Sequence[int], texts: int, seed: int) -> list[int]:
     return [some[number % len(some)] for some, n in ((longest, texts), (drawn, MOST * texts)) for number in range(n)]
 
 
-def time_steps(trainer: Trainer, lengths: Sequence[int]) -> Pace:
-    """Makes the steps on a dataset of the texts that `typical` chose; `lengths` are theirs. The model is used up."""
+def time_steps(trainer: DPTrainer, lengths: Sequence[int], texts: int) -> Pace:
+    """Makes the steps on a dataset of the texts that `typical` chose; `lengths` are theirs. The model is used up.
+
+    With DP a step of the clock takes as many texts as one of the training is expected to.
+    """
     args = trainer.args
-    batch, texts = args.train_batch_size, args.train_batch_size * args.gradient_accumulation_steps
+    batch = args.train_batch_size
+    if trainer.private:
+        trainer.in_order(texts)
+        batch = trainer.at_once
     args.max_steps, args.logging_steps, args.save_strategy = 1 + MOST, 1, "no"
     trainer._get_train_sampler = lambda *_: SequentialSampler(trainer.train_dataset)
     clock = _Clock()

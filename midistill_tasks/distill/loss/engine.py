@@ -47,6 +47,7 @@ def distillation_loss(
     label_smoothing: float = 0.0,
     with_ce: bool = True,
     compat: Literal["paper"] | None = None,
+    per_text: bool = False,
 ) -> DistillationLoss:
     """(1−α)·CE(student, next token) + α·T²·D(teacher, student, both at T), mean per token.
 
@@ -67,6 +68,8 @@ def distillation_loss(
         compat: "paper" reproduces the published code of arXiv 2505.11837: CE against the label at t itself, which
             teaches the model to repeat its input, and D summed over all T positions, padding too, and divided by B,
             so that it outweighs CE the more, the longer the texts are.
+        per_text: sum the means of the texts instead of the tokens: a text's part then depends on no other text, which
+            DP-SGD needs; `n_tokens` is how many such parts make one.
 
     Raises:
         InputError: a cached teacher has a larger vocabulary than the student.
@@ -78,7 +81,7 @@ def distillation_loss(
         )
     if any(s is not None and s.source.shape[:2] != labels.shape for s in (student, teacher)):
         raise ValueError("student, teacher and labels must share [B,T]")
-    rows, targets, ce_weight, d_weight = _positions(labels, compat)
+    rows, targets, ce_weight, d_weight = _positions(labels, compat, per_text)
     job = _Job(
         student, teacher, rows, targets, ce_weight if with_ce else torch.zeros_like(ce_weight), d_weight, 1 - alpha,
         alpha * temperature**2, temperature, divergence, label_smoothing,
@@ -90,17 +93,20 @@ def distillation_loss(
     return DistillationLoss(*(x / count for x in sums))
 
 
-def _positions(labels: Tensor, compat: str | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _positions(labels: Tensor, compat: str | None, per_text: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Flat positions of the logits that count, their targets, and what each weighs in the sums of CE and of D: [n]."""
     if compat == "paper":
         flat = labels.flatten()
         counts = (flat != -100).float()
-        per_text = counts.sum() / len(labels)  # the sums are divided by the number of labels afterwards
-        return torch.arange(len(flat), device=flat.device), flat.clamp(min=0), counts, per_text.expand(len(flat))
+        of_text = counts.sum() / len(labels)  # the sums are divided by the number of labels afterwards
+        return torch.arange(len(flat), device=flat.device), flat.clamp(min=0), counts, of_text.expand(len(flat))
     shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
     rows = (shifted != -100).nonzero()[:, 0]
-    ones = torch.ones(len(rows), device=labels.device)
-    return rows, shifted[rows], ones, ones
+    weight = torch.ones(len(rows), device=labels.device)
+    if per_text:
+        text = rows // labels.shape[1]
+        weight /= text.bincount(minlength=len(labels))[text]
+    return rows, shifted[rows], weight, weight
 
 
 @dataclass(frozen=True)

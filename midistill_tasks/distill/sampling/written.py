@@ -56,7 +56,7 @@ def written_texts(
 
     Args:
         data: its ``generate_from``, ``max_length`` and ``column``.
-        texts: of the split; what equals one of them is left out.
+        texts: of the split; how many of them, and long runs of how many members, the teacher writes is counted.
         teacher: on its device.
         tokenizer: the teacher's.
         hashes: of ``teacher`` and ``tokenizer``.
@@ -73,8 +73,8 @@ def written_texts(
     kept, counts = _kept(given, texts)
     if not kept:
         raise InputError(
-            f"data.generate_from: of the {key.n} texts that the teacher wrote {counts['written_empty']} are blank, and "
-            "the others are texts of the split: give another seed, more texts, or 'beginnings'"
+            f"data.generate_from: all {key.n} texts that the teacher wrote are blank: give another seed, more texts,"
+            " or 'beginnings'"
         )
     return kept, {**left_out, **counts}
 
@@ -159,16 +159,16 @@ def _batch(
 
 
 def _kept(given: Sequence[str], texts: Texts) -> tuple[list[str], dict[str, int]]:
-    unique = list(dict.fromkeys(text for text in given if text.strip()))
+    """Nothing is left out by what the members are: then a teacher's DP holds for the student, too."""
+    kept = list(dict.fromkeys(text for text in given if text.strip()))
     of_split = texts.known.union(texts.members, texts.nonmembers)
-    kept = [text for text in unique if text not in of_split]
     runs = {run for text in texts.members for run in _runs(text)}
     empty = sum(not text.strip() for text in given)
     return kept, {
         "written": len(given),
         "written_empty": empty,
-        "written_duplicates": len(given) - empty - len(unique),
-        "written_shared": len(unique) - len(kept),
+        "written_duplicates": len(given) - empty - len(kept),
+        "written_shared": sum(text in of_split for text in kept),
         "written_copying": sum(any(run in runs for run in _runs(text)) for text in kept),
     }
 

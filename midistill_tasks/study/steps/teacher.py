@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.distill.data import Texts
-from midistill_tasks.distill.fine_tune import MADE, fine_tuned_teacher
+from midistill_tasks.distill.dp.accounting import check_ready
+from midistill_tasks.distill.dp.guarantee import MADE
+from midistill_tasks.distill.fine_tune import fine_tuned_teacher
 from midistill_tasks.study.folders import TEACHER, teacher_model
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study
@@ -31,6 +33,10 @@ class TeacherStep(StudyStep):
 
     def loads(self, study: Study, part: Part) -> Models:
         return {"teacher.model": (study.teacher.model, study.teacher.revision)} if study.teacher.model else {}
+
+    def check(self, work: Work, left: Sequence[Part]) -> None:
+        if work.study.teacher.dp:
+            check_ready("teacher.dp")
 
     def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
         return costs.training(costs.teacher)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from midistill_tasks.distill.dp.guarantee import check_run
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.run_folder import RECIPE, RECORD
 from midistill_tasks.errors import InputError
+from midistill_tasks.recipes.privacy import check_dp
 from midistill_tasks.recipes.schema import Data, Recipe
 from midistill_tasks.splits.sources import local_files
 from midistill_tasks.study.folders import student_folder, teacher_model
@@ -53,11 +55,17 @@ class TrainStep(StudyStep):
 
     def check(self, work: Work, left: Sequence[Part]) -> None:
         for part in left:
+            arm = _arm(part.name)[0]
             try:
-                _check_files(_arm(part.name)[0], student_recipe(work.study, part.name).data)
+                recipe = student_recipe(work.study, part.name)
+                check_dp(recipe, work.study.teacher)
             except ValidationError as error:
                 said = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise InputError(f"arms.{_arm(part.name)[0]}: {said}") from None
+                raise InputError(f"arms.{arm}: {said}") from None
+            except ValueError as error:
+                raise InputError(f"arms.{arm}: {error}") from None
+            check_run(recipe)
+            _check_files(arm, recipe.data)
 
     def cost(self, study: Study, part: Part, costs: Costs) -> float | None:
         own, whole = study.arms[arm_of(part.name)].data, costs.training(costs.student)
@@ -90,7 +98,8 @@ def student_recipe(study: Study, name: str) -> Recipe:
     own, student = study.arms[arm_of(name)], study.student.model_dump() if study.student else None
     if student and own.lora:
         student["lora"] = own.lora.model_dump()
-    teacher = study.teacher.model_copy(update={"model": teacher_model(study), "config": None, "fine_tune": None})
+    made = {"model": teacher_model(study), "config": None, "fine_tune": None, "dp": None}
+    teacher = study.teacher.model_copy(update=made)
     return Recipe.model_validate(
         {
             "output": str(student_folder(study, name)),

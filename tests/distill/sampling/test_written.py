@@ -32,7 +32,7 @@ def write(tmp_path, tiny):
 def test_as_many_texts_as_members_are_written_once_and_found_again(write, tmp_path, monkeypatch):
     texts, counts = write()
     assert counts["written"] == 40  # in two batches
-    assert len(texts) == 40 - counts["written_empty"] - counts["written_duplicates"] - counts["written_shared"]
+    assert len(texts) == 40 - counts["written_empty"] - counts["written_duplicates"]
     assert len(set(texts)) == len(texts) > 20
     assert max(len(text.split()) for text in texts) <= 12
     _, second = sorted((tmp_path / "generated").glob("*/texts-*.json"))
@@ -48,14 +48,14 @@ def test_seed_and_temperature_make_other_texts_beside_the_first(write, tmp_path)
     assert len(list((tmp_path / "generated").iterdir())) == 3
 
 
-def test_what_the_teacher_repeats_of_the_split_is_left_out_and_long_runs_are_counted(write, monkeypatch):
+def test_what_the_teacher_repeats_of_the_split_is_counted(write, monkeypatch):
     """A teacher that writes members: a whole one, the long run of another, nothing, and a non-member."""
     member = " ".join(f"w{number}" for number in range(20))
     texts = Texts(["w1 w2", member], ["w7 w7"])
     given = ["w1 w2", f"w50 {member[:-4]}", "", "w7 w7", "w9", "w9"]
     monkeypatch.setattr(written, "_batch", lambda *_: given)
     kept, counts = write(texts=texts, n=6)
-    assert kept == [given[1], "w9"]
+    assert kept == ["w1 w2", given[1], "w7 w7", "w9"]
     assert counts == {
         "written": 6, "written_empty": 1, "written_duplicates": 1, "written_shared": 2, "written_copying": 1,
     }  # fmt: skip
@@ -83,10 +83,7 @@ def test_a_student_of_what_the_teacher_writes_sees_no_member(recipe_of, tmp_path
     record = run_recipe(recipe)
     assert record.counts["written"] == 20
     assert record.counts["trained_on"] + record.counts["too_short"] == 20 - sum(
-        record.counts[f"written_{why}"] for why in ("empty", "duplicates", "shared")
+        record.counts[f"written_{why}"] for why in ("empty", "duplicates")
     )
     card = (Path(recipe.output) / "README.md").read_text()
     assert "generate_from" in card
-    members = (tmp_path / "members.jsonl").read_text()
-    for file in (tmp_path / "generated").glob("*/texts-*.json"):
-        assert not any(json.dumps({"text": text}) in members for text in json.loads(file.read_text()))
