@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from midistill_tasks.distill.cache.store import (
+    Key,
+    TeacherCache,
+    find_cache,
+    hash_tokenizer,
+    hash_weights,
+    settled,
+    write_cache,
+)
 from midistill_tasks.distill.callbacks.leakage import LeakageCallback, Sample
 from midistill_tasks.distill.callbacks.milestones import Milestones
 from midistill_tasks.distill.callbacks.stopping import stops_after_a_step
@@ -30,14 +39,6 @@ from midistill_tasks.distill.lora import ADAPTER, save_adapter
 from midistill_tasks.distill.record import Record, make_record
 from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
 from midistill_tasks.distill.student import check_lengths, make_student, student_tokenizer
-from midistill_tasks.distill.teacher_cache import (
-    Key,
-    TeacherCache,
-    find_cache,
-    hash_tokenizer,
-    hash_weights,
-    write_cache,
-)
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import writing
@@ -207,8 +208,18 @@ def tokenizer_of(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase
 
 def key_of(recipe: Recipe, cache: Cache, hashes: dict[str, str], vocab: int) -> Key:
     """Of the cache of these texts, by the hashes that `gather` makes."""
-    k, temperature = min(cache.k, vocab), recipe.loss.temperature
-    return Key(**hashes, vocab=vocab, temperature=temperature, k=k, max_length=recipe.data.max_length)
+    whole = Key(
+        teacher=hashes["teacher"],
+        tokenizer=hashes["tokenizer"],
+        texts=hashes["texts"],
+        vocab=vocab,
+        temperature=recipe.loss.temperature,
+        k=0,
+        max_length=recipe.data.max_length,
+    )
+    if cache.samples:
+        return replace(whole, samples=cache.samples, seed=cache.seed)
+    return replace(whole, k=min(cache.k or vocab, vocab), bits=8)
 
 
 def cache_of(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> TeacherCache:
@@ -216,6 +227,7 @@ def cache_of(root: Path, key: Key, teacher: Any, rows: list[list[int]]) -> Teach
     if teacher is None:
         key = find_cache(root, key)
     else:
+        key = settled(root, key)
         write_cache(root, key, teacher, rows, processes().process_index, processes().num_processes)
         processes().wait_for_everyone()
     return TeacherCache(root / key.name, [len(ids) for ids in rows], key)

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from midistill_tasks.distill.callbacks.guard import BlowUpGuard
 from midistill_tasks.distill.callbacks.progress import show
-from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
+from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset, cached
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
-from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
+from midistill_tasks.distill.loss.sources import Head, Logits, Source
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.methods import DIVERGENCES
 from midistill_tasks.processes import use_cpu
@@ -38,7 +38,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         super().__init__(model=student, args=arguments(recipe), train_dataset=texts, data_collator=Collator())
         # Makes the Trainer count the labels of a whole step, over batches and processes, for `compute_loss`.
         self.model_accepts_loss_kwargs = True
-        self.teacher, self.recipe, self.n_tokens = teacher, recipe, n_tokens
+        self.teacher, self.recipe, self.n_tokens, self.cache = teacher, recipe, n_tokens, texts.cache
         loss = recipe.loss
         self.divergence = partial(DIVERGENCES[loss.divergence], **loss.options)
         self.short_way = head_is_last(student.train())
@@ -109,8 +109,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         return loss * scale
 
     def _teacher(self, tokens: dict[str, Tensor], inputs: dict[str, Any]) -> Source | None:
-        if "top_logits" in inputs:
-            return TopK(inputs["top_logits"], inputs["top_ids"], inputs["lse_t"], self.n_tokens)
+        if (arrays := cached(inputs)) and self.cache is not None:
+            return self.cache.source(arrays)
         if self.teacher is None:
             return None
         with torch.no_grad():

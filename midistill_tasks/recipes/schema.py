@@ -22,10 +22,34 @@ class FineTune(Strict):
 
 
 class Cache(Strict):
-    """Keeps the teacher's top-k logits on disk, for any number of students."""
+    """Keeps the teacher's predictions on disk, for any number of students: its `k` largest logits, or `samples`."""
 
     folder: str = Field(description="where the caches are kept, one sub-folder a teacher, data set and temperature")
-    k: int = Field(128, ge=1, description="logits kept a token; at T 2 the tail is large: 128 of 49k miss 60 % of D")
+    k: int | None = Field(
+        128, ge=1, description="logits kept a token; at T 2 the tail is large: 128 of 49k miss 60 % of D"
+    )
+    samples: int | None = Field(
+        None,
+        ge=1,
+        description="instead of k: draws a token from the teacher's distribution at loss.temperature, such as 50; right"
+        " in expectation at any T, for forward KL only",
+    )
+    seed: int = Field(0, ge=0, description="of the draws")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_k(cls, given: Any) -> Any:
+        return {"k": None, **given} if isinstance(given, dict) and given.get("samples") else given
+
+    @model_validator(mode="after")
+    def _possible(self) -> Cache:
+        if self.k and self.samples:
+            raise ValueError("'k' and 'samples' exclude each other: remove one")
+        if not (self.k or self.samples):
+            raise ValueError("give 'k' or 'samples'")
+        if self.seed and not self.samples:
+            raise ValueError("'seed' is of the draws: give 'samples', or remove it")
+        return self
 
 
 class Teacher(Strict):
@@ -45,7 +69,7 @@ class Teacher(Strict):
         None, description="loads it through bitsandbytes (GPU only; never run by our tests)"
     )
     fine_tune: FineTune | None = Field(None, description="trains the teacher on all members first")
-    cache: Cache | None = Field(None, description="trains the student from the teacher's top-k logits on disk")
+    cache: Cache | None = Field(None, description="trains the student from what is kept of the teacher on disk")
 
     @model_validator(mode="after")
     def _possible(self) -> Teacher:
@@ -141,6 +165,11 @@ class Recipe(Strict):
             raise ValueError("loss.compat needs the whole teacher: remove teacher.cache")
         if self.loss.alpha == 0 and self.teacher.cache:
             raise ValueError("loss.alpha 0 never looks at the teacher: remove teacher.cache")
+        if self.teacher.cache and self.teacher.cache.samples and self.loss.divergence != "forward_kl":
+            raise ValueError(
+                f"loss.divergence: of '{self.loss.divergence}' draws of the teacher tell nothing unbiased: take"
+                " forward_kl, or teacher.cache.k in place of samples"
+            )
         if self.interventions.selection and self.data.distil_on:
             raise ValueError("interventions.selection divides the members: remove data.distil_on")
         return self

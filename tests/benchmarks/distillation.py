@@ -24,8 +24,8 @@ from common import Row, in_fresh_process, interleaved, machine, ratios, table
 from loss_memory import memory_ratios
 from transformers import GPT2Config, GPT2LMHeadModel, ProgressCallback, TrainerCallback
 
+from midistill_tasks.distill.cache.store import Key, TeacherCache, write_cache
 from midistill_tasks.distill.loader import Collator, TextDataset
-from midistill_tasks.distill.teacher_cache import Key, TeacherCache, write_cache
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.recipes.schema import Data, Recipe, Student, Teacher, Train
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from midistill_tasks.distill.cache.store import bytes_needed, hash_tokenizer
 from midistill_tasks.distill.costs.timing import Pace, padded_tokens, peak_memory, seconds_a_token, time_steps, typical
 from midistill_tasks.distill.data import Encoded, Texts, encode, fingerprint, load_texts, said_of_cut
 from midistill_tasks.distill.fine_tune import fine_tuning_trainer, is_made, of_config
@@ -20,7 +21,6 @@ from midistill_tasks.distill.lora import n_parameters_saved
 from midistill_tasks.distill.run import cache_of, key_of, pool_of, sample_of, tokenizer_of
 from midistill_tasks.distill.run_folder import check_output
 from midistill_tasks.distill.student import check_lengths, make_student
-from midistill_tasks.distill.teacher_cache import bytes_needed, hash_tokenizer
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import check_vocabulary, from_pretrained, load_tokenizer, positions_of
@@ -140,6 +140,13 @@ def _dataset(
     return TextDataset(rows, cache_of(scratch, key, teacher, rows), range(len(rows)))
 
 
+def _cache_bytes(recipe: Recipe, encoded: Encoded, vocab: int) -> int:
+    if recipe.teacher.cache is None:
+        return 0
+    key = key_of(recipe, recipe.teacher.cache, dict.fromkeys(("teacher", "tokenizer", "texts"), ""), vocab)
+    return bytes_needed([len(row) for row in encoded.ids], key)
+
+
 @dataclass(frozen=True)
 class Forecast:
     """Of a recipe; `tuning` is None where its teacher is as it is to be, `teacher` where there is its cache alone."""
@@ -190,7 +197,7 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
         tuning=tuning,
         student=distillation(recipe, teacher, tokenizer, encoded, texts),
         memory=peak_memory(),
-        cache=bytes_needed([len(row) for row in encoded.ids], recipe.teacher.cache.k) if recipe.teacher.cache else 0,
+        cache=_cache_bytes(recipe, encoded, len(tokenizer)),
     )
 
 
