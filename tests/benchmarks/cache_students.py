@@ -19,11 +19,11 @@ from typing import Any
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.recipes.schema import Data, Loss, Recipe, Student, Teacher, Train
 
-FIGURE = "student_heldout_word_perplexity"
+UNITS = ("byte", "word")
 
 
-def perplexity(args: argparse.Namespace, folder: Path, seed: int, cache: Mapping[str, Any] | None) -> float:
-    """Of a student that is trained here."""
+def perplexity(args: argparse.Namespace, folder: Path, seed: int, cache: Mapping[str, Any] | None) -> list[float]:
+    """A byte and a word, of a student that is trained here."""
     kept = {**cache, "folder": str(folder / "cache")} if cache else None
     if cache and "samples" in cache:
         kept = {**(kept or {}), "seed": seed}
@@ -42,7 +42,8 @@ def perplexity(args: argparse.Namespace, folder: Path, seed: int, cache: Mapping
             audit_texts=8,
         ),
     )  # fmt: skip
-    return run_recipe(recipe).measured[FIGURE]
+    measured = run_recipe(recipe).measured
+    return [measured[f"student_heldout_{unit}_perplexity"] for unit in UNITS]
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--caches", type=json.loads, default=[{"samples": 50}, {"k": 128}])
+    parser.add_argument("--caches", type=json.loads, default=[{"samples": 96}, {"k": 128}])
     args = parser.parse_args()
     print(vars(args), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,12 +69,14 @@ def main() -> None:
             cut = (" ".join(json.loads(line)["text"].split()[: args.tokens * 3 // 4]) for line in lines[number::2])
             (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in cut))
         whole = [perplexity(args, folder, seed, None) for seed in range(args.seeds)]
-        print(f"uncached: {', '.join(f'{value:.3f}' for value in whole)}", flush=True)
+        for number, unit in enumerate(UNITS):
+            print(f"uncached, a {unit}: {', '.join(f'{values[number]:.4f}' for values in whole)}", flush=True)
         for cache in args.caches:
             found = [perplexity(args, folder, seed, cache) for seed in range(args.seeds)]
-            off = [100 * (a / b - 1) for a, b in zip(found, whole, strict=True)]
-            figures = ", ".join(f"{value:.3f} ({by:+.2f} %)" for value, by in zip(found, off, strict=True))
-            print(f"{cache}: {figures}; mean {statistics.mean(off):+.2f} %", flush=True)
+            for number, unit in enumerate(UNITS):
+                off = [100 * (a[number] / b[number] - 1) for a, b in zip(found, whole, strict=True)]
+                figures = ", ".join(f"{by:+.2f} %" for by in off)
+                print(f"{cache}, a {unit}: {figures}; mean {statistics.mean(off):+.2f} %", flush=True)
 
 
 if __name__ == "__main__":

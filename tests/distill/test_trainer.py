@@ -6,8 +6,9 @@ import torch
 from midistill_tasks.distill.cache.store import Key, TeacherCache, write_cache
 from midistill_tasks.distill.data import IGNORED
 from midistill_tasks.distill.loader import BLANK, Collator, Shuffle, TextDataset
-from midistill_tasks.distill.trainer import DistillationTrainer, head_is_last, head_returns
+from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.last_head import head_is_last, head_returns
 
 N_TOKENS = 62
 

@@ -139,6 +139,28 @@ class Sampled:
         return Samples(batch["ids"].int(), batch["entropy"], vocab)
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """The teacher's last hidden states, of `bits` a value: with its head they are all its logits.
+
+    Its arrays are made of them, [n−1, width], in place of logits, and the source is what `HiddenCache` makes of them.
+    """
+
+    width: int
+    bits: int
+    names = ("hidden",)
+
+    @property
+    def bytes_a_token(self) -> int:
+        return self.width * self.bits // 8
+
+    def arrays(self, logits: Tensor, ids: Sequence[int]) -> Arrays:
+        return {"hidden": logits}
+
+    def source(self, batch: Arrays, vocab: int) -> Source:
+        raise TypeError("hidden states are no distribution without their head: see HiddenCache")
+
+
 def draw(p: Tensor, start: Tensor, samples: int) -> Tensor:
     """Systematic draws: probabilities [n, V] in float64, numbers [n] in [0, 1) → tokens [n, samples], rising."""
     reached = p.cumsum(-1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -20,16 +21,17 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from midistill_tasks.distill.cache.layouts import Arrays, Exact, Layout, Rounded, Sampled
+from midistill_tasks.distill.cache.layouts import Arrays, Exact, Hidden, Layout, Rounded, Sampled
 from midistill_tasks.distill.data import fingerprint
-from midistill_tasks.distill.loss.sources import Source
+from midistill_tasks.distill.loss.sources import Head, Source
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.models.batching import pad
+from midistill_tasks.models.last_head import head_returns
 
 SHARD_BYTES = 64 * 2**20
 _KEY = "key.json"
-SINCE_0_1 = {"bits": 32, "samples": 0, "seed": 0}
+SINCE_0_1 = {"bits": 32, "samples": 0, "seed": 0, "width": 0}
 """Fields of a key that 0.1.0 did not have, as its caches are: with these their names stay what they were."""
 
 
@@ -38,7 +40,8 @@ class Key:
     """What the figures depend on; caches of different keys stand side by side in one folder.
 
     `vocab` is the number of the tokenizer's tokens: rows beyond it are padding of the teacher's and left out. `k`
-    logits a token are kept, in so many `bits`; with `samples` there are as many draws by `seed` instead, and `k` is 0.
+    logits a token are kept, in so many `bits`; with `samples` there are as many draws by `seed` instead, with `width`
+    hidden states of that width, and `k` is 0.
     """
 
     teacher: str
@@ -51,6 +54,7 @@ class Key:
     bits: int = 32
     samples: int = 0
     seed: int = 0
+    width: int = 0
 
     @property
     def name(self) -> str:
@@ -61,6 +65,8 @@ class Key:
     @property
     def layout(self) -> Layout:
         """How it is kept."""
+        if self.width:
+            return Hidden(self.width, self.bits)
         if self.samples:
             return Sampled(self.samples, self.seed, self.temperature, self.vocab)
         return Exact(self.k, self.temperature) if self.bits == 32 else Rounded(self.k, self.temperature, self.vocab)
@@ -110,6 +116,18 @@ class TeacherCache:
         return self._ends[position] if position >= 0 else 0
 
 
+class HiddenCache(TeacherCache):
+    """One of a teacher's last hidden states, with the head that makes logits of them."""
+
+    def __init__(self, folder: Path, lengths: Sequence[int], key: Key, head: torch.nn.Linear) -> None:
+        super().__init__(folder, lengths, key)
+        self.head = head
+
+    def source(self, batch: Arrays) -> Source:
+        bias = None if self.head.bias is None else self.head.bias[: self.key.vocab]
+        return Head(batch["hidden"], self.head.weight[: self.key.vocab], bias)
+
+
 def texts_per_shard(key: Key) -> int:
     """As many as fill `SHARD_BYTES`, at least one."""
     return max(1, SHARD_BYTES // (key.max_length * key.layout.bytes_a_token))
@@ -144,8 +162,8 @@ def write_cache(
     """
     folder = root / key.name
     needed = bytes_needed([len(row) for row in rows], key) / 1e6
-    less = "samples" if key.samples else "k"
-    then = f"; it needs {needed:.0f} MB in all, less with a lower cache.{less}, and what is there is kept"
+    less = "" if key.width else f", less with a lower cache.{'samples' if key.samples else 'k'}"
+    then = f"; it needs {needed:.0f} MB in all{less}, and what is there is kept"
     if rank == 0:
         write_atomically(folder / _KEY, json.dumps(asdict(key), indent=2) + "\n", then)
     numbers = range(rank, _shard_count(len(rows), key), ranks)
@@ -192,11 +210,13 @@ def _arrays(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key, b
 
 
 def _batch(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key) -> Iterator[Arrays]:
-    with torch.inference_mode():
+    bare = head_returns(teacher, lambda hidden, head: hidden) if key.width else nullcontext()
+    with torch.inference_mode(), bare:
         inputs = {name: tensor.to(teacher.device) for name, tensor in pad(rows, 0).items()}
         logits = teacher(**inputs, use_cache=False).logits
         for row, whole in zip(rows, logits, strict=True):
-            yield key.layout.arrays(whole[: len(row) - 1, : key.vocab].float(), row)
+            of_row = whole[: len(row) - 1]
+            yield key.layout.arrays(of_row if key.width else of_row[:, : key.vocab].float(), row)
 
 
 def _shard_count(texts: int, key: Key) -> int:

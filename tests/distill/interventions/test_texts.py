@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from midistill_tasks.distill.data import Texts, kept_members, text_id
-from midistill_tasks.distill.run import pool_of
+from midistill_tasks.distill.reading import pool_of
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.interventions import Interventions
 from midistill_tasks.recipes.schema import Recipe
@@ -108,6 +108,7 @@ def test_a_random_share_is_one_of_the_texts_that_are_trained_on(tmp_path):
             **{"data": data, "interventions": {"random_keep": 0.5}},
         }
     )
-    pool, chosen, _ = pool_of(recipe, Texts(MEMBERS, []))
+    pool, _ = pool_of(recipe, Texts(MEMBERS, []))
+    chosen = kept_members(pool, recipe.interventions.chosen, recipe.seed)
     assert len(pool) == 8
     assert len(chosen) == 4
