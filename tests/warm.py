@@ -68,8 +68,12 @@ def _warm_reload() -> Iterator[None]:
     """The process that reads a saved student again is one of these; in test_saving.py it is one from its beginning."""
     from midistill_tasks.models import reload
 
+    def warm(module: str, arguments: Sequence[str], forked: bool) -> tuple[int, str]:
+        done = run([sys.executable, "-m", module, *arguments])
+        return done.returncode, done.stderr
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reload, "subprocess", SimpleNamespace(run=run))
+        patch.setattr(reload, "fresh", SimpleNamespace(run=warm))
         yield
 
 

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback
 
+from midistill_tasks.distill.cache.layouts import Arrays
+from midistill_tasks.distill.cache.store import TeacherCache
 from midistill_tasks.distill.data import IGNORED
-from midistill_tasks.distill.teacher_cache import Entry, TeacherCache
 from midistill_tasks.models.batching import pad
 
+CACHED = "cached_"
 BLANK = -1
 """Position of a text that teaches nothing; it fills up the last batch of an epoch."""
 
@@ -48,8 +50,7 @@ class Collator:
     """Items to a batch padded on the right.
 
     The batch holds ``input_ids``, ``attention_mask``, ``labels`` ([B, L], IGNORED on padding), ``shift_labels`` (label
-    of the next token, by which the Trainer counts), and of the cache ``top_logits``, ``top_ids`` [B, L, k], ``lse``,
-    ``lse_t`` [B, L].
+    of the next token, by which the Trainer counts), and what the cache has, `CACHED` and its name, [B, L, …].
     """
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
@@ -62,15 +63,19 @@ class Collator:
         return batch
 
 
-def _stack(entries: Sequence[Entry], length: int) -> dict[str, Tensor]:
-    named = {"top_logits": "logits", "top_ids": "ids", "lse": "lse", "lse_t": "lse_t"}
+def cached(batch: Arrays) -> Arrays:
+    """What a batch has of the teacher's cache, by its names there; empty without one."""
+    return {name.removeprefix(CACHED): tensor for name, tensor in batch.items() if name.startswith(CACHED)}
+
+
+def _stack(entries: Sequence[Arrays], length: int) -> dict[str, Tensor]:
     stacked = {}
-    for name, field in named.items():
-        tensors = [getattr(entry, field) for entry in entries]
+    for name in entries[0]:
+        tensors = [entry[name] for entry in entries]
         out = tensors[0].new_zeros(len(tensors), length, *tensors[0].shape[1:])
         for row, tensor in zip(out, tensors, strict=True):
             row[: len(tensor)] = tensor
-        stacked[name] = out
+        stacked[CACHED + name] = out
     return stacked
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ from midistill_tasks.distill.callbacks.guard import BlowUpGuard
 from midistill_tasks.distill.callbacks.progress import show
 from midistill_tasks.distill.dp.gradients import Batch, logits_of
 from midistill_tasks.distill.dp.trainer import DPTrainer
-from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset
+from midistill_tasks.distill.loader import Collator, Shuffle, TellEpoch, TextDataset, cached
 from midistill_tasks.distill.loss.engine import DistillationLoss, distillation_loss
-from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK
+from midistill_tasks.distill.loss.sources import Head, Logits, Source
 from midistill_tasks.distill.run_folder import CHECKPOINTS, MarkWholeCheckpoints
 from midistill_tasks.distill.sampling.on_policy import is_on_policy, own_texts
 from midistill_tasks.methods import DIVERGENCES
+from midistill_tasks.models.last_head import head_is_last, head_returns
 from midistill_tasks.processes import use_cpu
 from midistill_tasks.recipes.schema import Recipe
 
@@ -51,7 +50,7 @@ class DistillationTrainer(DPTrainer):
         )
         # Makes the Trainer count the labels of a whole step, over batches and processes, for `compute_loss`.
         self.model_accepts_loss_kwargs = True
-        self.teacher, self.recipe, self.n_tokens = teacher, recipe, n_tokens
+        self.teacher, self.recipe, self.n_tokens, self.cache = teacher, recipe, n_tokens, texts.cache
         loss = recipe.loss
         self.divergence = partial(DIVERGENCES[loss.divergence], **loss.options)
         self.short_way = train.dp is None and head_is_last(student.train())  # hooks do not see a gradient by hand
@@ -160,8 +159,8 @@ class DistillationTrainer(DPTrainer):
         self.terms.append(terms)
 
     def _teacher(self, tokens: dict[str, Tensor], inputs: Batch) -> Source | None:
-        if "top_logits" in inputs:
-            return TopK(inputs["top_logits"], inputs["top_ids"], inputs["lse_t"], self.n_tokens)
+        if (arrays := cached(inputs)) and self.cache is not None:
+            return self.cache.source(arrays)
         if self.teacher is None:
             return None
         with torch.no_grad():
@@ -184,7 +183,7 @@ class DistillationTrainer(DPTrainer):
             logs |= {"ce": ce / with_ce} if with_ce else {}
             logs["divergence"] = divergence / steps
             self.terms.clear()
-        if "train_loss" in logs:
+        if "train_loss" in logs and any("loss" in line for line in self.state.log_history):
             logs["train_loss"] = _mean_loss(self.state.log_history)
         super().log(logs, start_time)
 
@@ -226,29 +225,3 @@ def arguments(recipe: Recipe) -> TrainingArguments:
         use_cpu=use_cpu(),
         dataloader_pin_memory=not use_cpu(),
     )
-
-
-@contextmanager
-def head_returns(model: Any, function: Callable[[Tensor, Any], Tensor]) -> Iterator[None]:
-    """Within it the model's head answers ``function(hidden, head)``, and so does the model, as its ``logits``."""
-    head = model.get_output_embeddings()
-    head.forward = lambda hidden: function(hidden, head)
-    try:
-        yield
-    finally:
-        del head.forward
-
-
-def head_is_last(model: Any) -> bool:
-    """Whether the logits are what a plain linear head makes of the hidden states: not soft-capped, scaled or the like.
-
-    Put in place of the head's output, a probe must come out of the model as it went in.
-    """
-    head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.weight.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        return False
-    ids = torch.zeros(1, 2, dtype=torch.long, device=head.weight.device)
-    probe = 100 * torch.linspace(-1, 1, 2 * head.out_features, device=ids.device).view(1, 2, -1)
-    with torch.no_grad(), head_returns(model, lambda hidden, head: probe):
-        logits = model(input_ids=ids, use_cache=False).logits
-    return logits.shape == probe.shape and torch.equal(logits.float(), probe)

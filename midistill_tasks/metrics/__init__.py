@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, warn_once
@@ -88,13 +89,19 @@ def _tpr(percent: str) -> Metric:
     )
 
 
+@lru_cache(maxsize=1)
+def _crossfit(items: tuple[Scored, ...]) -> thresholds.Accuracies:
+    """The three accuracies are asked for one by one, of the same texts."""
+    return thresholds.crossfit_accuracies(items)
+
+
 def _accuracy(part: str, higher_is_better: bool | None, description: str) -> Metric:
     def value(items: Sequence[Scored]) -> float:
         judged = thresholds.accuracies(items, thresholds.crossfit_decisions(items))
         return float(getattr(judged, part).value)
 
     def stderr(items: Sequence[Scored]) -> float:
-        return float(getattr(thresholds.crossfit_accuracies(items), part).stderr)
+        return float(getattr(_crossfit(tuple(items)), part).stderr)
 
     return _metric(
         f"{part}_acc",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,9 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.clusters import cluster_codes, mean_variance, resample, share_stderr, two_sample_variance
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray, Scored, columns
+
+_AT_ONCE = 2**20
+"""Places of texts in bootstrap draws that are worked on together."""
 
 
 class Accuracies(NamedTuple):
@@ -165,7 +167,7 @@ def crossfit_accuracies(items: Sequence[Scored], draws: int = 200) -> Accuracies
         InputError: as `crossfit_decisions`.
     """
     judged = accuracies(items, crossfit_decisions(items))
-    spreads = np.std(list(_redrawn(items, draws)), axis=0, ddof=1)
+    spreads = np.std(_redrawn(items, draws), axis=0, ddof=1)
     return Accuracies(
         *(
             Estimate(part.value, float(np.maximum(part.stderr, spread)))
@@ -174,24 +176,65 @@ def crossfit_accuracies(items: Sequence[Scored], draws: int = 200) -> Accuracies
     )
 
 
-def _redrawn(items: Sequence[Scored], draws: int) -> Iterator[tuple[float, float, float]]:
-    """The `Accuracies` of each bootstrap draw."""
+def _redrawn(items: Sequence[Scored], draws: int) -> FloatArray:
+    """The `Accuracies` of each bootstrap draw, [draws, 3]."""
     labels, scores, clusters = columns(items)
     codes, fold, scored = cluster_codes(clusters, len(items)), folds(items), ~np.isnan(scores)
     halves = [np.flatnonzero((fold == number) & scored) for number in (0, 1)]
-    counts = [
-        chain.from_iterable(
-            resample(labels[half], np.unique(codes[half], return_inverse=True)[1], draws, np.random.default_rng(number))
-        )
+
+    def drawn(number: int) -> Iterator[IntArray]:
+        """How often each text of a half is drawn, [some of the draws, n]; the same ones whenever it is asked."""
+        half = halves[number]
+        documents = np.unique(codes[half], return_inverse=True)[1]
+        for portion in resample(labels[half], documents, draws, np.random.default_rng(number)):
+            yield from np.array_split(portion, math.ceil(portion.size / _AT_ONCE))
+
+    rules = [
+        np.concatenate([_best_rules(labels[half], scores[half], times) for times in drawn(number)])
         for number, half in enumerate(halves)
     ]
-    for drawn in zip(*counts, strict=True):
-        texts = [np.repeat(half, times) for half, times in zip(halves, drawn, strict=True)]
-        rules = [best_rule(labels[own], scores[own]) for own in texts]
-        called = np.concatenate([rules[1].called(scores[texts[0]]), rules[0].called(scores[texts[1]])])
-        member = labels[np.concatenate(texts)]
-        right = float(called[member].mean()), float((~called[~member]).mean())
-        yield sum(right) / 2, *right
+    right, total = np.zeros((draws, 2)), np.zeros((draws, 2))
+    for number, half in enumerate(halves):
+        start = 0
+        for times in drawn(number):
+            rows = slice(start, start := start + len(times))
+            sign, threshold = rules[1 - number][rows].T[..., None]
+            called = sign * scores[half] > threshold
+            for side, (own, decided) in enumerate(((labels[half], called), (~labels[half], ~called))):
+                right[rows, side] += (times * decided)[:, own].sum(1)
+                total[rows, side] += times[:, own].sum(1)
+    shares = right / total
+    return np.column_stack([shares.sum(1) / 2, shares])
+
+
+def _best_rules(labels: BoolArray, scores: FloatArray, times: IntArray) -> FloatArray:
+    """`best_rule` of samples of the same texts, in which each stands so many times, [draws, n]: sign and threshold of
+    each, [draws, 2]."""
+    n_members, n_others = times[:, labels].sum(1), times[:, ~labels].sum(1)
+    worth = times * np.where(labels, n_others[:, None], -n_members[:, None])
+    (plain, its_gain), (turned, gain) = (_best_thresholds(sign * scores, times > 0, worth) for sign in (1, -1))
+    return np.column_stack([np.where(gain > its_gain, -1, 1), np.where(gain > its_gain, turned, plain)])
+
+
+def _best_thresholds(scores: FloatArray, there: BoolArray, worth: IntArray) -> tuple[FloatArray, IntArray]:
+    """`best_threshold` of each sample and Youden's J times M·N there, [draws]; `there` [draws, n] are the texts that a
+    sample has, `worth` [draws, n] what calling one of them a member adds to that."""
+    order = np.argsort(-scores, kind="stable")
+    falling, there = scores[order], there[:, order]
+    gain = np.cumsum(worth[:, order], axis=1)
+    # The first text of a sample at or after each place; beyond the last one there is none, and no threshold either.
+    places = np.where(there, np.arange(len(falling)), len(falling))
+    following = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    ends = (falling[:-1] > falling[1:]) & (following < len(falling))
+    gain = np.where(ends, gain[:, :-1], 0)
+    rows, end = np.arange(len(gain)), np.argmax(gain, axis=1)
+    best = gain[rows, end]
+    # Where there is a gain the first text of that gain is one of the sample's, and so is the score above.
+    above, below = falling[end], falling[np.minimum(following[rows, end], len(falling) - 1)]
+    with np.errstate(invalid="ignore"):
+        middle = below + (above - below) / 2
+    threshold = np.where((below <= middle) & (middle < above), middle, below)
+    return np.where(best > 0, threshold, np.inf), best
 
 
 def share_at_least(items: Sequence[Scored], members: bool, score: float) -> Estimate:

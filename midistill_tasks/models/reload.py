@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -27,9 +24,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.models import fresh
 from midistill_tasks.models.architectures import register
 
-_LAUNCHER = ("ACCELERATE_", "FSDP_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")
 _TOKENS = 32
 _DRAWS, _MARGIN = 3, 10.0
 """Draws of rounding, and how often the largest change that one of them makes to a logit is allowed."""
@@ -51,11 +48,11 @@ def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     if expected.isnan().any():
         raise ReloadError(f"{folder}: the model's own logits are NaN: it diverged; train with a lower learning rate")
     answer = folder / "reloaded.safetensors"
-    command = [sys.executable, "-m", __name__, str(folder), str(answer), "--device", str(model.device)]
-    command += ["--attention", str(model.config._attn_implementation), "--threads", str(torch.get_num_threads())]
-    run = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603
-    if run.returncode:
-        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+    arguments = [str(folder), str(answer), "--device", str(model.device)]
+    arguments += ["--attention", str(model.config._attn_implementation), "--threads", str(torch.get_num_threads())]
+    status, said = fresh.run(__name__, arguments, forked=model.device.type == "cpu")
+    if status:
+        last = (said.strip().splitlines() or ["no message"])[-1]
         raise ReloadError(f"{folder}: a fresh process cannot load the saved model: {last}")
     with safetensors.safe_open(answer, "pt") as file:
         got, description = file.get_tensor("logits"), json.loads(file.metadata()["description"])
@@ -170,20 +167,13 @@ def _rounded(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
             handle.remove()
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without what a launcher sets for its own processes, and with our package on the path."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_LAUNCHER)}
-    paths = [str(Path(__file__).parents[2]), *kept.get("PYTHONPATH", "").split(os.pathsep)]
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def _main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The fresh process: loads a folder, and writes its logits and what it is."""
     parser = argparse.ArgumentParser()
     for name in ("folder", "answer", "--device", "--attention"):
         parser.add_argument(name)
     parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     register()
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype="auto", attn_implementation=args.attention)
@@ -193,4 +183,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -24,10 +24,34 @@ class FineTune(Strict):
 
 
 class Cache(Strict):
-    """Keeps the teacher's top-k logits on disk, for any number of students."""
+    """Keeps the teacher's predictions on disk, for any number of students: its `k` largest logits, or `samples`."""
 
     folder: str = Field(description="where the caches are kept, one sub-folder a teacher, data set and temperature")
-    k: int = Field(128, ge=1, description="logits kept a token; at T 2 the tail is large: 128 of 49k miss 60 % of D")
+    k: int | None = Field(
+        128, ge=1, description="logits kept a token; at T 2 the tail is large: 128 of 49k miss 60 % of D"
+    )
+    samples: int | None = Field(
+        None,
+        ge=1,
+        description="instead of k: draws a token from the teacher's distribution at loss.temperature, such as 50; right"
+        " in expectation at any T, for forward KL only",
+    )
+    seed: int = Field(0, ge=0, description="of the draws")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_k(cls, given: Any) -> Any:
+        return {"k": None, **given} if isinstance(given, dict) and given.get("samples") else given
+
+    @model_validator(mode="after")
+    def _possible(self) -> Cache:
+        if self.k and self.samples:
+            raise ValueError("'k' and 'samples' exclude each other: remove one")
+        if not (self.k or self.samples):
+            raise ValueError("give 'k' or 'samples'")
+        if self.seed and not self.samples:
+            raise ValueError("'seed' is of the draws: give 'samples', or remove it")
+        return self
 
 
 class Teacher(Strict):
@@ -48,7 +72,7 @@ class Teacher(Strict):
     )
     fine_tune: FineTune | None = Field(None, description="trains the teacher on all members first")
     dp: DP | None = Field(None, description="makes `fine_tune` differentially private (needs midistill[dp])")
-    cache: Cache | None = Field(None, description="trains the student from the teacher's top-k logits on disk")
+    cache: Cache | None = Field(None, description="trains the student from what is kept of the teacher on disk")
 
     @model_validator(mode="after")
     def _possible(self) -> Teacher:
@@ -156,5 +180,10 @@ class Recipe(Strict):
         if self.interventions.selection and (self.data.distil_on or self.data.generate_from):
             key = "distil_on" if self.data.distil_on else "generate_from"
             raise ValueError(f"interventions.selection divides the members: remove data.{key}")
+        if self.teacher.cache and self.teacher.cache.samples and self.loss.divergence != "forward_kl":
+            raise ValueError(
+                f"loss.divergence: of '{self.loss.divergence}' draws of the teacher tell nothing unbiased: take"
+                " forward_kl, or teacher.cache.k in place of samples"
+            )
         check_dp(self, self.teacher)
         return self

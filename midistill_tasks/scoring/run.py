@@ -7,7 +7,8 @@ import gc
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,20 @@ from midistill_tasks.views import OF_TEXT, Generated, TokenStats, Unscored, View
 logger = logging.getLogger(__name__)
 
 NOT_FINITE = "the model gave NaN or +inf logits: load it in float32 (--model_args dtype=float32)"
+
+
+_Kept = dict[tuple[type[Scorer], str], dict[ViewRequest, Answer]]
+_kept_of_references: ContextVar[_Kept] = ContextVar("kept_of_references")
+
+
+@contextlib.contextmanager
+def references_kept(kept: _Kept) -> Iterator[None]:
+    """Within it a reference model that several runs have in common is loaded and asked once; `kept` is what it said."""
+    token = _kept_of_references.set(kept)
+    try:
+        yield
+    finally:
+        _kept_of_references.reset(token)
 
 
 def token_stats(lm: Any, requests: Sequence[Any]) -> list[Answer | Generated]:
@@ -137,6 +152,16 @@ def check_reference(reference: str) -> None:
 def _score_under(scorer: Scorer, reference: str | None, requests: list[ViewRequest]) -> dict[ViewRequest, Answer]:
     if reference is None:
         return _score(scorer, requests, "Scoring texts")
+    known = {} if reference == "base" else _kept_of_references.get({}).setdefault((type(scorer), reference), {})
+    if all(request in known for request in requests):
+        return {request: known[request] for request in requests}
+    answers = _score_reference(scorer, reference, requests)
+    if not any(isinstance(answer, Unscored) and answer.whole_task for answer in answers.values()):
+        known.update(answers)
+    return answers
+
+
+def _score_reference(scorer: Scorer, reference: str, requests: list[ViewRequest]) -> dict[ViewRequest, Answer]:
     with contextlib.ExitStack() as stack:
         try:
             other = stack.enter_context(scorer.reference(reference))

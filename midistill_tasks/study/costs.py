@@ -74,7 +74,7 @@ def costs_of(work: Work, left: Sequence[Part]) -> Costs:
             recipe = student_recipe(study.model_copy(update={"arms": arms}), of_arms)
             on = encode(texts.of_students, tokenizer, data.max_length)
             model = model.eval().requires_grad_(False)
-            found.student = distillation(recipe, model, tokenizer, on, texts.of_study)
+            found.student = distillation(recipe, model, tokenizer, on, texts.of_study, shared=True)
             found.passes[STUDENT] = _tokens(rows) * found.student.forward
     for name, place in study.models.items():
         if any(part.name == f"{name}/0" for part in left):

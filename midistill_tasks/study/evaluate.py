@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from midistill_tasks.harness import yaml_folder
 from midistill_tasks.locks import held_beside
 from midistill_tasks.models.loading import split_args
 from midistill_tasks.processes import by_first, use_cpu
+from midistill_tasks.scoring.run import references_kept
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.texts import logs_texts, study_data, study_options
 
@@ -51,12 +52,33 @@ def _git_is_quiet() -> Iterator[None]:
         evaluator.get_git_commit_hash = asked
 
 
+@cache
+def _machine() -> str:
+    from torch.utils import collect_env
+
+    return str(collect_env.get_pretty_env_info())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _described_once() -> Iterator[None]:
+    """The harness describes the machine in every result, for which it runs a dozen programs: of one study, once."""
+    from torch.utils import collect_env
+
+    machine, asked = _machine(), collect_env.get_pretty_env_info
+    collect_env.get_pretty_env_info = lambda: machine
+    try:
+        yield
+    finally:
+        collect_env.get_pretty_env_info = asked
+
+
 class Harness:
     """Evaluates the models of a study with one index of tasks."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.split = study_data(study).split
+        self._references: dict[Any, Any] = {}
 
     @property
     def heldout(self) -> str:
@@ -117,7 +139,7 @@ class Harness:
         settings = self.study.evaluate
         name, args = split_args(model, "pretrained")
         tracker = EvaluationTracker()
-        with _warnings_only("lm_eval"), _git_is_quiet():
+        with _warnings_only("lm_eval"), _git_is_quiet(), _described_once(), references_kept(self._references):
             results = simple_evaluate(
                 model=settings.backend,
                 model_args={"pretrained": name, "dtype": settings.dtype, **settings.model_args, **args}

@@ -33,3 +33,8 @@ def selection_folder(study: Study) -> Path:
 def data_folder(study: Study) -> Path:
     """Where the texts are that were made of documents."""
     return Path(study.output) / "data"
+
+
+def states_folder(study: Study) -> Path:
+    """Where the teacher's hidden states are, as long as students are trained on them."""
+    return Path(study.output) / "teacher-states"

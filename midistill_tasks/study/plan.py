@@ -54,5 +54,8 @@ def _beside(costs: Costs, left: Sequence[Part]) -> Iterator[str]:
     made = sum(part.step == "train" or "@stop-" in part.name for part in left)
     if costs.student and (students := made + shadows.count(2)):
         disk += students * WEIGHT * costs.student.parameters + 3 * costs.student.checkpoint
+    if costs.student and costs.student.states and any(part.step == "train" for part in left):
+        disk += costs.student.states
+        yield f"the teacher is read once: {spelt_bytes(costs.student.states)} of its hidden states while students train"
     if disk:
         yield f"disk: up to {spelt_bytes(disk)} for models and the checkpoints of one at a time, beside results"

@@ -20,7 +20,7 @@ from midistill_tasks.report.build import build, write
 from midistill_tasks.report.page import Page
 from midistill_tasks.results.roles import MANIFEST, Trained, read_group
 from midistill_tasks.study.check import HASHES, STUDY, check, check_output, hashes
-from midistill_tasks.study.folders import TEACHER, results_folder, student_folder
+from midistill_tasks.study.folders import TEACHER, results_folder, states_folder, student_folder
 from midistill_tasks.study.frontier import places as frontier_places
 from midistill_tasks.study.graph import Part, all_needs
 from midistill_tasks.study.recipe import Study
@@ -72,7 +72,7 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
 
 def _run(study: Study, only: str | None, show_texts: bool) -> Outcome:
     check_output(study)  # as it was found before, unless another process was at work there
-    work = Work(study)
+    work = Work(study, states_folder(study))
     chosen = work.parts if only is None else _named(work, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
     done = from_first([work.done(part) for part in chosen])
@@ -91,6 +91,8 @@ def _run(study: Study, only: str | None, show_texts: bool) -> Outcome:
         reason = _try(work, part)
         if reason:
             failed[part] = reason
+    if only is None:  # else other processes may be at it
+        work.readings.clear()
     return _report(study, {part.name: reason for part, reason in failed.items()}, only, show_texts)
 
 

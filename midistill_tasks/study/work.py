@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from midistill_tasks.distill.data import Texts, texts_of
+from midistill_tasks.distill.reading import Readings
 from midistill_tasks.harness.options import parse_options
 from midistill_tasks.recipes.wording import in_recipes_words
 from midistill_tasks.splits import SPLITS
@@ -21,9 +22,15 @@ from midistill_tasks.study.texts import study_data, study_options
 class Work:
     """What a step is given to do its parts with."""
 
-    def __init__(self, study: Study) -> None:
-        """Raises InputError where the parts wait for each other, or for something that there is not."""
+    def __init__(self, study: Study, states: Path | None = None) -> None:
+        """Raises InputError where the parts wait for each other, or for something that there is not.
+
+        Args:
+            study: what to do.
+            states: a folder for the teacher's hidden states, which all students share then.
+        """
         self.study = study
+        self.readings = Readings(states)
         self.steps = steps_of(study)
         named = [Part(part.name, part.needs, name) for name, step in self.steps.items() for part in step.parts(study)]
         self.parts: Sequence[Part] = in_order(named, self.steps)

@@ -70,7 +70,7 @@ def test_a_teacher_that_is_to_be_trained_and_a_cache_are_counted(recipe_of, tmp_
     found = forecast(recipe_of(teacher={"config": config, "fine_tune": tune, "cache": cache}))
     assert found.seconds.keys() == {"fine-tuning", "the teacher's cache", "training", "measuring"}
     assert found.tuning.steps == 9
-    assert found.cache == found.tokens * (8 * 8 + 8)
+    assert found.cache == found.tokens * (8 * 3 + 12)
     assert not (tmp_path / "made").exists()
     assert not (tmp_path / "cache").exists()
 

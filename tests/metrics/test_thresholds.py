@@ -188,6 +188,19 @@ def test_a_draw_of_the_bootstrap_is_both_halves_drawn_again_and_judged_across():
         assert (member, nonmember) == pytest.approx((np.mean(right[1]), np.mean(right[0])))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_rules_of_many_samples_at_once_are_those_of_each(seed):
+    """Also among ties, infinite scores, and where nothing beats chance."""
+    generator = np.random.default_rng(seed)
+    labels = generator.random(30) < 0.5
+    scores = generator.normal(size=30).round(seed % 3) + (seed % 2) * labels
+    scores[:2] = (math.inf, -math.inf)
+    (times,) = resample(labels, np.arange(30), 100, generator)
+    for drawn, (sign, threshold) in zip(times, thresholds._best_rules(labels, scores, times), strict=True):
+        texts = np.repeat(np.arange(30), drawn)
+        assert thresholds.best_rule(labels[texts], scores[texts]) == (sign, threshold)
+
+
 def weights(rows, names, seed, draws):
     """The half's texts, each as often as it is drawn; `resample` itself is tested beside the ROC."""
     ordered = sorted(rows, key=lambda item: names.index(item.cluster))

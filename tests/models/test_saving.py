@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from made_students import changes
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.models import reload, saving
+from midistill_tasks.models import fresh, reload, saving
 from midistill_tasks.models.architectures import convert
 from midistill_tasks.models.reload import ReloadError, probe
 from midistill_tasks.models.saving import save
@@ -21,8 +20,8 @@ from midistill_tasks.models.saving import save
 
 @pytest.fixture(autouse=True)
 def _from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests' fresh processes have torch imported already; these start as they do for users."""
-    monkeypatch.setattr(reload, "subprocess", subprocess)
+    """Other tests' fresh processes are those of tests/warm.py; these start as they do for users."""
+    monkeypatch.setattr(reload, "fresh", fresh)
 
 
 @pytest.fixture
@@ -143,6 +142,6 @@ def test_the_fresh_process_is_no_rank_of_a_launcher_s(monkeypatch: pytest.Monkey
     for key in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_USE_FSDP"):
         monkeypatch.setenv(key, "1")
     monkeypatch.setenv("HF_HOME", "kept")
-    environment = reload._environment()
+    environment = fresh._environment()
     assert environment["HF_HOME"] == "kept"
     assert not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_USE_FSDP"} & environment.keys()

@@ -73,6 +73,12 @@ def test_all_stands_for_the_papers_three_interventions(write):
         (("output: out\n", ""), "'output' is missing"),
         (("  model: some-teacher", "  cache: {folder: c, size: 3}"), "line 3: 'teacher.cache.size' is no option"),
         (("  model: some-teacher", "  cache: {folder: c}"), "student.every_nth_layer takes layers from the teacher"),
+        (("  model:", "  cache: {folder: c, k: 8, samples: 9}\n  model:"), "'k' and 'samples' exclude each other"),
+        (("  model:", "  cache: {folder: c, seed: 1}\n  model:"), "'seed' is of the draws: give 'samples'"),
+        (
+            ("  model: some-teacher", "  model: t\n  cache: {folder: c, samples: 9}\nloss: {divergence: jsd}"),
+            "of 'jsd' draws of the teacher tell nothing unbiased: take forward_kl, or",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_the_remedy(write, change, said):

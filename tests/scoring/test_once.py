@@ -11,6 +11,7 @@ import pytest
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.harness.expand import groups
 from midistill_tasks.scoring.protocol import HarnessScorer
+from midistill_tasks.scoring.run import references_kept
 
 
 @pytest.fixture
@@ -61,6 +62,21 @@ def test_the_reference_is_gone_before_the_run_goes_on(tiny, texts, scoring, view
 
     assert len(references) == 2  # one after the other: `load` above checks that the first is gone
     assert all(model() is None for model, _ in references)
+
+
+def test_what_several_models_are_compared_with_is_asked_once(tiny, texts, scoring, views, references):
+    specs = [json.dumps({"pretrained": str(tiny("gpt2", seed=seed)), "dtype": "float32"}) for seed in (1, 2)]
+    targets, kept = [scoring.load(tiny("llama", seed=seed)) for seed in (0, 1)], {}
+    with references_kept(kept):
+        first, second = (scoring.ask(target, views.under(texts[:3], specs[0])) for target in targets)
+        assert len(references) == 1
+        scoring.ask(targets[0], views.under(texts[:4], specs[0]))  # one text that it was not asked about
+        scoring.ask(targets[0], views.under(texts[:3], specs[1]))
+        assert len(references) == 3
+    for ours, theirs in zip(first, second, strict=True):
+        assert ours is theirs
+    scoring.ask(targets[0], views.under(texts[:3], specs[0]))
+    assert len(references) == 4
 
 
 def test_equal_texts_of_two_tasks_cost_one_forward(tiny, texts, scoring, views):

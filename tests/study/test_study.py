@@ -20,6 +20,7 @@ from midistill_tasks.locks import held, held_beside
 from midistill_tasks.results.roles import read_group
 from midistill_tasks.splits.bios import biographies
 from midistill_tasks.study import run as driver
+from midistill_tasks.study.folders import states_folder
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import run_study
@@ -49,6 +50,7 @@ def test_a_study_ends_in_a_page_and_a_failed_arm_stops_nobody(finished):
     assert [entry.name for entry in group.entries] == ["teacher", "vanilla", "kept"]
     assert "broken/0, train: " in outcome.file.read_text()
     assert group.runs[0].utility["heldout_files/word_perplexity"].value > 1
+    assert not states_folder(study).exists(), "the teacher's hidden states, which all students learnt from"
 
 
 def test_results_that_the_harness_could_not_write_to_their_end_do_not_count(tiny_study, finished, monkeypatch):
@@ -138,6 +140,7 @@ def test_the_plan_names_every_step_and_does_nothing(tiny_study):
     for role in ("teacher", "student without interventions"):
         assert re.search(rf"^  {role}: timed \d+ steps of 8 texts", text, re.MULTILINE)
     assert re.search(r"^memory: .*B, ", text, re.MULTILINE)
+    assert "the teacher is read once: 1 MB of its hidden states while students train" in text
     assert "disk: up to 1 MB for models" in text
     assert os.listdir(study.output) == []
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from midistill_tasks.distill.cache.store import HiddenCache, bytes_needed, hash_tokenizer, write_cache
 from midistill_tasks.distill.costs.timing import Pace, padded_tokens, peak_memory, seconds_a_token, time_steps, typical
 from midistill_tasks.distill.data import (
     Encoded,
@@ -27,16 +28,18 @@ from midistill_tasks.distill.dp.guarantee import check_run
 from midistill_tasks.distill.fine_tune import fine_tuning_trainer, is_made, of_config
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import n_parameters_saved
-from midistill_tasks.distill.run import cache_of, key_of, sample_of, tokenizer_of
+from midistill_tasks.distill.reading import sample_of, states_key, tokenizer_of
+from midistill_tasks.distill.run import cache_of, key_of
 from midistill_tasks.distill.run_folder import check_output
 from midistill_tasks.distill.sampling.written import stand_in
 from midistill_tasks.distill.student import check_lengths, make_student
-from midistill_tasks.distill.teacher_cache import bytes_needed, hash_tokenizer
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import check_vocabulary, from_pretrained, load_tokenizer, positions_of
 from midistill_tasks.processes import processes
 from midistill_tasks.recipes.schema import Data, Recipe, Teacher
+
+_NO_HASHES = {"teacher": "", "tokenizer": "", "texts": ""}
 
 START = 8.0
 """Seconds beside the arithmetic: loading, and for a student the check in a fresh process."""
@@ -55,6 +58,7 @@ class Training:
         parameters: of the model.
         trained: those that the optimiser changes.
         forward: seconds a token that the trained model reads.
+        states: bytes of the teacher's hidden states that stand in for it; 0 = none do.
     """
 
     steps: int
@@ -63,6 +67,7 @@ class Training:
     parameters: int
     trained: int
     forward: float
+    states: int = 0
 
     @property
     def checkpoint(self) -> int:
@@ -106,8 +111,10 @@ def fine_tuning(teacher: Teacher, model: Any, tokenizer: Any, data: Data, texts:
     return Training(steps, {"fine-tuning": seconds}, pace, size, size, seconds_a_token(model, ids))
 
 
-def distillation(recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded, texts: Texts) -> Training:
-    """Of the student on these texts; the teacher is left as it is.
+def distillation(
+    recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded, texts: Texts, shared: bool = False
+) -> Training:
+    """Of the student on these texts; the teacher is left as it is. `shared`: as one of a study's.
 
     Raises:
         InputError: the recipe's student cannot be made.
@@ -116,10 +123,17 @@ def distillation(recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded,
     drawn = recipe.student.model_copy(update={"reinitialise": True})  # takes as long, and needs no download
     student = make_student(drawn, recipe.interventions.chosen, recipe.seed, teacher, tokenizer)
     chosen = typical(lengths, train.batch_size * train.accumulate, recipe.seed)
-    watches = teacher is not None and recipe.loss.alpha > 0 and not recipe.teacher.cache
+    states = states_key(recipe, teacher, _NO_HASHES, len(tokenizer), encoded.ids) if shared else None
+    watches = teacher is not None and recipe.loss.alpha > 0 and not (recipe.teacher.cache or states)
     of_teacher = seconds_a_token(teacher, encoded.ids) if teacher is not None else 0.0
     with TemporaryDirectory() as scratch:
-        dataset = _dataset(recipe, teacher, tokenizer, encoded, chosen, Path(scratch))
+        if states:
+            rows = [encoded.ids[p] for p in chosen]
+            folder = write_cache(Path(scratch), states, teacher, rows)
+            cache = HiddenCache(folder, list(map(len, rows)), states, teacher.get_output_embeddings())
+            dataset = TextDataset(rows, cache, range(len(rows)))
+        else:
+            dataset = _dataset(recipe, teacher, tokenizer, encoded, chosen, Path(scratch))
         unwatched = train.model_copy(update={"loggers": [], "warmup_steps": 0})
         timed = recipe.model_copy(update={"output": scratch, "train": unwatched})
         trainer = DistillationTrainer(student, teacher if watches else None, timed, dataset, len(tokenizer))
@@ -135,7 +149,8 @@ def distillation(recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded,
         a_time = sum(map(len, sample.rows)) + whole * min(1.0, train.audit_texts / len(texts.nonmembers))
         seconds["measuring"] = (a_time * times + whole) * forward + (a_time + whole) * of_teacher
     trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
-    return Training(steps, seconds, pace, n_parameters_saved(student), trained, forward)
+    held = bytes_needed(lengths, states) if states else 0
+    return Training(steps, seconds, pace, n_parameters_saved(student), trained, forward, held)
 
 
 def _dataset(
@@ -149,6 +164,13 @@ def _dataset(
     if teacher is None:
         return TextDataset(rows, cache_of(Path(cache.folder), key, None, encoded.ids), chosen)
     return TextDataset(rows, cache_of(scratch, key, teacher, rows), range(len(rows)))
+
+
+def _cache_bytes(recipe: Recipe, encoded: Encoded, vocab: int) -> int:
+    if recipe.teacher.cache is None:
+        return 0
+    key = key_of(recipe, recipe.teacher.cache, _NO_HASHES, vocab)
+    return bytes_needed([len(row) for row in encoded.ids], key)
 
 
 @dataclass(frozen=True)
@@ -204,7 +226,7 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
         tuning=tuning,
         student=replace(student, seconds={**writing, **student.seconds}),
         memory=peak_memory(),
-        cache=bytes_needed([len(row) for row in encoded.ids], recipe.teacher.cache.k) if recipe.teacher.cache else 0,
+        cache=_cache_bytes(recipe, encoded, len(tokenizer)),
     )
 
 

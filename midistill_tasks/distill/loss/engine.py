@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from midistill_tasks.distill.loss.divergences import forward_kl
-from midistill_tasks.distill.loss.sources import Head, Logits, Source, TopK, log_sum_exp
+from midistill_tasks.distill.loss.sources import Head, Logits, Samples, Source, TopK, log_sum_exp
 from midistill_tasks.errors import InputError
 from midistill_tasks.methods import Divergence
 
@@ -74,11 +74,13 @@ def distillation_loss(
     Raises:
         InputError: a cached teacher has a larger vocabulary than the student.
     """
-    if isinstance(teacher, TopK) and teacher.vocab > student.vocab:
+    if isinstance(teacher, TopK | Samples) and teacher.vocab > student.vocab:
         raise InputError(
             f"teacher cache: its vocabulary of {teacher.vocab} is larger than the student's of {student.vocab}; "
             "write it again over the tokens that the tokenizer has"
         )
+    if isinstance(teacher, Samples) and getattr(divergence, "func", divergence) is not forward_kl:
+        raise ValueError("draws of the teacher's distribution give forward KL only")
     if any(s is not None and s.source.shape[:2] != labels.shape for s in (student, teacher)):
         raise ValueError("student, teacher and labels must share [B,T]")
     rows, targets, ce_weight, d_weight = _positions(labels, compat, per_text)

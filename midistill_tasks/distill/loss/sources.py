@@ -1,4 +1,4 @@
-"""Where next-token distributions come from: a head over hidden states, given logits, a teacher's cached top-k."""
+"""Where next-token distributions come from: a head over hidden states, logits, a teacher's cached top-k or draws."""
 
 from __future__ import annotations
 
@@ -124,3 +124,27 @@ class TopK(NamedTuple):
             torch.cat([top_log_q, rest_q.log()], 1),
         )
         return value, q.mul_(gradient[:, -1:] / rest_q).scatter_(1, ids, gradient[:, :-1].contiguous())
+
+
+class Samples(NamedTuple):
+    """Draws from a teacher's distribution at the recipe's T: ``source`` [B,T,N], their tokens, as often as each was
+    drawn; ``entropy`` [B,T], H(p) of the distribution.
+
+    What forward KL and its gradient have of p is linear in it, so that with the draws' shares in its place both are
+    right in expectation (Anshumann et al. 2025): −H(p) − mean of log q over the draws, and q − shares. Of one token
+    the value may be negative. No other divergence is linear in p.
+    """
+
+    source: Tensor
+    entropy: Tensor
+    vocab: int
+
+    def part(self, rows: Tensor, temperature: float, out: Tensor) -> tuple[Tensor, ...]:
+        """The draws [n, N] and the entropies [n]."""
+        return self.source.flatten(0, 1)[rows].long(), self.entropy.flatten()[rows].to(out.dtype)
+
+    def compare(self, part: tuple[Tensor, ...], q: Tensor, log_q: Tensor, d: Divergence) -> tuple[Tensor, Tensor]:
+        """Forward KL, and its gradient; `d` is that."""
+        ids, entropy = part
+        value = -entropy - log_q.gather(1, ids).mean(1)
+        return value, q.scatter_add_(1, ids, q.new_full((1, 1), -1 / ids.shape[1]).expand(ids.shape))

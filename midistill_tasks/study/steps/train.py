@@ -76,7 +76,7 @@ class TrainStep(StudyStep):
         arm, seed = _arm(part.name)
         stops = stopped(work.study, seed) if arm == vanilla(work.study) else {}
         folders = {student_folder(work.study, name): share for name, share in stops.items()}
-        run_recipe(student_recipe(work.study, part.name), resume, work.texts, folders)
+        run_recipe(student_recipe(work.study, part.name), resume, work.texts, folders, work.readings)
 
 
 def _check_files(arm: str, data: Data) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from midistill_tasks.distill.data import Texts, kept_members, text_id
-from midistill_tasks.distill.run import pool_of
+from midistill_tasks.distill.reading import pool_of
 from midistill_tasks.errors import InputError
 from midistill_tasks.recipes.interventions import Interventions
 from midistill_tasks.recipes.schema import Recipe

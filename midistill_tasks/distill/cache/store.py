@@ -1,15 +1,14 @@
-"""The teacher's top-k logits on disk: written once, read by any number of students, with no teacher in memory.
+"""The teacher's predictions on disk, in shards of texts: written once, read with no teacher in memory.
 
-What a small k costs, by tests/benchmarks/cache_size.py with SmolLM2-135M (vocabulary 49k): k 8, 32, 128, 1024 take 72,
-264, 1032, 8200 bytes a token, and the divergence over the k tokens and one bucket for the rest falls short of the whole
-one by 34, 21, 13, 4 % at T = 1, but by 75, 68, 62, 45 % at T = 2, where much of the probability lies in the tail.
+What of a prediction is kept says a layout (`layouts`); docs/distill.md has what each costs and how right it is.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,27 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from midistill_tasks.distill.cache.layouts import Arrays, Exact, Hidden, Layout, Rounded, Sampled
 from midistill_tasks.distill.data import fingerprint
+from midistill_tasks.distill.loss.sources import Head, Source
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.models.batching import pad
+from midistill_tasks.models.last_head import head_returns
 
 SHARD_BYTES = 64 * 2**20
-BYTES_PER_LOGIT = 8
-"""float32 logit and int32 token id."""
+_KEY = "key.json"
+SINCE_0_1 = {"bits": 32, "samples": 0, "seed": 0, "width": 0}
+"""Fields of a key that 0.1.0 did not have, as its caches are: with these their names stay what they were."""
 
 
 @dataclass(frozen=True)
 class Key:
     """What the figures depend on; caches of different keys stand side by side in one folder.
 
-    `vocab` is the number of the tokenizer's tokens: rows beyond it are padding of the teacher's and left out.
+    `vocab` is the number of the tokenizer's tokens: rows beyond it are padding of the teacher's and left out. `k`
+    logits a token are kept, in so many `bits`; with `samples` there are as many draws by `seed` instead, with `width`
+    hidden states of that width, and `k` is 0.
     """
 
     teacher: str
@@ -46,22 +51,25 @@ class Key:
     temperature: float
     k: int
     max_length: int
+    bits: int = 32
+    samples: int = 0
+    seed: int = 0
+    width: int = 0
 
     @property
     def name(self) -> str:
         """Of the sub-folder."""
-        return fingerprint(asdict(self))[:16]
+        fields = asdict(self)
+        return fingerprint({name: value for name, value in fields.items() if SINCE_0_1.get(name) != value})[:16]
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One text of n tokens, its predictions at tokens 0 … n−2: the k largest logits with their token ids
-    ([n−1, k]), and the log-sum-exp of the whole row of logits at T = 1 and of logits/T at the recipe's T ([n−1])."""
-
-    logits: Tensor
-    ids: Tensor
-    lse: Tensor
-    lse_t: Tensor
+    @property
+    def layout(self) -> Layout:
+        """How it is kept."""
+        if self.width:
+            return Hidden(self.width, self.bits)
+        if self.samples:
+            return Sampled(self.samples, self.seed, self.temperature, self.vocab)
+        return Exact(self.k, self.temperature) if self.bits == 32 else Rounded(self.k, self.temperature, self.vocab)
 
 
 def hash_weights(model: torch.nn.Module) -> str:
@@ -79,10 +87,10 @@ def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 class TeacherCache:
-    """Reads one complete cache; item i is the `Entry` of text i."""
+    """Reads one complete cache; item i has the arrays of text i, by name."""
 
     def __init__(self, folder: Path, lengths: Sequence[int], key: Key) -> None:
-        self.key = key
+        self.key, self.layout = key, key.layout
         self._ends = list(accumulate(length - 1 for length in lengths))
         self._per_shard = texts_per_shard(key)
         self._shards = [_shard_path(folder, number) for number in range(_shard_count(len(lengths), key))]
@@ -91,27 +99,43 @@ class TeacherCache:
             raise InputError(f"{folder} is not complete ({len(missing)} shards missing): run it again with the teacher")
         self._open: dict[int, Any] = {}
 
-    def __getitem__(self, position: int) -> Entry:
+    def __getitem__(self, position: int) -> Arrays:
         number = position // self._per_shard
         before = self._end(number * self._per_shard - 1)
         start, end = self._end(position - 1) - before, self._end(position) - before
         if number not in self._open:
             self._open[number] = safe_open(self._shards[number], framework="pt")
         shard = self._open[number]
-        return Entry(*(shard.get_slice(name)[start:end] for name in ("logits", "ids", "lse", "lse_t")))
+        return {name: shard.get_slice(name)[start:end] for name in self.layout.names}
+
+    def source(self, batch: Arrays) -> Source:
+        """The teacher of a batch, made of its texts' arrays, each padded to [B, T, …]."""
+        return self.layout.source(batch, self.key.vocab)
 
     def _end(self, position: int) -> int:
         return self._ends[position] if position >= 0 else 0
 
 
+class HiddenCache(TeacherCache):
+    """One of a teacher's last hidden states, with the head that makes logits of them."""
+
+    def __init__(self, folder: Path, lengths: Sequence[int], key: Key, head: torch.nn.Linear) -> None:
+        super().__init__(folder, lengths, key)
+        self.head = head
+
+    def source(self, batch: Arrays) -> Source:
+        bias = None if self.head.bias is None else self.head.bias[: self.key.vocab]
+        return Head(batch["hidden"], self.head.weight[: self.key.vocab], bias)
+
+
 def texts_per_shard(key: Key) -> int:
     """As many as fill `SHARD_BYTES`, at least one."""
-    return max(1, SHARD_BYTES // (key.max_length * key.k * BYTES_PER_LOGIT))
+    return max(1, SHARD_BYTES // (key.max_length * key.layout.bytes_a_token))
 
 
-def bytes_needed(lengths: Sequence[int], k: int) -> int:
+def bytes_needed(lengths: Sequence[int], key: Key) -> int:
     """Size on disk."""
-    return sum(length - 1 for length in lengths) * (k * BYTES_PER_LOGIT + 8)
+    return sum(length - 1 for length in lengths) * key.layout.bytes_a_token
 
 
 def write_cache(
@@ -137,53 +161,62 @@ def write_cache(
         InputError: if the disk is full, or the folder cannot be written.
     """
     folder = root / key.name
-    needed = bytes_needed([len(row) for row in rows], key.k) / 1e6
-    then = f"; it needs {needed:.0f} MB in all, less with a lower cache.k, and what is there is kept"
+    needed = bytes_needed([len(row) for row in rows], key) / 1e6
+    less = "" if key.width else f", less with a lower cache.{'samples' if key.samples else 'k'}"
+    then = f"; it needs {needed:.0f} MB in all{less}, and what is there is kept"
     if rank == 0:
-        write_atomically(folder / "key.json", json.dumps(asdict(key), indent=2) + "\n", then)
+        write_atomically(folder / _KEY, json.dumps(asdict(key), indent=2) + "\n", then)
     numbers = range(rank, _shard_count(len(rows), key), ranks)
     todo = [number for number in numbers if not _is_whole(_shard_path(folder, number))]
     for number in tqdm(todo, desc="teacher cache", unit="shard", disable=rank != 0 or not todo):
         first = number * texts_per_shard(key)
         shard = rows[first : first + texts_per_shard(key)]
-        write_atomically(_shard_path(folder, number), save(_figures(teacher, shard, key, batch_size)), then)
+        write_atomically(_shard_path(folder, number), save(_arrays(teacher, shard, key, batch_size)), then)
     return folder
 
 
+def settled(root: Path, key: Key) -> Key:
+    """The key of the cache that 0.1.0 left of the same figures, where there is one, else this one."""
+    earlier = replace(key, bits=SINCE_0_1["bits"])
+    return earlier if (root / earlier.name / _KEY).is_file() else key
+
+
 def find_cache(root: Path, key: Key) -> Key:
-    """The key of the one cache that differs from `key` in its teacher only.
+    """The key of the one cache that differs from `key` in its teacher (and its bits) only.
 
     Raises:
         InputError: if there is none, or several teachers' stand there.
     """
-    keys = []
-    for path in sorted(root.glob("*/key.json")):
+    keys: dict[str, Key] = {}  # by teacher
+    any_of = {"teacher": "", "bits": 0}
+    for path in sorted(root.glob(f"*/{_KEY}")):
         other = Key(**json.loads(path.read_text(encoding="utf-8")))
-        if asdict(other) | {"teacher": ""} == asdict(key) | {"teacher": ""}:
-            keys.append(other)
+        if asdict(other) | any_of == asdict(key) | any_of:
+            keys[other.teacher] = max(other, keys.get(other.teacher, other), key=lambda each: each.bits)
     if len(keys) != 1:
+        what = "samples and seed" if key.samples else "k"
         raise InputError(
-            f"teacher.cache: {root} holds {len(keys)} caches of these texts, tokenizer, T and k: give teacher.model too"
+            f"teacher.cache: {root} holds {len(keys)} caches of these texts, tokenizer, T and {what}: give"
+            " teacher.model too"
         )
-    return keys[0]
+    return next(iter(keys.values()))
 
 
-def _figures(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key, batch_size: int) -> dict[str, Tensor]:
+def _arrays(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key, batch_size: int) -> dict[str, Tensor]:
     parts = [
         part for start in range(0, len(rows), batch_size) for part in _batch(teacher, rows[start:][:batch_size], key)
     ]
-    return {name: torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "ids", "lse", "lse_t")}
+    return {name: torch.cat([part[name] for part in parts]).cpu().contiguous() for name in key.layout.names}
 
 
-def _batch(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key) -> Iterator[Entry]:
-    with torch.inference_mode():
+def _batch(teacher: PreTrainedModel, rows: Sequence[Sequence[int]], key: Key) -> Iterator[Arrays]:
+    bare = head_returns(teacher, lambda hidden, head: hidden) if key.width else nullcontext()
+    with torch.inference_mode(), bare:
         inputs = {name: tensor.to(teacher.device) for name, tensor in pad(rows, 0).items()}
         logits = teacher(**inputs, use_cache=False).logits
         for row, whole in zip(rows, logits, strict=True):
-            z = whole[: len(row) - 1, : key.vocab].float()
-            top = z.topk(min(key.k, z.shape[-1]), dim=-1)
-            lse, lse_t = z.logsumexp(-1), (z / key.temperature).logsumexp(-1)
-            yield Entry(top.values.cpu(), top.indices.int().cpu(), lse.cpu(), lse_t.cpu())
+            of_row = whole[: len(row) - 1]
+            yield key.layout.arrays(of_row if key.width else of_row[:, : key.vocab].float(), row)
 
 
 def _shard_count(texts: int, key: Key) -> int:
