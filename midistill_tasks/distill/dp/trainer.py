@@ -56,7 +56,8 @@ class DPTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_Accounts(key, self))
 
     def in_order(self, batch: int) -> None:
-        """Takes the texts as they stand, so many a step: for a clock, not for a training."""
+        """Takes the texts as they stand, so many a step, and counts nothing: for a clock, not for a training."""
+        self.remove_callback(_Accounts)
         self.batches = BatchSampler(SequentialSampler(self.train_dataset), batch, drop_last=False)
 
     def spent(self) -> dict[str, Any] | None:

@@ -157,4 +157,4 @@ def test_a_forecast_times_such_steps(recipe_of, tmp_path, no_noise):
     found = forecast(recipe_of(teacher__fine_tune=tuned, teacher__dp=PROMISE, train__dp=PROMISE, train__accumulate=2))
     assert found.student.steps == 4
     assert found.tuning.steps == 3
-    assert "timed 30 steps of 16 texts" in said(found, recipe_of(train__accumulate=2))
+    assert "of 16 texts (" in said(found, recipe_of(train__accumulate=2))
