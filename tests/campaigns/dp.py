@@ -1,7 +1,7 @@
 """Does a DP training keep its promise, as far as an audit in one run can tell? By trainings on canaries.
 
-    python tests/campaigns/dp.py             # 20 trainings a promise: minutes, CI runs it
-    python tests/campaigns/dp.py --runs 200
+    python tests/campaigns/dp.py --runs 3    # the short form, which CI runs
+    python tests/campaigns/dp.py             # 20 trainings a promise
 
 Each canary is a token of its own after one that all share, so that nothing but its coin moves its row of the head:
 about the strongest there are. A fair coin puts each into the training. The attack is how much likelier the canary
