@@ -133,7 +133,7 @@ def step_ratios(size: Size, folder: Path, device: str = "cpu") -> list[float]:
 def cache_ratios(size: Size, folder: Path) -> list[float]:
     """A student's whole step (read, loss, backward, AdamW) from the teacher's cache / with the teacher run."""
     student, teacher, rows = size.model(size.layers), size.teacher(size.large_layers), size.rows()
-    key = Key("", "", "", size.vocab, 2.0, K, size.length)
+    key = Key("", "", "", size.vocab, 2.0, K, size.length, bits=8)
     cache = TeacherCache(write_cache(folder, key, teacher, rows), [size.length] * len(rows), key)
     trainers = {
         "cached": make_trainer(size, folder, student, None, TextDataset(rows, cache, range(len(rows)))),
