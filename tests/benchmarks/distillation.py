@@ -1,6 +1,6 @@
 """Speed and memory of distillation, as ratios within one run.
 
-    python tests/benchmarks/distillation.py [--quick] [--only trl]
+    python tests/benchmarks/distillation.py [--quick] [--only trl [--rounds 3]]
 
 Models are of random weights at the sizes of gpt2 and distilgpt2; texts are random tokens. Each ratio compares two
 things that took turns in one process; the table gives the median of the rounds, and their range.
