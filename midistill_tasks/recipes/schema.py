@@ -33,7 +33,7 @@ class Cache(Strict):
     samples: int | None = Field(
         None,
         ge=1,
-        description="instead of k: draws a token from the teacher's distribution at loss.temperature, such as 50; right"
+        description="instead of k: draws a token from the teacher's distribution at loss.temperature, such as 96; right"
         " in expectation at any T, for forward KL only",
     )
     seed: int = Field(0, ge=0, description="of the draws")

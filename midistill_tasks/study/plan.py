@@ -56,6 +56,6 @@ def _beside(costs: Costs, left: Sequence[Part]) -> Iterator[str]:
         disk += students * WEIGHT * costs.student.parameters + 3 * costs.student.checkpoint
     if costs.student and costs.student.states and any(part.step == "train" for part in left):
         disk += costs.student.states
-        yield f"the teacher is read once: {spelt_bytes(costs.student.states)} of its hidden states while students train"
+        yield f"the teacher is read once: {spelt_bytes(costs.student.states)} of its hidden states while students learn"
     if disk:
         yield f"disk: up to {spelt_bytes(disk)} for models and the checkpoints of one at a time, beside results"

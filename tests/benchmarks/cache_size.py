@@ -25,7 +25,7 @@ from midistill_tasks.distill.loss.sources import Logits, Source
 from midistill_tasks.models.batching import pad
 from midistill_tasks.splits.bios import biographies
 
-TEXTS, LENGTH, KS, SAMPLES, SEEDS = 8, 64, (8, 32, 128, 1024), (25, 50, 96), 8
+TEXTS, LENGTH, KS, SAMPLES, SEEDS = 4, 64, (8, 32, 128, 1024), (25, 50, 96), 4
 NOISE = {"near": 0.1, "far": 0.3}
 """Standard deviation of the noise, in those of each weight matrix."""
 TEMPERATURES = (1.0, 2.0)

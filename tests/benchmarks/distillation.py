@@ -1,6 +1,6 @@
 """Speed and memory of distillation, as ratios within one run.
 
-    python tests/benchmarks/distillation.py [--quick] [--only trl]
+    python tests/benchmarks/distillation.py [--quick] [--only trl [--rounds 3]]
 
 Models are of random weights at the sizes of gpt2 and distilgpt2; texts are random tokens. Each ratio compares two
 things that took turns in one process; the table gives the median of the rounds, and their range.
@@ -133,7 +133,7 @@ def step_ratios(size: Size, folder: Path, device: str = "cpu") -> list[float]:
 def cache_ratios(size: Size, folder: Path) -> list[float]:
     """A student's whole step (read, loss, backward, AdamW) from the teacher's cache / with the teacher run."""
     student, teacher, rows = size.model(size.layers), size.teacher(size.large_layers), size.rows()
-    key = Key("", "", "", size.vocab, 2.0, K, size.length)
+    key = Key("", "", "", size.vocab, 2.0, K, size.length, bits=8)
     cache = TeacherCache(write_cache(folder, key, teacher, rows), [size.length] * len(rows), key)
     trainers = {
         "cached": make_trainer(size, folder, student, None, TextDataset(rows, cache, range(len(rows)))),

@@ -140,7 +140,7 @@ def test_the_plan_names_every_step_and_does_nothing(tiny_study):
     for role in ("teacher", "student without interventions"):
         assert re.search(rf"^  {role}: timed \d+ steps of 8 texts", text, re.MULTILINE)
     assert re.search(r"^memory: .*B, ", text, re.MULTILINE)
-    assert "the teacher is read once: 1 MB of its hidden states while students train" in text
+    assert "the teacher is read once: 1 MB of its hidden states while students learn" in text
     assert "disk: up to 1 MB for models" in text
     assert os.listdir(study.output) == []
 
