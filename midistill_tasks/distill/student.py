@@ -58,13 +58,7 @@ def make_student(
     config, filled = _stock(student, teacher, tokenizer)
     check_vocabulary(config, tokenizer, "student")
     for intervention in interventions:
-        resized = intervention.resize(config)
-        if resized is not config and not student.reinitialise:
-            raise InputError(
-                f"interventions.{intervention.key} changes the width of the student's layers, so none can be copied"
-                " into them: set student.reinitialise: true, or leave out this control"
-            )
-        config = resized
+        config = intervention.resize(config)
     if student.reinitialise:
         model = AutoModelForCausalLM.from_config(student_config(config, interventions), dtype=torch.float32)
     else:

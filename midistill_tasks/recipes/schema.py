@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from midistill_tasks.methods import Intervention
 from midistill_tasks.options import Strict
 from midistill_tasks.recipes.data import Data as Data
 from midistill_tasks.recipes.interventions import Interventions as Interventions
@@ -185,5 +186,11 @@ class Recipe(Strict):
                 f"loss.divergence: of '{self.loss.divergence}' draws of the teacher tell nothing unbiased: take"
                 " forward_kl, or teacher.cache.k in place of samples"
             )
+        for each in self.interventions.chosen:
+            if not self.student.reinitialise and type(each).resize is not Intervention.resize:
+                raise ValueError(
+                    f"interventions.{each.key} changes the width of the student's layers, so none can be copied into"
+                    " them: set student.reinitialise: true, or leave out this control"
+                )
         check_dp(self, self.teacher)
         return self

@@ -23,10 +23,9 @@ def test_every_nth_layer_keeps_the_teachers_weights(make_student, recipe_of):
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in student.state_dict().items())
 
 
-def test_layers_of_another_width_cannot_be_copied_and_it_is_said(make_student, recipe_of):
-    recipe = recipe_of(student__reinitialise=False, interventions={"same_params": 8})
+def test_layers_of_another_width_cannot_be_copied_and_the_recipe_says_it(recipe_of):
     with pytest.raises(InputError, match=r"set student\.reinitialise: true, or leave out this control"):
-        make_student(recipe)
+        recipe_of(student__reinitialise=False, interventions={"same_params": 8})
 
 
 def test_layers_are_renumbered(tiny, make_student, tmp_path, recipe_of):
