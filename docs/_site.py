@@ -44,12 +44,13 @@ PAGES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "project/shouted.md": ("examples/shouted/README.md", WHOLE),
 }
 """Page → its file, and of which of the file's headings it is made."""
+TUTORIAL, NOTEBOOK, EXECUTED = "start/tutorial.md", "examples/tutorial.ipynb", "build/tutorial.ipynb"
 HOMES = {
     **{source: page for page, (source, headings) in PAGES.items() if headings is WHOLE},
     "README.md": "index.md",
     "CITATION.cff": "project/citation.md",
     "examples/shouted": "project/shouted.md",
-    "examples/tutorial.ipynb": "start/tutorial.md",
+    NOTEBOOK: TUTORIAL,
 }
 """File of the repository → the page that a link to it means."""
 SHOWN = {
@@ -58,7 +59,6 @@ SHOWN = {
 }
 """Files that stand whole at the end of a page."""
 LANGUAGES = {".py": "python", ".toml": "toml", ".cff": "yaml"}
-NOTEBOOK, EXECUTED = "examples/tutorial.ipynb", "build/tutorial.ipynb"
 LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^\s*(```|~~~)")
 log = logging.getLogger("mkdocs.hooks.site")
@@ -120,6 +120,8 @@ def turned(text: str, source: str, page: str, pages: set[str]) -> str:
     """The text with each link to a file of the repository as one to the page that holds it."""
 
     def turn(link: re.Match[str]) -> str:
+        if posixpath.normpath(posixpath.join(posixpath.dirname(page), link.group(1))) in pages:
+            return link.group(0)
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link.group(1)))
         home = HOMES.get(target) or target.removeprefix("docs/")
         if home not in pages:
@@ -148,7 +150,7 @@ def tutorial(config: MkDocsConfig) -> list[File]:
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     note = "" if executed.exists() else "\n\n!!! note\n    Not run in this build: `.ci/docs` runs it.\n"
     head, _, rest = text.partition("\n\n")
-    files = [File.generated(config, "start/tutorial.md", content=f"{head}{note}\n\n{rest}")]
+    files = [File.generated(config, TUTORIAL, content=f"{head}{note}\n\n{rest}")]
     return files + [
         File.generated(config, f"start/{name}", content=content) for name, content in resources["outputs"].items()
     ]
@@ -169,9 +171,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files, **_: Any) -> str:
-    """Turns links. The tutorial's lead to its own figures."""
+    """Turns links."""
     uri = page.file.src_uri
-    if uri == "start/tutorial.md":
-        return markdown
-    source = PAGES[uri][0] if uri in PAGES else f"docs/{uri}"
+    made = {uri: source for uri, (source, _) in PAGES.items()} | {TUTORIAL: NOTEBOOK}
+    source = made.get(uri, f"docs/{uri}")
     return turned(markdown, source, uri, {file.src_uri for file in files})
