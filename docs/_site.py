@@ -17,13 +17,13 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
+from pymdownx.slugs import slugify
 
 import midistill_tasks
 
 ROOT = Path(__file__).parents[1]
 WHOLE = None
 PAGES: dict[str, tuple[str, tuple[str, ...] | None]] = {
-    "index.md": ("README.md", ("midistill", "Distil, study, report")),
     "start/demo.md": ("README.md", ("Set up",)),
     "start/model.md": ("README.md", ("Your model",)),
     "howto/split.md": ("README.md", ("Your own split",)),
@@ -34,6 +34,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     ),
     "howto/backend.md": ("CONTRIBUTING.md", ("6. A backend", "Where your file goes")),
     "howto/intervention.md": ("CONTRIBUTING.md", ("5. An intervention and its control", "Where your file goes")),
+    "start/study.md": ("README.md", ("Distil, study, report",)),
     "explain/auroc.md": ("README.md", ("What an AUROC means",)),
     "explain/made.md": ("README.md", ("How it is made",)),
     "project/citation.md": ("README.md", ("Licence and citation",)),
@@ -43,7 +44,13 @@ PAGES: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "project/tasks.md": ("task_yamls/README.md", WHOLE),
     "project/shouted.md": ("examples/shouted/README.md", WHOLE),
 }
-"""Page → its file, and of which of the file's headings it is made."""
+"""Page → its file, and of which of the file's headings it is made. Before docs/index.md stands how README begins."""
+TITLES = {
+    "howto/attack.md": "An attack of your own",
+    "howto/backend.md": "A backend of your own",
+    "howto/intervention.md": "An intervention of your own",
+}
+"""Of pages whose sections have a number where they come from."""
 TUTORIAL, NOTEBOOK, EXECUTED = "start/tutorial.md", "examples/tutorial.ipynb", "build/tutorial.ipynb"
 HOMES = {
     **{source: page for page, (source, headings) in PAGES.items() if headings is WHOLE},
@@ -82,8 +89,8 @@ def sections(text: str) -> dict[str, list[str]]:
     return found
 
 
-def page_of(source: str, headings: tuple[str, ...] | None) -> str:
-    """A file, or the sections of it under these headings, the first of which is the page's title.
+def page_of(source: str, headings: tuple[str, ...] | None, title: str = "") -> str:
+    """A file, or the sections of it under these headings, below a title or below the first of them.
 
     The file's own title stands for what is above the first heading below it.
 
@@ -94,7 +101,7 @@ def page_of(source: str, headings: tuple[str, ...] | None) -> str:
     if headings is WHOLE:
         return text
     found = sections(text)
-    parts = []
+    parts = [f"# {title}"] if title else []
     for heading in headings:
         if heading not in found:
             raise KeyError(f"{source} has no heading '{heading}', of which docs/_site.py makes a page: name another")
@@ -123,16 +130,29 @@ def turned(text: str, source: str, page: str, pages: set[str]) -> str:
         if posixpath.normpath(posixpath.join(posixpath.dirname(page), link.group(1))) in pages:
             return link.group(0)
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link.group(1)))
-        home = HOMES.get(target) or target.removeprefix("docs/")
+        home, anchor = HOMES.get(target) or target.removeprefix("docs/"), link.group(2) or ""
+        if target == "README.md" and anchor:
+            home, anchor = _cut_from_readme(anchor), ""
         if home not in pages:
             log.warning("%s links to %s, which is no page: see HOMES in docs/_site.py", source, link.group(1))
-        return posixpath.relpath(home, posixpath.dirname(page) or ".") + (link.group(2) or "")
+        return posixpath.relpath(home, posixpath.dirname(page) or ".") + anchor
 
     fenced, lines = False, []
     for line in text.splitlines():
         fenced ^= bool(FENCE.match(line))
         lines.append(line if fenced else LINK.sub(turn, line))
     return "\n".join(lines)
+
+
+def _cut_from_readme(anchor: str) -> str:
+    """The page that is made of README's section with this anchor; '' where there is none."""
+    cut = (
+        (page, heading)
+        for page, (source, headings) in PAGES.items()
+        if source == "README.md"
+        for heading in headings or ()
+    )
+    return next((page for page, heading in cut if "#" + slugify(case="lower")(heading, "-") == anchor), "")
 
 
 def python_page() -> str:
@@ -147,6 +167,8 @@ def tutorial(config: MkDocsConfig) -> list[File]:
     """The notebook with what it printed and drew, where `.ci/docs` has run it; else without."""
     executed = ROOT / EXECUTED
     notebook = nbformat.read(executed if executed.exists() else ROOT / NOTEBOOK, as_version=4)
+    for cell in notebook.cells:  # what libraries say stays in the notebook
+        cell.get("outputs", [])[:] = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     note = "" if executed.exists() else "\n\n!!! note\n    Not run in this build: `.ci/docs` runs it.\n"
     head, _, rest = text.partition("\n\n")
@@ -159,7 +181,7 @@ def tutorial(config: MkDocsConfig) -> list[File]:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made."""
     for uri, (source, headings) in PAGES.items():
-        text = page_of(source, headings)
+        text = page_of(source, headings, TITLES.get(uri, ""))
         for name in SHOWN.get(uri, ()):
             shown = (ROOT / name).read_text(encoding="utf-8")
             text += f"\n\n`{Path(name).name}`:\n\n```{LANGUAGES[Path(name).suffix]}\n{shown}```\n"
@@ -175,4 +197,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     made = {uri: source for uri, (source, _) in PAGES.items()} | {TUTORIAL: NOTEBOOK}
     source = made.get(uri, f"docs/{uri}")
+    if uri == "index.md":
+        markdown = f"{page_of('README.md', ('midistill',))}\n\n{markdown}"
     return turned(markdown, source, uri, {file.src_uri for file in files})

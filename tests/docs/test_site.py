@@ -32,6 +32,7 @@ class Seen(HTMLParser):
         super().__init__()
         self.loaded: list[str] = []
         self.hrefs: list[str] = []
+        self.ids: set[str] = set()
         self.text: list[str] = []
         self._code = 0
         self.feed(page.read_text(encoding="utf-8"))
@@ -44,6 +45,7 @@ class Seen(HTMLParser):
             self.loaded.append(given.get("srcset", "https://mermaid"))
         if "style" in given:
             self.loaded += css_urls(given["style"])
+        self.ids.add(given.get("id", ""))
         if tag == "a":
             self.hrefs.append(given.get("href", ""))
         self._code += tag in ("code", "pre", "script", "style")
@@ -76,11 +78,13 @@ def test_nothing_is_loaded_from_elsewhere():
 
 @built
 def test_what_is_linked_is_there():
-    for page in pages():
-        for href in Seen(page).hrefs if page.name != "404.html" else ():
-            target = href.partition("#")[0].partition("?")[0]
-            if target and not re.match(r"https?:|mailto:", target):
-                assert (page.parent / target).exists(), f"{page}: {href}"
+    seen = {page: Seen(page) for page in pages() if page.name != "404.html"}
+    for page in seen:
+        for href in (href for href in seen[page].hrefs if not re.match(r"https?:|mailto:", href)):
+            target, _, anchor = href.partition("#")
+            there = (page.parent / target).resolve() if target else page
+            assert there in seen, f"{page}: {href}"
+            assert anchor in {"", *seen[there].ids}, f"{page}: {href}"
 
 
 @built
