@@ -31,7 +31,7 @@ PAGE = Path(__file__).parent / "reference.md"
 HEAD = """\
 # Reference
 
-Written by `docs/_reference.py` from the code; a test holds both together.
+Written by `docs/_reference.py` from the code; CI holds both together.
 """
 BLIND = "AUROC of a bag-of-words classifier that never sees the model; stands once a split"
 YAML_KEYS = (
