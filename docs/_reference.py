@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.cli.main import VERBS
 from midistill_tasks.harness.expand import groups
 from midistill_tasks.harness.keys import DEFAULT_METRICS, default_metrics
 from midistill_tasks.harness.options import known_options
 from midistill_tasks.metrics import METRICS
+from midistill_tasks.recipes.file import describe_recipe
+from midistill_tasks.report.machine import Report
 from midistill_tasks.results.schema import Sample, TaskMetadata
+from midistill_tasks.results.stats import load_stats
+from midistill_tasks.scoring.models import BACKENDS
 from midistill_tasks.splits import SPLITS
+from midistill_tasks.study.recipe import Study
+from midistill_tasks.views import View
 
 PAGE = Path(__file__).parent / "reference.md"
 HEAD = """\
 # Reference
 
-Written by `docs/_reference.py` from the code; a test holds both together. Formulas and sources of the attacks stand in
-their modules (`midistill_tasks/attacks`), one function each.
+Written by `docs/_reference.py` from the code; CI holds both together.
 """
 BLIND = "AUROC of a bag-of-words classifier that never sees the model; stands once a split"
 YAML_KEYS = (
@@ -51,10 +59,110 @@ def attacks() -> Iterator[list[str]]:
     """Name, title, source, what it reads, options, groups."""
     for attack in ATTACKS.values():
         views = list(dict.fromkeys(view.name for view in attack.views))
-        reads = f"{', '.join(views[:3])}{' …' if len(views) > 3 else ''}; {', '.join(sorted(attack.needs))}"
-        inside = [f"{name}_<split>" for name, names in groups().items() if attack.name in names]
+        reads = f"{', '.join(views[:3])}{' …' if len(views) > 3 else ''}"
+        reads += f"; {', '.join(sorted(attack.needs))}" if attack.needs else ""
+        inside = [f"`{name}_<split>`" for name, names in groups().items() if attack.name in names]
         title = attack.title[0].upper() + attack.title[1:]
         yield [f"`{attack.name}`", title, attack.source, reads, ", ".join(attack.fields) or "–", ", ".join(inside)]
+
+
+NOTATION = """
+One by one. ℓ_t = log p(x_t | x_<t), in nats, of the T scored tokens of a text; higher = more likely a member. The
+formula is the first paragraph of the attack's own docstring, `needs` and `cost` are made of what it declares. Equal
+views of all attacks of a run cost one forward, so all that read `text` alone cost one together. Where nothing is said
+of published code or the paper, no difference is known to us; `tests/oracle.py` has readings of the papers in plain
+float64.
+"""
+
+
+def details() -> Iterator[str]:
+    """Each attack: formula, what it needs, what it costs, differences."""
+    for attack in ATTACKS.values():
+        formula, *more = re.split(r"\n\n+", inspect.getdoc(attack.function) or "")
+        notes = [" ".join(part.split()) for part in more]
+        against = [note for note in notes if note.startswith("Against ")]
+        needs = sorted(attack.needs) if not attack.generates else ["what the model goes on with"]
+        without = [backend.model for backend in BACKENDS if not backend.runs(attack)]
+        lines = [
+            f"formula: {' '.join(formula.split())}",
+            *(f"note: {note}" for note in notes if note not in against),
+            f"needs: {', '.join(needs)}{_more_needs(attack)}",
+            f"cost: {cost(attack)}",
+            f"no figures on: {', '.join(f'`{model}`' for model in without) or '–'}",
+            f"source: {attack.source}",
+            *(f"against {note.removeprefix('Against ')}" for note in against),
+        ]
+        yield f"### `{attack.name}`\n\n" + "\n".join(f"- {_marked(line)}" for line in lines) + "\n"
+
+
+def _marked(line: str) -> str:
+    head, _, rest = line.partition(": ")
+    return f"**{head}**: {_prose(rest)}"
+
+
+def _more_needs(attack: Attack) -> str:
+    more = [f"the option `{name}`" for name in attack.requires]
+    if attack.needs_reference:
+        more.append("a reference model")
+    elif attack.reads_reference:
+        more.append("a reference model, where there is one")
+    if attack.fitted:
+        more.append("labels of the other half of the texts")
+    return f"; {', '.join(more)}" if more else ""
+
+
+def cost(attack: Attack) -> str:
+    """What the model is asked for each text, by the attack's views under its default options."""
+    counts: dict[str, int] = {}
+    for view in attack.views:
+        what = _asked(view)
+        counts[what] = counts.get(what, 0) + (view.prompt("a b").samples if view.prompt else 1)
+    return "per text " + " + ".join(f"{number} {what}" for what, number in counts.items())
+
+
+def _asked(view: View) -> str:
+    if view.prompt:
+        return "× generation"
+    if view.gradient:
+        return "× forward and backward pass, one text at a time"
+    if view.model == "reference":
+        return "× forward of the reference model"
+    if view.prefix != "none":
+        return "× forward after shots, which are read once a run"
+    return "× forward of the text" if view.transform is None else "× forward of a changed text"
+
+
+def backends() -> Iterator[list[str]]:
+    """Name, what, statistics at best, extra."""
+    for one in BACKENDS:
+        yield [f"`{one.model}`", one.what, ", ".join(one.gives), f"`{one.install}`" if one.install else ""]
+
+
+def verbs() -> Iterator[str]:
+    """Each verb with its arguments."""
+    for name, (module, text) in VERBS.items():
+        parser = argparse.ArgumentParser(add_help=False)
+        importlib.import_module(module).add_arguments(parser)
+        yield f"### `midistill {name}`\n\n{text[0].upper()}{text[1:]}.\n"
+        below = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
+        if below is None:
+            yield from _arguments(parser)
+        else:
+            for verb, sub in below.choices.items():
+                yield f"`midistill {name} {verb}`: {sub.description}.\n"
+                yield from _arguments(sub)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+    rows = []
+    for action in (one for one in parser._actions if not isinstance(one, argparse._HelpAction)):
+        shown = (action.metavar or action.dest).upper() if action.nargs != 0 else ""
+        named = f"{action.option_strings[-1]} {shown}".strip() if action.option_strings else shown
+        values = f" ({', '.join(map(str, action.choices))})" if action.choices else ""
+        text = (action.help or "").replace("%(default)s", str(action.default))
+        rows.append([f"`{named}`", f"{text}{values}", "yes" if action.required else ""])
+    if rows:
+        yield table(("argument", "what", "required"), rows) + "\n"
 
 
 def metrics() -> Iterator[list[str]]:
@@ -92,6 +200,11 @@ def fields(model: type[BaseModel]) -> Iterator[list[str]]:
         yield [f"`{name}`", "always" if field.is_required() else "", field.description or ""]
 
 
+def _prose(docstring: str) -> str:
+    """What a docstring says, without its section on errors, in Markdown."""
+    return re.sub(r"``(.+?)``", r"`\1`", docstring.partition("\n\nRaises:")[0])
+
+
 def page() -> str:
     """The whole file."""
     picks = ", ".join(f"`{name}`" for attack in ATTACKS.values() if attack.picks for name in default_metrics(attack))
@@ -104,7 +217,9 @@ def page() -> str:
         HEAD,
         "## Attacks\n",
         table(("attack", "what", "source", "reads (views; statistics)", "options", "groups"), attacks()),
-        "\n## Metrics\n",
+        NOTATION,
+        *details(),
+        "## Metrics\n",
         table(("metric", "what", "shown", "direction"), metrics()),
         f"\n{request}\n\n## Splits\n",
         table(("split", "what", "labels are true for", "texts from", "paper's"), splits()),
@@ -119,9 +234,18 @@ def page() -> str:
         table(("key", "", "what"), fields(Sample)),
         "\n## A task in results: `configs.<task>.metadata.midistill`\n",
         table(("key", "", "what"), fields(TaskMetadata)),
-        "\nBoth as JSON schemas: `midistill schema`.\n\n## Verbs\n",
+        "\n## `report.json`\n\nWritten by `midistill report --json`, read by `midistill_tasks.read_report`.\n",
+        table(("key", "", "what"), fields(Report)),
+        "\nAll three as JSON schemas: `midistill schema`.\n\n## Statistics of tokens: a Parquet file\n",
+        f"{_prose(inspect.getdoc(load_stats) or '')}\n\n## Backends\n",
+        table(("`--model`", "what", "gives, at best", "install"), backends()),
+        "\n## Keys of a recipe\n\nOf `midistill distill`; defaults in brackets.\n",
+        f"```text\n{describe_recipe()}\n```\n",
+        "## Keys of a study\n\nOf `midistill study`; defaults in brackets.\n",
+        f"```text\n{describe_recipe(Study)}\n```\n\n## Verbs\n",
         table(("verb", "what"), ([f"`midistill {name}`", text] for name, (_, text) in VERBS.items())),
-        "\nEach has `--help` with examples.\n",
+        "\nEach has `--help` with examples. Exit status: 0, 1 where something failed, 2 for input that you can mend.\n",
+        *verbs(),
     ]
     return "\n".join(parts)
 

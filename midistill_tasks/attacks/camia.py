@@ -32,12 +32,14 @@ EMBEDDING, TOLERANCE = 2, 0.2
     metrics=("dataset_p_value",),
 )
 def camia(seen: Mapping[str, TokenStats]) -> Sequence[float]:
-    """Signals of the losses −ℓ_t (Chang et al. 2025, "Context-aware membership inference attacks").
+    """A cross-fitted regression on signals of the losses −ℓ_t (Chang et al. 2025).
 
-    Mean and slope over the first quarter, half and all tokens; the share of losses below 1, 2 and 3 nats and below the
-    mean of those before; approximate entropy; Lempel-Ziv complexity in 3, 4 and 5 bins; the mean loss over the share of
-    distinct tokens; and the loss of tokens that stood in the text before. Against the paper: the regression is learnt
-    on half of the judged texts, not on others, and the text is not repeated to the model.
+    "Context-aware membership inference attacks". Mean and slope over the first quarter, half and all tokens; the share
+    of losses below 1, 2 and 3 nats and below the mean of those before; approximate entropy; Lempel-Ziv complexity in 3,
+    4 and 5 bins; the mean loss over the share of distinct tokens; and the loss of tokens that stood in the text before.
+
+    Against the paper: the regression is learnt on half of the judged texts, not on others, and the text is not repeated
+    to the model.
     """
     text = seen["text"]
     losses = -np.maximum(text.logprob.astype(np.float64), -1e3)  # an impossible token is finite here

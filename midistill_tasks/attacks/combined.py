@@ -24,7 +24,7 @@ VIEWS = (TEXT, AFTER_SHOTS, REFERENCE)
     metrics=("dataset_p_value",),
 )
 def combined(seen: Mapping[str, TokenStats]) -> Sequence[float]:
-    """The scores of `parts`, each under its default options.
+    """A cross-fitted regression on the scores of all attacks on these views, each under its default options.
 
     What the run has no reference for, the backend no statistic or the text no score (NaN for all texts), is left out.
     """

@@ -22,6 +22,8 @@ def dcpdd(text: TokenStats, *, cap: float = option(0.01, "a token's largest cont
 
     p_t = exp ℓ_t; f_t is the token's add-one frequency in the run's option ``corpus``, or in all judged texts together,
     whose labels are not used. A surely predicted rare token speaks for a member.
+
+    Against the paper: without ``corpus`` the frequencies are those of the judged texts, not of a large public corpus.
     """
     first = np.unique(text.tokens, return_index=True)[1]
     probability = np.exp(text.logprob[first].astype(np.float64))

@@ -80,8 +80,8 @@ def extraction(continued: Generated) -> float:
     """1 − the edit distance by words between the greedy continuation of the first half and the second half, over the
     length of the latter; 1 = extracted verbatim (Carlini et al. 2023, "Quantifying memorization").
 
-    The paper has 50 tokens of prompt and 50 of continuation; here these are the halves of each text's words, so that
-    texts of any length and models whose tokens nobody sees have it.
+    Against the paper: it has 50 tokens of prompt and 50 of continuation; here these are the halves of each text's
+    words, so that texts of any length and models whose tokens nobody sees have it.
     """
     from nltk.metrics.distance import edit_distance
 

@@ -48,8 +48,9 @@ def ref(text: TokenStats, reference: TokenStats) -> float:
 def lowercase(text: TokenStats, lower: TokenStats) -> float:
     """Mean ℓ of the text in lower case over mean ℓ of the text (Carlini et al. 2021, section 4.2).
 
-    What was learnt by heart loses much by another spelling. The paper has the ratio of perplexities; this is that of
-    their logarithms, as in zlib. NaN where the text is certain.
+    What was learnt by heart loses much by another spelling. NaN where the text is certain.
+
+    Against the paper: it has the ratio of perplexities; this is that of their logarithms, as in zlib.
     """
     plain = mean_logprob(text)
     return mean_logprob(lower) / plain if plain else math.nan

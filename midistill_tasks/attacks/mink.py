@@ -28,7 +28,10 @@ def mink(text: TokenStats, *, k: float = option(0.2, "share of the lowest-scorin
     strong=True,
 )
 def minkpp(text: TokenStats, *, k: float = option(0.2, "share of the lowest-scoring tokens", gt=0, le=1)) -> float:
-    """The same over (ℓ_t − μ_t) / σ_t, μ and σ under the model's own distribution (Min-K%++, Zhang et al. 2025)."""
+    """Mean of the ⌊kT⌋ (at least one) lowest (ℓ_t − μ_t) / σ_t (Min-K%++, Zhang et al. 2025).
+
+    μ_t and σ_t are mean and standard deviation of log p(v | x_<t) under the model's own distribution of the next token.
+    """
     return _mean_of_lowest((text.logprob - text.mean) / text.std, k)
 
 
@@ -51,9 +54,11 @@ def surp(
 ) -> float:
     """Mean ℓ_t over tokens among the ⌊kT⌋ (at least one) lowest whose distribution has an entropy −μ_t below `entropy`.
 
-    Zhang and Wu, "Adaptive pre-training data detection for large language models via surprising tokens" (2024). Where
-    no token is both, the one of the lowest entropy among the lowest ℓ_t stands for them: it is what was left of them
-    just before, so the score does not jump, while a constant would rank such texts below all others.
+    Zhang and Wu, "Adaptive pre-training data detection for large language models via surprising tokens" (2024).
+
+    Against the published code: where no token is both, that has -100 (`as_published`), which ranks such texts below all
+    others. Here the token of the lowest entropy among the lowest ℓ_t stands for them: it is what was left of them just
+    before, so the score does not jump.
     """
     count = max(1, int(k * len(text)))
     lowest = np.argsort(text.logprob, kind="stable")[:count]

@@ -62,9 +62,10 @@ def pac(
     variants: int = option(5, "variants of a text, with words swapped", ge=1, le=100),
     swapped: float = option(0.3, "share of a text's words that are swapped in a variant", gt=0, le=1),
 ) -> float:
-    """−(PD(text) − mean PD(variants)), PD = `polarised_distance` (Ye et al. 2024, "Data contamination calibration").
+    """−(PD(text) − mean PD(variants)); PD = mean of the highest 5 % of ℓ_t minus of the lowest 30 % (Ye et al. 2024).
 
-    Training lifts a member's least likely tokens, so that its ends lie closer together than those of a variant which
-    nobody trained on; hence the sign.
+    "Data contamination calibration for black-box LLMs", ACL 2024; PD is `polarised_distance`. Training lifts a member's
+    least likely tokens, so that its ends lie closer together than those of a variant which nobody trained on; hence the
+    sign.
     """
     return float(np.mean([polarised_distance(variant) for variant in changed])) - polarised_distance(text)

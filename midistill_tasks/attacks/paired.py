@@ -51,7 +51,10 @@ def ez(
     """Σ max(d, 0) / (Σ max(−d, 0) + ε) over tokens that are not the target's arg-max; d = ℓ_target − ℓ_reference.
 
     EZ-MIA (Ilić et al. 2026, arXiv 2601.12104). A text without such a token, all of which the target would have said,
-    is judged by all its tokens. The published code gives 0 where no d is negative, which ranks the surest members last.
+    is judged by all its tokens.
+
+    Against the published code: that gives 0 where no d is negative (`as_published`), which ranks the surest members
+    last.
     """
     gaps = differences(text, reference)
     erring = ~text.greedy

@@ -56,9 +56,11 @@ def petal(
     """Mean over places of the likeness of the model's likeliest next word to the text's own, greedily decoded (He et
     al. 2025, "Towards label-only membership inference attack against pre-trained large language models", PETAL).
 
-    The paper asks at every token, and maps likeness to log-probability by a line that it fits to each text's tokens
-    under a surrogate model. Here words are compared, case and punctuation aside, since an API shows no tokens, and the
-    likeness itself is the score, the same for all texts. A text of one word has NaN.
+    A text of one word has NaN.
+
+    Against the paper: it asks at every token, and maps likeness to log-probability by a line that it fits to each
+    text's tokens under a surrogate model. Here words are compared, case and punctuation aside, since an API shows no
+    tokens, and the likeness itself is the score, the same for all texts.
     """
     if not guessed[0].rest:
         return float("nan")

@@ -39,8 +39,10 @@ def recall(
     """Mean ℓ after the prefix P over mean ℓ, of the same tokens (Xie et al. 2024).
 
     P takes up room, so the conditional view may be shorter; the unconditional term is cut to the same tokens, which
-    costs no forward because ℓ is causal. `as_published` keeps the one token more, the text's first, that published
-    code scores in the conditional term only: that view then leads with it.
+    costs no forward because ℓ is causal.
+
+    Against the published code: that scores one token more, the text's first, in the conditional term only;
+    `as_published` does so, and the conditional view then leads with it.
     """
     tokens = len(after_shots) - 1 if as_published else len(after_shots)
     if tokens < 1:

@@ -20,9 +20,10 @@ from midistill_tasks.views import TokenStats
     picks=True,
 )
 def strongest(seen: Mapping[str, TokenStats]) -> Sequence[float]:
-    """The scores of `candidates`, each under its default options, so that rows of different runs compare.
+    """The score, as a rank, of the default attack that tells the other half of the texts best.
 
-    NaN for what the run has no reference for, the backend no statistic or the text no score.
+    Each has its default options, so that rows of different runs compare. NaN for what the run has no reference for, the
+    backend no statistic or the text no score.
     """
     return [score_of(part, seen) for part in candidates()]
 
