@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from midistill_tasks.errors import InputError
 
@@ -27,8 +27,9 @@ EXECUTORS = {
 class Executor:
     """Runs units somewhere, several at a time."""
 
-    orders: ClassVar[bool] = False
-    """Whether it is given all units at once, and keeps each waiting for its needs by itself."""
+    def orders(self) -> bool:
+        """Whether it is given all units at once, and keeps each waiting for its needs by itself."""
+        return False
 
     def check(self, study: Study, units: Sequence[Unit]) -> None:
         """Looks, before anything starts, at whether the units can run there.

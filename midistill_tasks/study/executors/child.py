@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from midistill_tasks.study.executors.units import NODE, OUTPUT, this_node
+from midistill_tasks.study.executors.units import NODE, OUTPUT
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 120.0
 """Seconds in which a part that is asked to stop may end its step and write a checkpoint."""
+VISIBLE = 60.0
+"""Seconds until what one node wrote must be seen by another: folders of a network are remembered for so long."""
 _POLL = 0.2
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
@@ -28,10 +31,11 @@ def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]
 
     Args:
         arguments: behind ``midistill``.
-        logs: the folder of its logs.
+        logs: the folder of its logs, relative to `cwd` or not.
         cwd: where relative paths start.
         env: added to this process's environment.
     """
+    logs = Path(cwd) / logs
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / OUTPUT).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 (midistill itself)
@@ -44,13 +48,17 @@ def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]
             start_new_session=True,  # a terminal's Ctrl-C reaches the study alone, which stops its parts in order
             preexec_fn=_with_parent(os.getpid()),
         )
-    (logs / NODE).write_text(this_node(), encoding="utf-8")
+    (logs / NODE).write_text(f"{socket.gethostname()}, process {process.pid}", encoding="utf-8")
     return process
 
 
 def run(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]) -> int:
     """The exit status of the command; where this process is asked to stop, the command is, too, and waited for."""
-    process = begin(arguments, logs, cwd, env)
+    return wait(begin(arguments, logs, cwd, env))
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status; where this process is asked to stop, so is it."""
     try:
         while process.poll() is None:
             time.sleep(_POLL)
@@ -94,6 +102,21 @@ def _with_parent(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return die_with_parent
+
+
+def is_there(path: Path) -> bool:
+    """Asks the folder above: a network's file system looks again then, and does not say what it remembers."""
+    return path.parent.is_dir() and path.name in os.listdir(path.parent)
+
+
+def read_soon(path: Path) -> str:
+    """What another node wrote there; "" = after `VISIBLE` seconds it is not to be seen."""
+    until = time.monotonic() + VISIBLE
+    while not is_there(path):
+        if time.monotonic() > until:
+            return ""
+        time.sleep(_POLL)
+    return path.read_text(encoding="utf-8")
 
 
 def cores() -> int:

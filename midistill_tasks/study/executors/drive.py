@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.study.executors import Executor
+from midistill_tasks.study.executors import Executor, child
 from midistill_tasks.study.executors.units import Unit, units_of
 from midistill_tasks.study.folders import TEACHER
 from midistill_tasks.study.graph import Part
@@ -20,8 +19,6 @@ from midistill_tasks.study.work import Work
 
 logger = logging.getLogger(__name__)
 
-VISIBLE = 60.0
-"""Seconds until what one node wrote must be seen by another: folders of a network are remembered for so long."""
 _FAILED = "failed: "
 
 
@@ -86,7 +83,7 @@ class _Course:
             self.waiting = [unit for unit in self.waiting if unit.name not in self.lost]
             lost = [unit for unit in self.waiting if self.lost & set(unit.needs)]
         open_ = {unit.name for unit in self.waiting} | set(self.running)
-        ready = self.waiting if self.executor.orders else [u for u in self.waiting if not open_ & set(u.needs)]
+        ready = self.waiting if self.executor.orders() else [u for u in self.waiting if not open_ & set(u.needs)]
         if ready:
             for unit in ready:
                 unit.begin()
@@ -137,19 +134,14 @@ class _Course:
 
 def _missing(unit: Unit) -> str:
     """What a unit that ended well has not written, or not to its end; "" = all is there."""
-    until = time.monotonic() + VISIBLE
-    while not all(map(_is_there, unit.writes)):
+    until = time.monotonic() + child.VISIBLE
+    while not all(map(child.is_there, unit.writes)):
         if time.monotonic() > until:
-            path = next(path for path in unit.writes if not _is_there(path))
+            path = next(path for path in unit.writes if not child.is_there(path))
             return f"it ended well, but {path} is not there: is that folder one for all nodes?"
         time.sleep(0.5)
     damaged = [path for path in unit.writes if not _is_whole(path)]
     return f"it ended well, but {damaged[0]} cannot be read to its end" if damaged else ""
-
-
-def _is_there(path: Path) -> bool:
-    """Asks the folder above first: a network's file system looks again then, and does not say what it remembers."""
-    return path.parent.is_dir() and path.name in os.listdir(path.parent)
 
 
 def _is_whole(path: Path) -> bool:

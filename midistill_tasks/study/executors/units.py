@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from midistill_tasks.study.graph import Part, needs_of_all
 from midistill_tasks.study.work import Work
 
 OUTPUT, NODE = "output.log", "node"
-"""In a unit's folder of logs: all that it prints, and where it runs."""
+"""In a unit's folder of logs: all that it prints, and on which host and as which process it runs."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,6 @@ class Unit:
         """Makes the folder of its logs, in which no node stands yet."""
         self.logs.mkdir(parents=True, exist_ok=True)
         (self.logs / NODE).unlink(missing_ok=True)
-
-
-def this_node() -> str:
-    """The name of this machine."""
-    return socket.gethostname()
 
 
 def logs_folder(output: str, only: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.study.executors import Executor, drive, make_executor
+from midistill_tasks.study.executors import Executor, child, drive, make_executor
 from midistill_tasks.study.executors.local import Local
 from midistill_tasks.study.executors.resources import Need
 from midistill_tasks.study.executors.units import Unit
@@ -16,8 +16,11 @@ class Made(Executor):
     """Does nothing but write what a unit is to write, unless it is to fail or to forget it."""
 
     def __init__(self, fail=(), forget=(), orders=False):
-        self.fail, self.forget, self.orders = fail, forget, orders
+        self.fail, self.forget, self.all_at_once = fail, forget, orders
         self.running, self.began, self.stopped = [], [], False
+
+    def orders(self):
+        return self.all_at_once
 
     def start(self, units):
         self.running += units
@@ -72,7 +75,7 @@ def test_a_teacher_that_fails_ends_the_study(work):
 
 
 def test_what_a_unit_says_it_wrote_is_looked_for(work, monkeypatch):
-    monkeypatch.setattr(drive, "VISIBLE", 0.0)
+    monkeypatch.setattr(child, "VISIBLE", 0.0)
     failed = drive.drive(Made(forget=("nonorm/0",)), work, work.parts, ["r"])
     assert list(failed) == ["nonorm/0"]
     assert "nonorm/0/midistill.json is not there: is that folder one for all nodes?" in failed["nonorm/0"]
@@ -117,8 +120,6 @@ def test_processes_of_this_machine_run_as_many_at_a_time_as_asked(tmp_path):
 
 
 def test_threads_are_divided_unless_they_are_said(tmp_path, monkeypatch):
-    from midistill_tasks.study.executors import child
-
     monkeypatch.setattr(child, "cores", lambda: 8)
     monkeypatch.setattr(child, "begin", lambda arguments, logs, cwd, env: begun.append(env))
     for said, expected in (({}, {"OMP_NUM_THREADS": "2"}), ({"MKL_NUM_THREADS": "5"}, {"MKL_NUM_THREADS": "5"})):
