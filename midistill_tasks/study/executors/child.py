@@ -15,6 +15,7 @@ from pathlib import Path
 
 from midistill_tasks.study.executors.units import NODE, OUTPUT
 
+COMMAND = (sys.executable, "-m", "midistill_tasks.cli")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 120.0
 """Seconds in which a part that is asked to stop may end its step and write a checkpoint."""
@@ -39,7 +40,7 @@ def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / OUTPUT).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 (midistill itself)
-            [sys.executable, "-m", "midistill_tasks.cli", *arguments],
+            [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

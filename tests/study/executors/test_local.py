@@ -35,7 +35,8 @@ def test_two_at_a_time_stopped_in_mid_training_go_on_to_the_same_figures(study, 
     assert "vanilla/0: runs on" in said
     assert "stopped at step" in Path(ours.output, "logs/vanilla/0/output.log").read_text()
     second = start(*command)
-    assert second.communicate(timeout=400)[0] and second.returncode == 0
+    said = second.communicate(timeout=400)[0]
+    assert second.returncode == 0, said
     assert figures(ours) == alone
 
 
