@@ -23,7 +23,7 @@ STUDENTS = {
 
 def recipe_of(study, path):
     """The file, written as a user would."""
-    path.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    path.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     return str(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -39,6 +40,8 @@ def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]
     logs = Path(cwd) / logs
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / OUTPUT).open("ab") as log:
+        log.write(f"\n$ {shlex.join(['midistill', *arguments])}\n".encode())
+        log.flush()
         process = subprocess.Popen(  # noqa: S603 (midistill itself)
             [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,

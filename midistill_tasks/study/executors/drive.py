@@ -70,6 +70,8 @@ class _Course:
     def run(self) -> None:
         while self.waiting or self.running:
             self._start()
+            if not self.running:  # all that waited did so for what failed
+                break
             for unit, reason in self.executor.ended():
                 self._look()
                 self._end(unit, reason)

@@ -27,6 +27,7 @@ class Made(Executor):
         self.began.append([unit.name for unit in units])
 
     def ended(self):
+        assert self.running, "nothing runs: what would end?"
         unit = self.running.pop(0)
         if unit.name in self.fail:
             unit.log.write_text("failed: x, train: no such token\n")
@@ -81,6 +82,11 @@ def test_what_a_unit_says_it_wrote_is_looked_for(work, monkeypatch):
     assert "nonorm/0/midistill.json is not there: is that folder one for all nodes?" in failed["nonorm/0"]
 
 
+def test_where_all_that_is_left_waits_for_what_failed_the_study_ends(studies):
+    work = Work(studies(50, 36)(arms={"vanilla": {}}, frontier={"checkpoints": 1, "keep": []}))
+    assert list(drive.drive(Made(fail=("train:vanilla/0",)), work, work.parts, ["r"])) == ["vanilla/0"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "whole"),
     [
@@ -114,7 +120,7 @@ def test_processes_of_this_machine_run_as_many_at_a_time_as_asked(tmp_path):
     while len(ended) < 4:
         ended += executor.ended()
     assert {unit.name: reason for unit, reason in ended} == {"0": "", "1": "", "2": "", "wrong": "exit status 2"}
-    assert units[0].log.read_text().startswith("midistill ")
+    assert units[0].log.read_text().startswith("\n$ midistill --version\nmidistill ")
     assert "invalid choice: 'nonsense'" in units[3].log.read_text()
     assert executor.where(units[0]) == units[0].node != ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from pathlib import Path
@@ -38,6 +39,7 @@ def cluster():
     ray = pytest.importorskip("ray", reason="pip install midistill[ray]")
     from ray.cluster_utils import Cluster
 
+    os.environ.update({"RAY_worker_niceness": "0"})  # not behind all else that this machine does
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.second = made.add_node(num_cpus=1)
     made.wait_for_nodes()
