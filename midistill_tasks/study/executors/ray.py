@@ -106,16 +106,16 @@ class Ray(Executor):
         token = os.urandom(16).hex()
         write_atomically(output / _NODES / "driver", token)
         task = self.ray.remote(num_cpus=0, max_retries=0)(meet)
-        answers = {
-            str(node["NodeManagerAddress"]): (
-                node["NodeID"],
+        answers = {  # by the node's id: several may have one address
+            node["NodeID"]: (
+                node["NodeManagerAddress"],
                 task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                     os.getcwd(), str(output / _NODES), node["NodeID"], token, __version__
                 ),
             )
             for node in nodes
         }
-        for address, (name, answer) in answers.items():
+        for name, (address, answer) in answers.items():
             try:
                 wrong = self.ray.get(answer, timeout=_ANSWER)
             except self.ray.exceptions.RayError as error:

@@ -22,7 +22,7 @@ PROCESS = GB
 class Resources(Strict):
     """What a part takes of a machine; without a cluster only `cpus` means something."""
 
-    gpus: float | None = Field(None, ge=0, description="of a part with a model; 1 by default where the cluster has any")
+    gpus: float | None = Field(None, ge=0, description="of a part with a model; 1 by default, on Ray where it has any")
     cpus: int | None = Field(None, ge=1, description="threads of a part; by default 1, or the machine's share a job")
     memory: float | None = Field(None, gt=0, description="GB of a part; estimated by default")
     slurm: dict[str, Any] = Field(
