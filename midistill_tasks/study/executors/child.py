@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from midistill_tasks.study.executors.units import NODE, OUTPUT
-
+OUTPUT, NODE = "output.log", "node"
+"""In a unit's folder of logs: all that it prints, and on which host and as which process it runs."""
 COMMAND = (sys.executable, "-m", "midistill_tasks.cli")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE = 120.0

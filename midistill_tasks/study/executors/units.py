@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from midistill_tasks.study.executors.child import NODE, OUTPUT
 from midistill_tasks.study.executors.resources import Need, estimated_memory, need_of
 from midistill_tasks.study.graph import Part, needs_of_all
 from midistill_tasks.study.work import Work
-
-OUTPUT, NODE = "output.log", "node"
-"""In a unit's folder of logs: all that it prints, and on which host and as which process it runs."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from midistill_tasks import __version__
 from midistill_tasks.errors import InputError
 from midistill_tasks.study.executors import child
 from midistill_tasks.study.executors.drive import drive
-from midistill_tasks.study.executors.ray import Ray, meet
+from midistill_tasks.study.executors.meeting import meet
+from midistill_tasks.study.executors.ray import Ray
 from midistill_tasks.study.executors.units import units_of
 from midistill_tasks.study.run import run_study
 from midistill_tasks.study.work import Work
