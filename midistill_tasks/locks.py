@@ -1,20 +1,21 @@
-"""A folder that one process at a time works on. The lock is the operating system's: it dies with its holder."""
+"""A folder that one process at a time works on. The lock is the operating system's: it dies with its holder.
+
+On other machines the holder is known by a lease beside it, as not every shared file system carries such locks.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import LOG, writing
+from midistill_tasks.lease import HeldElsewhereError, Lease
 
 logger = logging.getLogger(__name__)
 
@@ -59,37 +60,39 @@ def held_beside(folder: Path, key: str, wait: bool = False) -> Iterator[None]:
 
 def is_empty(folder: Path) -> bool:
     """Whether a folder holds nothing but our lock and log."""
-    return all(path.name in (_LOCK, _HOLDER, LOG) for path in folder.iterdir())
+    return all(path.name in (_LOCK, LOG) or path.name.startswith(_HOLDER) for path in folder.iterdir())
 
 
 @contextmanager
 def _locked(lock: Path, holder: Path, folder: Path, key: str, wait: bool) -> Iterator[None]:
-    ours = FileLock(lock)
+    ours, lease = FileLock(lock), Lease(holder)
     try:
         with writing(f"{key}: {folder}"):
             lock.parent.mkdir(parents=True, exist_ok=True)
-            _acquire(ours, holder, folder, key, wait)
-            us = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now().isoformat(" ", "seconds")}
-            holder.write_text(json.dumps(us), encoding="utf-8")
+            _acquire(ours, lease, folder, key, wait)
         yield
     finally:
+        lease.release()
         if ours.is_locked:
-            for path in (holder, lock):  # who waits for it finds out that the file is no more, and makes it anew
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
+            with suppress(OSError):  # who waits for it finds out that the file is no more, and makes it anew
+                lock.unlink(missing_ok=True)
         ours.release()
 
 
-def _acquire(ours: FileLock, holder: Path, folder: Path, key: str, wait: bool) -> None:
+def _acquire(ours: FileLock, lease: Lease, folder: Path, key: str, wait: bool) -> None:
+    holder = lease.path
     try:
         ours.acquire(timeout=0)
-    except Timeout:
+        lease.take(wait=False)
+    except (Timeout, HeldElsewhereError):
         at_work = f"another process ({_who(holder)}) is at work on {folder}"
         if not wait:
             another = key.rpartition(".")[2].lstrip("-")
             raise InputError(f"{key}: {at_work}: wait until it is through, or give another {another}") from None
         logger.info("%s: %s; waiting until it is through", key, at_work)
-        ours.acquire()
+        if not ours.is_locked:
+            ours.acquire()
+        lease.take(wait=True)
 
 
 def _who(holder: Path) -> str:

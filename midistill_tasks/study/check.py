@@ -28,8 +28,8 @@ from midistill_tasks.study.work import Work
 
 STUDY = "study.yaml"
 """The recipe of the study that a folder holds."""
-GROWS = ("arms", "models", "controls", "seeds", "shadows")
-"""What may be added to a study that has begun; a student that is there is never overwritten."""
+GROWS = ("arms", "models", "controls", "seeds", "shadows", "resources")
+"""What may be added to a study that has begun, or says where it runs; a student that is there is never overwritten."""
 HASHES = "inputs.json"
 """Beside the study's recipe: file of texts → its SHA-256 when the study began (of a folder of data there is none)."""
 

@@ -75,6 +75,22 @@ def _append(order: list[Part], part: Part, parts: Sequence[Part], waiting: tuple
 
 def all_needs(part: Part, parts: Sequence[Part]) -> list[Part]:
     """What must be done before a part, directly or for another of its needs, in the order of `parts`."""
-    found = {other for other in parts if other.is_needed_by(part)}
-    found |= {further for other in found for further in all_needs(other, parts)}
+    found = needs_of_all([*parts, part])[part]
     return [other for other in parts if other in found]
+
+
+def needs_of_all(parts: Sequence[Part]) -> dict[Part, frozenset[Part]]:
+    """Of each part what must be done before it, directly or for another of its needs; none waits for itself."""
+    of_step: dict[str, list[Part]] = {}
+    for part in parts:
+        for name in (part.step, part.key):
+            of_step.setdefault(name, []).append(part)
+    found: dict[Part, frozenset[Part]] = {}
+
+    def of(part: Part) -> frozenset[Part]:
+        if part not in found:
+            direct = [other for need in part.needs for other in of_step.get(need, ())]
+            found[part] = frozenset(direct).union(*map(of, direct))
+        return found[part]
+
+    return {part: of(part) for part in parts}

@@ -14,6 +14,7 @@ from midistill_tasks.recipes.data import GenerateFrom
 from midistill_tasks.recipes.interventions import needs_selection
 from midistill_tasks.recipes.schema import Data, Interventions, Lora, Loss, Student, Teacher, Train
 from midistill_tasks.splits.sources import FORMS, Source
+from midistill_tasks.study.executors.resources import Resources
 from midistill_tasks.study.frontier import Frontier, vanilla
 from midistill_tasks.study.options import Evaluate, known_attacks
 from midistill_tasks.study.steps import BUILT_IN, STEPS
@@ -94,6 +95,7 @@ class _Study(Strict):
     )
     select: Select = Field(default_factory=Select)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    resources: Resources = Field(default_factory=Resources, description="for --executor; changes no figure")
 
     @model_validator(mode="before")
     @classmethod

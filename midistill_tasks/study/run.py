@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,21 @@ def load_study(name: str, overrides: list[str]) -> Study:
     return read_yaml(find_recipe(name, studies=True), Study, overrides)
 
 
-def run_study(study: Study, only: str | None = None, show_texts: bool = False) -> Outcome:
+Elsewhere = Callable[[Work, list[Part]], dict[str, str]]
+"""Does the parts of a study that are left in other processes; part → why it has no result."""
+
+
+def run_study(
+    study: Study, only: str | None = None, show_texts: bool = False, elsewhere: Elsewhere | None = None
+) -> Outcome:
     """Does what is not done yet, then writes the report.
 
     Args:
         study: what to do.
-        only: `TEACHER` (all that comes before the students) or ``ARM/SEED``: this part alone, without the report.
+        only: `TEACHER` (all that comes before the students) or ``ARM/SEED``, or a finer ``step:name``, or several of
+            them with commas between: these parts alone, without the report.
         show_texts: as for the report.
+        elsewhere: what does them, in place of this process (`executors.drive`).
 
     Raises:
         InputError: as `study_check.check`; for a folder that holds another study or that another process is at work
@@ -65,12 +73,12 @@ def run_study(study: Study, only: str | None = None, show_texts: bool = False) -
     """
     check_output(study)
     if only is not None:  # each in a process of its own, which hold what they write
-        return _run(study, only, show_texts)
+        return _run(study, only, show_texts, None)
     with by_first(lambda: held(Path(study.output), "output")):
-        return _run(study, only, show_texts)
+        return _run(study, only, show_texts, elsewhere)
 
 
-def _run(study: Study, only: str | None, show_texts: bool) -> Outcome:
+def _run(study: Study, only: str | None, show_texts: bool, elsewhere: Elsewhere | None) -> Outcome:
     check_output(study)  # as it was found before, unless another process was at work there
     work = Work(study, states_folder(study))
     chosen = work.parts if only is None else _named(work, only)
@@ -81,6 +89,8 @@ def _run(study: Study, only: str | None, show_texts: bool) -> Outcome:
     _begin(study)
     if only is not None and not left:
         logger.info("%s: done already", only)
+    if elsewhere is not None:
+        return _report(study, elsewhere(work, left), only, show_texts)
     failed: dict[Part, str] = {}
     for part in left:
         if any(other in failed for other in all_needs(part, work.parts)):
@@ -117,14 +127,21 @@ def _begin(study: Study) -> None:
 
 
 def _named(work: Work, only: str) -> list[Part]:
-    """The parts of this name; what they need of others must be there."""
-    chosen = [part for part in work.parts if part.name == only]
-    if not chosen:
-        names = list(dict.fromkeys(part.name for part in work.parts))
-        raise InputError(f"--only {only}: there is no such part{nearest(only, names)}; parts: {', '.join(names)}")
+    """The parts of these names, or ``step:name``s; what they need of others must be there."""
+    names = list(dict.fromkeys(part.name for part in work.parts))
+    keys = [part.key for part in work.parts]
+    asked = [only] if only in names else only.split(",")
+    for name in asked:
+        if name not in (*names, *keys):
+            close = nearest(name, keys if ":" in name else names)
+            raise InputError(
+                f"--only {name}: there is no such part{close}; parts: {', '.join(names)}, each also by steps, such as"
+                f" {keys[-1]}"
+            )
+    chosen = [part for part in work.parts if part.name in asked or part.key in asked]
     for part in chosen:
         for other in all_needs(part, work.parts):
-            if other.name != only and not work.done(other):
+            if other not in chosen and not work.done(other):
                 what = work.step(other).what
                 raise InputError(f"--only {only}: {other.name} is not ready ({what}): run --only {other.name} first")
     return chosen

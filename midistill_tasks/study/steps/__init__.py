@@ -37,6 +37,8 @@ class StudyStep(Strict):
     key: ClassVar[str]
     """The study's section with its fields; set by `step`, like the next one."""
     what: ClassVar[str]
+    has_model: ClassVar[bool] = True
+    """Whether its parts load one, and so take a GPU where there is one, and the memory for it."""
 
     def parts(self, study: Study) -> Sequence[Part]:
         """What there is to do in this study."""

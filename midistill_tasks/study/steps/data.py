@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class DataStep(StudyStep):
     """See `divide`; a study of a split, or of files, has nothing to do here."""
 
+    has_model = False
+
     def parts(self, study: Study) -> Sequence[Part]:
         return [Part(TEACHER)] if study.documents else []
 

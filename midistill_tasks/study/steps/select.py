@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class SelectStep(StudyStep):
     """As `midistill select`, where an arm chooses texts by it."""
 
+    has_model = False
+
     def parts(self, study: Study) -> Sequence[Part]:
         needed = any(arm.selection for arm in study.arms.values())
         return [Part(TEACHER, needs=(f"evaluate:{TEACHER}",))] if needed else []
