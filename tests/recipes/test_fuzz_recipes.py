@@ -45,7 +45,9 @@ def read(path: Path, kind: Any, text: bytes, overrides: list[str] | None = None)
 
 
 def has(given: Any, made: Any) -> bool:
-    """Whether all that was given is in what was made of it; null stands for what is left out."""
+    """Whether all that was given is in what was made of it; null stands for what is left out, a word for a section."""
+    if given == "teacher" and isinstance(made, dict):  # data.generate_from
+        return "folder" in made
     if isinstance(given, dict) and isinstance(made, dict):
         return all(key in made and has(value, made[key]) for key, value in given.items())
     return given is None or made == given or (isinstance(given, bool | int | float | str) and str(given) == str(made))
