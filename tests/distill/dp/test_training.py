@@ -25,6 +25,7 @@ from midistill_tasks.errors import InputError
 PROMISE = {"epsilon": 2.0, "delta": 1e-3}
 
 
+@pytest.mark.slow
 def test_teacher_and_student_say_what_they_spent(recipe_of, tmp_path):
     tuned = {"folder": str(tmp_path / "tuned"), "epochs": 2, "batch_size": 8}
     recipe = recipe_of(
@@ -64,6 +65,7 @@ def test_a_teacher_with_dp_is_not_one_without(recipe_of, tmp_path):
     assert is_made(plain, recipe.teacher.fine_tune, recipe.data, texts)
 
 
+@pytest.mark.slow
 def test_what_is_resumed_counts_all_steps(recipe_of, monkeypatch):
     class Dies(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
@@ -85,6 +87,7 @@ def test_what_is_resumed_counts_all_steps(recipe_of, monkeypatch):
     assert sum("dp_sample_rate" in line for line in record.log) == 1
 
 
+@pytest.mark.slow
 def test_other_texts_cannot_be_gone_on_with(recipe_of, tmp_path, monkeypatch):
     recipe = recipe_of(train__dp=PROMISE)
     monkeypatch.setattr(run_module, "make_record", lambda *_: pytest.fail("stopped before this"))
