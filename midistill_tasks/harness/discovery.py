@@ -236,7 +236,8 @@ def add_models(huggingface: Any) -> None:
     from midistill_tasks.scoring.backends.hf.ranks import share_on_cpus
 
     architectures.register()
-    share_on_cpus(huggingface.HFLM)
+    if kind := getattr(huggingface, "HFLM", None):
+        share_on_cpus(kind)
     api = getattr(huggingface, "HfApi", None)
     if api is None:
         return

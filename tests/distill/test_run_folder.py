@@ -114,7 +114,15 @@ def test_a_recipe_that_an_earlier_version_stored_is_the_same_run(tmp_path):
     came = (  # keys that came since
         *("  ngram:", "  dataset_revision:", "  keep_checkpoints:", "  precision:"),
         *("  id_column:", "  random_keep:", "  canaries:"),
-        *("  generate_from:", "  label_smoothing:", "  on_policy", "  ffn_dropout:", "  dp:"),
+        *(
+            "  generate_from:",
+            "  label_smoothing:",
+            "  on_policy",
+            "  ffn_dropout:",
+            "  dp:",
+            "    samples:",
+            "    seed:",
+        ),
     )
     later = [line for line in now if line.startswith(came)]
     assert [line for line in now if line not in later] == (tmp_path / "run" / "recipe.yaml").read_text().splitlines()

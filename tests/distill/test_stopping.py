@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from midistill_tasks.cli.main import main
 from midistill_tasks.distill import run as run_module
+from midistill_tasks.distill.callbacks.leakage import Sample
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.errors import Stopped
 from midistill_tasks.models import saving
@@ -77,9 +78,9 @@ def test_a_stopped_run_goes_on_where_it_was_and_ends_as_another(number, step, re
 
 def test_a_stopped_run_is_not_measured_once_more(recipe_of, signals):
     measured = []
-    original = run_module.Sample.measure
+    original = Sample.measure
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module.Sample, "measure", lambda *given: measured.append(1) or original(*given))
+        patch.setattr(Sample, "measure", lambda *given: measured.append(1) or original(*given))
         signals(2, signal.SIGTERM)
         with pytest.raises(Stopped):
             run_recipe(recipe_of())

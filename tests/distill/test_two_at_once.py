@@ -19,7 +19,7 @@ from midistill_tasks.recipes.schema import Data, FineTune, Teacher
 def made(tmp_path, tiny, monkeypatch):
     """``made(texts)``: the teacher of these texts in the one folder ``t``; and how many were trained."""
     trained = []
-    monkeypatch.setattr(fine_tune, "_train", lambda *how: trained.append(how))
+    monkeypatch.setattr(fine_tune, "_train", lambda *how: trained.append(how) or {})
     config = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, "vocab_size": 300}
     how = FineTune(folder=str(tmp_path / "t"))
     teacher = Teacher(config=config, fine_tune=how)
