@@ -36,7 +36,7 @@ def test_two_students_that_share_a_teacher_train_it_once(made, tiny, tmp_path, m
         second.start()
         second.join(timeout=0.5)
         assert second.is_alive()
-        original(*how)
+        return original(*how)
 
     second = threading.Thread(target=lambda: folders.append(make(texts)))
     monkeypatch.setattr(fine_tune, "_train", train)
