@@ -98,6 +98,7 @@ def test_what_peft_does_not_adapt_is_one_sentence_in_the_arm_and_in_its_control(
         student_of("mamba", arm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interventions", [{}, {"nonorm": True}])
 def test_the_adapter_is_kept_beside_the_merged_model(interventions, recipe_of, tiny, tmp_path, monkeypatch):
     """The harness has the student with it, and what it was made from without it.

@@ -45,6 +45,7 @@ def listed() -> subprocess.CompletedProcess[str]:
     return python("-m", "lm_eval", "ls", "tasks")
 
 
+@pytest.mark.slow
 def test_the_stock_command_lists_our_tasks_beside_its_own(listed):
     assert listed.returncode == 0, listed.stderr
     for name in ("mia_bios", "mia_paper", "mia_mink_wikitext", "mia_minkpp", "hellaswag"):

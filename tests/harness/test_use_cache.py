@@ -49,6 +49,7 @@ def asked(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_two_models_under_one_file_have_each_their_own_perplexity(utility, asked):
     plain = [utility(seed, cache=None) for seed in (0, 1)]
     asked.clear()
@@ -58,6 +59,7 @@ def test_two_models_under_one_file_have_each_their_own_perplexity(utility, asked
     assert asked == [24, 24]
 
 
+@pytest.mark.slow
 def test_what_is_not_there_yet_is_asked_and_another_length_is_another_answer(
     utility, asked, run, tiny, scoring, tmp_path
 ):

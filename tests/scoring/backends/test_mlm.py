@@ -228,6 +228,7 @@ def test_every_way_of_scoring_is_another_model_to_the_cache(bert):
     assert len({MaskedScorer(load(bert, **model_args)).identity() for model_args in ways}) == len(ways)
 
 
+@pytest.mark.slow
 def test_the_harness_runs_it_by_its_name(bert, texts, tmp_path, task_manager):
     import json
 
