@@ -40,9 +40,14 @@ def figures(study):
 
 
 def start(*arguments, **env):
-    """The command, in a session of its own, as a shell starts it."""
+    """The command, in a session of its own, as a shell starts it: it hears Ctrl-C, even where the tests themselves run
+    in the background of a shell, which has them ignore it."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*COMMAND, *arguments], env={**os.environ, **env}, start_new_session=True, **pipes)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([*COMMAND, *arguments], env={**os.environ, **env}, start_new_session=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for(process, *paths, seconds=300):
