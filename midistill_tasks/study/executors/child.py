@@ -58,6 +58,8 @@ def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]
 
 def run(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]) -> int:
     """The exit status of the command; where this process is asked to stop, the command is, too, and waited for."""
+    # By which Ray cancels, and which a cluster that was begun in a shell's background would not hear.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return wait(begin(arguments, logs, cwd, env))
 
 
