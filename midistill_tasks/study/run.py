@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,14 @@ def _run(study: Study, only: str | None, show_texts: bool, elsewhere: Elsewhere 
     _begin(study)
     if only is not None and not left:
         logger.info("%s: done already", only)
-    if elsewhere is not None:
-        return _report(study, elsewhere(work, left), only, show_texts)
+    failed = _here(work, chosen, left) if elsewhere is None else elsewhere(work, left)
+    if only is None:  # else other processes may be at it
+        work.readings.clear()
+    return _report(study, failed, only, show_texts)
+
+
+def _here(work: Work, chosen: Sequence[Part], left: Sequence[Part]) -> dict[str, str]:
+    """Does the parts that are left, one after another in this process; name → why one has no result."""
     failed: dict[Part, str] = {}
     for part in left:
         if any(other in failed for other in all_needs(part, work.parts)):
@@ -101,9 +107,7 @@ def _run(study: Study, only: str | None, show_texts: bool, elsewhere: Elsewhere 
         reason = _try(work, part)
         if reason:
             failed[part] = reason
-    if only is None:  # else other processes may be at it
-        work.readings.clear()
-    return _report(study, {part.name: reason for part, reason in failed.items()}, only, show_texts)
+    return {part.name: reason for part, reason in failed.items()}
 
 
 def _report(study: Study, failed: Mapping[str, str], only: str | None, show_texts: bool) -> Outcome:

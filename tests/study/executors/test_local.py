@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from made_runs import STUDENTS, checkpoint, figures, interrupted, recipe_of, start, wait_for
 
+from midistill_tasks.study.folders import states_folder
 from midistill_tasks.study.run import run_study
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,7 @@ def test_two_at_a_time_stopped_in_mid_training_go_on_to_the_same_figures(study, 
     said = second.communicate(timeout=400)[0]
     assert second.returncode == 0, said
     assert figures(ours) == alone
+    assert not states_folder(ours).exists()  # what the parts read of the teacher goes with the last of them
 
 
 def test_submitit_s_processes_give_the_same_figures(study, alone, tmp_path):
