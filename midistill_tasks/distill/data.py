@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -36,6 +37,11 @@ class Texts:
     known: frozenset[str] = frozenset()
     """What ``distil_on`` must not hold beside these: every member, whether ``n`` drew it or not, and the shots."""
 
+    @cached_property
+    def of_split(self) -> frozenset[str]:
+        """All that are known."""
+        return self.known.union(self.members, self.nonmembers)
+
 
 def load_texts(data: Data) -> Texts:
     """Members and non-members of the recipe's split, without blank texts, duplicates and texts on both sides.
@@ -47,7 +53,7 @@ def load_texts(data: Data) -> Texts:
     """
     if data.split == "files" and data.nonmembers is None:
         members = read_texts(data.members or [], data.column)
-        kept = list(dict.fromkeys(text for text in members if text.strip()))
+        kept = distinct(members)
         if not kept:
             raise InputError(f"{data.members} holds no text: give a file with at least one member")
         return Texts(kept, [], {"left_out": len(members) - len(kept)})
@@ -73,6 +79,17 @@ def texts_of(documents: Documents, data: Data) -> Texts:
     return Texts(members, documents.nonmembers, counts, frozenset((*documents.all_members, *documents.shots)))
 
 
+def distinct(texts: Sequence[str]) -> list[str]:
+    """Without blank ones, each once, in the order in which they come first."""
+    return list(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def given_texts(data: Data, texts: Texts) -> tuple[list[str], dict[str, int]]:
+    """What there is to distil on where nobody has to write it: the texts of ``distil_on``, else the members; and how
+    many others are left out. Raises as `other_texts`."""
+    return (texts.members, {}) if data.distil_on is None else other_texts(data.distil_on, data.column, texts)
+
+
 def other_texts(source: Source, column: str, texts: Texts, key: str = "distil_on") -> tuple[list[str], dict[str, int]]:
     """The texts of a file, without blank ones, duplicates and the split's own texts; how many those were.
 
@@ -86,9 +103,8 @@ def other_texts(source: Source, column: str, texts: Texts, key: str = "distil_on
         InputError: a file cannot be read, or nothing is left.
     """
     given = read_texts(source, column)
-    unique = list(dict.fromkeys(text for text in given if text.strip()))
-    of_split = texts.known.union(texts.members, texts.nonmembers)
-    kept = [text for text in unique if text not in of_split]
+    unique = distinct(given)
+    kept = [text for text in unique if text not in texts.of_split]
     empty, shared, name = sum(not text.strip() for text in given), len(unique) - len(kept), key.rpartition(".")[2]
     counts = {
         f"{name}_empty": empty,

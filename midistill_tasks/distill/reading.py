@@ -25,8 +25,8 @@ from midistill_tasks.distill.data import (
     Texts,
     encode,
     fingerprint,
+    given_texts,
     load_texts,
-    other_texts,
     said_of_cut,
     text_id,
 )
@@ -203,9 +203,7 @@ def pool_of(
     """The texts that could be trained on, and how many others are left out."""
     if recipe.data.generate_from:
         return written_texts(recipe.data, texts, teacher, tokenizer, hashes)
-    if recipe.data.distil_on:
-        return other_texts(recipe.data.distil_on, recipe.data.column, texts)
-    return texts.members, {}
+    return given_texts(recipe.data, texts)
 
 
 def tokenizer_of(recipe: Recipe, teacher: str | None) -> PreTrainedTokenizerBase:

@@ -11,7 +11,7 @@ from typing import Any
 
 from midistill_tasks.distill.costs.forecast import START, Training, distillation, drawn_teacher, fine_tuning
 from midistill_tasks.distill.costs.timing import peak_memory, seconds_a_token
-from midistill_tasks.distill.data import Texts, encode, other_texts
+from midistill_tasks.distill.data import Texts, encode, given_texts
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import positions_of
 from midistill_tasks.recipes.schema import Teacher
@@ -122,8 +122,7 @@ def _texts(work: Work) -> _Texts | None:
         if study.documents or data.split == "files":
             raise
         return None
-    others = other_texts(data.distil_on, data.column, texts)[0] if data.distil_on else texts.members
-    return _Texts(texts, teachers_texts(study), others)
+    return _Texts(texts, teachers_texts(study), given_texts(data, texts)[0])
 
 
 def _rows(tokenizer: Any, model: Any, texts: list[str]) -> list[list[int]]:

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from midistill_tasks.distill.cache.store import HiddenCache, bytes_needed, hash_tokenizer, write_cache
+from midistill_tasks.distill.cache.store import HiddenCache, Key, bytes_needed, hash_tokenizer, write_cache
 from midistill_tasks.distill.costs.timing import Pace, padded_tokens, peak_memory, seconds_a_token, time_steps, typical
 from midistill_tasks.distill.data import (
     Encoded,
     Texts,
     encode,
     fingerprint,
+    given_texts,
     kept_members,
     load_texts,
-    other_texts,
     said_of_cut,
 )
 from midistill_tasks.distill.dp.guarantee import check_run
@@ -127,13 +127,7 @@ def distillation(
     watches = teacher is not None and recipe.loss.alpha > 0 and not (recipe.teacher.cache or states)
     of_teacher = seconds_a_token(teacher, encoded.ids) if teacher is not None else 0.0
     with TemporaryDirectory() as scratch:
-        if states:
-            rows = [encoded.ids[p] for p in chosen]
-            folder = write_cache(Path(scratch), states, teacher, rows)
-            cache = HiddenCache(folder, list(map(len, rows)), states, teacher.get_output_embeddings())
-            dataset = TextDataset(rows, cache, range(len(rows)))
-        else:
-            dataset = _dataset(recipe, teacher, tokenizer, encoded, chosen, Path(scratch))
+        dataset = _dataset(recipe, teacher, tokenizer, encoded, chosen, Path(scratch), states)
         unwatched = train.model_copy(update={"loggers": [], "warmup_steps": 0})
         timed = recipe.model_copy(update={"output": scratch, "train": unwatched})
         trainer = DistillationTrainer(student, teacher if watches else None, timed, dataset, len(tokenizer))
@@ -154,9 +148,19 @@ def distillation(
 
 
 def _dataset(
-    recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded, chosen: list[int], scratch: Path
+    recipe: Recipe,
+    teacher: Any,
+    tokenizer: Any,
+    encoded: Encoded,
+    chosen: list[int],
+    scratch: Path,
+    states: Key | None,
 ) -> TextDataset:
     rows, cache = [encoded.ids[p] for p in chosen], recipe.teacher.cache
+    if states:
+        folder = write_cache(scratch, states, teacher, rows)
+        kept = HiddenCache(folder, list(map(len, rows)), states, teacher.get_output_embeddings())
+        return TextDataset(rows, kept, range(len(rows)))
     if cache is None:
         return TextDataset(rows)
     hashes = {"teacher": "", "tokenizer": hash_tokenizer(tokenizer), "texts": fingerprint(encoded.ids)}
@@ -237,9 +241,7 @@ def _pool(
     if recipe.data.generate_from:
         pool, seconds = stand_in(recipe.data, texts, teacher, tokenizer)
         return pool, {"writing the texts": seconds}
-    if recipe.data.distil_on:
-        return other_texts(recipe.data.distil_on, recipe.data.column, texts)[0], {}
-    return texts.members, {}
+    return given_texts(recipe.data, texts)[0], {}
 
 
 def said(found: Forecast, recipe: Recipe) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from midistill_tasks.distill.data import IGNORED, fingerprint
-from midistill_tasks.distill.sampling.sample import sample
+from midistill_tasks.distill.data import IGNORED
+from midistill_tasks.distill.sampling.sample import sample, seed_of
 
 
 def is_on_policy(share: float, seed: int, step: int) -> bool:
@@ -35,10 +35,14 @@ def own_texts(model: Any, batch: dict[str, Tensor], tokens: int, n_tokens: int, 
     """
     ids, mask = batch["input_ids"], batch["attention_mask"].bool()
     kept = min(tokens, int(mask.sum(1).min()) - 1)
-    draws = int(fingerprint([seed, ids.tolist()])[:15], 16)
     written = sample(
-        model, ids[:, :kept], torch.ones_like(ids[:, :kept]), length=ids.shape[1], n_tokens=n_tokens, seed=draws,
+        model,
+        ids[:, :kept],
+        torch.ones_like(ids[:, :kept]),
+        length=ids.shape[1],
+        n_tokens=n_tokens,
+        seed=seed_of(seed, ids.tolist()),
         to_the_end=True,
-    )  # fmt: skip
+    )
     ids = torch.where(mask, written, ids)
     return {**batch, "input_ids": ids, "labels": torch.where(batch["labels"] == IGNORED, IGNORED, ids)}

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from midistill_tasks.distill.data import Texts, fingerprint, other_texts
-from midistill_tasks.distill.sampling.sample import sample
+from midistill_tasks.distill.data import Texts, distinct, fingerprint, other_texts
+from midistill_tasks.distill.sampling.sample import sample, seed_of
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.models.batching import pad
 from midistill_tasks.models.loading import positions_of
 from midistill_tasks.processes import processes
 from midistill_tasks.recipes.data import GenerateFrom
@@ -140,35 +140,33 @@ def _batch(
     key: Key, teacher: Any, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], number: int
 ) -> list[str]:
     chosen = [prompts[at % len(prompts)] for at in range(number * BATCH, min(key.n, (number + 1) * BATCH))]
-    longest = max(map(len, chosen))
-    padding = [longest - len(row) for row in chosen]
+    # Padded on the left: on the right, back to front.
+    backwards = pad([row[::-1] for row in chosen], 0)
+    prompt, mask = (backwards[name].flip(1).to(teacher.device) for name in ("input_ids", "attention_mask"))
     written = sample(
         teacher,
-        torch.tensor([[0] * blank + row for blank, row in zip(padding, chosen, strict=True)], device=teacher.device),
-        torch.tensor([[0] * blank + [1] * len(row) for blank, row in zip(padding, chosen, strict=True)]).to(
-            teacher.device
-        ),
+        prompt,
+        mask,
         length=min(key.max_length, positions_of(teacher.config) or key.max_length),
         n_tokens=len(tokenizer),
-        seed=int(fingerprint([key.seed, number])[:15], 16),
+        seed=seed_of(key.seed, number),
         temperature=key.temperature,
         end=tokenizer.eos_token_id,
     )
-    rows = (row[blank:] for row, blank in zip(written, padding, strict=True))
+    rows = (row[mask.shape[1] - len(own) :] for row, own in zip(written, chosen, strict=True))
     return [tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False) for row in rows]
 
 
 def _kept(given: Sequence[str], texts: Texts) -> tuple[list[str], dict[str, int]]:
     """Nothing is left out by what the members are: then a teacher's DP holds for the student, too."""
-    kept = list(dict.fromkeys(text for text in given if text.strip()))
-    of_split = texts.known.union(texts.members, texts.nonmembers)
+    kept = distinct(given)
     runs = {run for text in texts.members for run in _runs(text)}
     empty = sum(not text.strip() for text in given)
     return kept, {
         "written": len(given),
         "written_empty": empty,
         "written_duplicates": len(given) - empty - len(kept),
-        "written_shared": sum(text in of_split for text in kept),
+        "written_shared": sum(text in texts.of_split for text in kept),
         "written_copying": sum(any(run in runs for run in _runs(text)) for text in kept),
     }
 
