@@ -8,8 +8,6 @@ Afterwards: ``python docs/findings/make.py``.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 import re
 import sys
@@ -87,7 +85,8 @@ def collect(study: Path, name: str, data: Path = DATA) -> Path:
         old.unlink()
     for stem, rows in files.items():
         if rows:
-            write_atomically(folder / f"{stem}.csv", _csv(rows))
+            cells = tuple(tuple(map(_rounded, row.values())) for row in rows)
+            write_atomically(folder / f"{stem}.csv", Table(stem, "", tuple(rows[0]), cells).csv())
     write_atomically(folder / SETTINGS, settings)
     return folder
 
@@ -223,32 +222,11 @@ def _within(setting: Any, output: str) -> bool:
     return isinstance(setting, str) and setting.startswith(f"{output}/")
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    """One line a row; an Estimate takes the columns x, x_stderr, an Interval x, x_lower, x_upper; NaN is empty."""
-    flat = [dict(part for name, cell in row.items() for part in _parts(name, cell)) for row in rows]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
-
-
-def _parts(name: str, cell: Cell) -> list[tuple[str, str]]:
-    if isinstance(cell, Estimate):
-        return [(name, _plain(cell.value)), (f"{name}_stderr", _plain(cell.stderr))]
-    if isinstance(cell, Interval):
-        return [
-            (name, _plain(cell.value)),
-            (f"{name}_lower", _plain(cell.lower)),
-            (f"{name}_upper", _plain(cell.upper)),
-        ]
-    return [(name, _plain(cell))]
-
-
-def _plain(value: str | int | float) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.{DIGITS}g}"
-    return str(value)
+def _rounded(cell: Any) -> Any:
+    """To `DIGITS`, with its error or limits."""
+    if isinstance(cell, Estimate | Interval):
+        return type(cell)(*map(_rounded, cell))
+    return float(f"{cell:.{DIGITS}g}") if isinstance(cell, float) else cell
 
 
 def main() -> int:
