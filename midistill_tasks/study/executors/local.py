@@ -29,7 +29,9 @@ class Local(Executor):
     def check(self, study: Study, units: Sequence[Unit]) -> None:
         """There is nothing to refuse; where units can be forks, what they fork begins to load its libraries."""
         if forks.possible():
-            forks.start_server(self._threads(units[0]))
+            from midistill_tasks.models import reload
+
+            forks.start_server({**self._threads(units[0]), **reload.shared()})
             self.begin = forks.begin
 
     def start(self, units: Sequence[Unit]) -> None:
