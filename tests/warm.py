@@ -73,7 +73,7 @@ def _warm_reload() -> Iterator[None]:
         return done.returncode, done.stderr
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reload, "fresh", SimpleNamespace(run=warm))
+        patch.setattr(reload, "fresh", SimpleNamespace(run=warm, shared=lambda _: {}))
         yield
 
 

@@ -38,7 +38,7 @@ def yaml_folder() -> Path:
     installed, made = PACKAGE / "task_yamls", expand.files(split_yamls())
     if all((installed / name).is_file() for name in made):
         return installed
-    return expand.written(split_yamls())
+    return expand.written(made)
 
 
 def add_tasks(manager: ModuleType) -> None:

@@ -139,17 +139,19 @@ def files(folder: Path) -> dict[str, str]:
     return made
 
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the same text, sooner
+
+
 def dump(config: Mapping[str, Any]) -> str:
     """YAML in the given order; functions first, as the harness's own tag."""
     functions = {key: value for key, value in config.items() if isinstance(value, str) and value.startswith(_FUNCTION)}
     rest = {key: value for key, value in config.items() if key not in functions}
     lines = "".join(f"{key}: {value}\n" for key, value in functions.items())
-    return lines + yaml.safe_dump(rest, sort_keys=False, width=1000)
+    return lines + yaml.dump(rest, Dumper=_DUMPER, sort_keys=False, width=1000)
 
 
-def written(folder: Path) -> Path:
-    """A folder that holds the expansion, below the user's cache: made where it is not there yet."""
-    made = files(folder)
+def written(made: Mapping[str, str]) -> Path:
+    """A folder that holds these `files`, below the user's cache: made where it is not there yet."""
     digest = hashlib.sha256(repr(sorted(made.items())).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "midistill" / f"tasks-{digest}"
     for name, text in made.items():

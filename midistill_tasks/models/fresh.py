@@ -10,16 +10,19 @@ import atexit
 import importlib
 import json
 import os
+import select
+import signal
+import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 _LAUNCHER = ("ACCELERATE_", "FSDP_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")
+_SHARED = "MIDISTILL_FRESH"
 
 
 def run(module: str, arguments: Sequence[str], forked: bool) -> tuple[int, str]:
@@ -32,12 +35,20 @@ def run(module: str, arguments: Sequence[str], forked: bool) -> tuple[int, str]:
     """
     if forked and sys.platform == "linux":
         with TemporaryDirectory() as folder:
-            answer = _server(module).ask({"arguments": list(arguments), "said": f"{folder}/said"})
+            answer = _ask(_address(module), {"arguments": list(arguments), "said": f"{folder}/said"})
             if answer is not None:
                 return answer, Path(folder, "said").read_text(encoding="utf-8", errors="replace")
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603
     return done.returncode, done.stderr
+
+
+def shared(module: str) -> dict[str, str]:
+    """The environment of processes that ask this one's server, and have none of their own: it loads what it needs once.
+
+    It is there as long as this process is.
+    """
+    return {_SHARED: f"{module}={_server(module).address}"} if sys.platform == "linux" else {}
 
 
 class _Server:
@@ -49,20 +60,11 @@ class _Server:
             text=True, start_new_session=True,
         )  # fmt: skip
         atexit.register(self.close)
-
-    def ask(self, task: Mapping[str, Any]) -> int | None:
-        """The exit status of a task; None where the server is gone."""
-        ours, theirs = self.process.stdin, self.process.stdout
-        try:
-            print(json.dumps(task), file=ours, flush=True)
-            return int(theirs.readline()) if theirs else None
-        except (OSError, ValueError):
-            return None
+        self.address = self.process.stdout.readline().strip() if self.process.stdout else ""
 
     def close(self) -> None:
-        with suppress(OSError):  # what was written to a server that is gone
-            if self.process.stdin:
-                self.process.stdin.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -77,6 +79,24 @@ def _server(module: str) -> _Server:
     return _servers[key]
 
 
+def _address(module: str) -> str:
+    """Where a server listens: the one that is shared with this process, or its own."""
+    name, _, address = os.environ.get(_SHARED, "").partition("=")
+    return address if name == module else _server(module).address
+
+
+def _ask(address: str, task: Mapping[str, Any]) -> int | None:
+    """The exit status of a task; None where the server is gone."""
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(address)
+            with asking.makefile("rw", encoding="utf-8") as lines:
+                print(json.dumps(task), file=lines, flush=True)
+                return int(lines.readline())
+    except (OSError, ValueError):
+        return None
+
+
 def _environment() -> dict[str, str]:
     """Ours, without what a launcher sets for its own processes, and with our package on the path."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_LAUNCHER)}
@@ -85,14 +105,30 @@ def _environment() -> dict[str, str]:
 
 
 def _serve(module: str) -> None:
-    """The server: of each line of its stdin a process, whose exit status is a line of its stdout."""
-    main = importlib.import_module(module).main
-    for line in sys.stdin:
-        task = json.loads(line)
+    """The server: says where it listens, and forks a process of each that asks, until its stdin ends."""
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/asked")
+        listening.listen()
+        print(listening.getsockname(), flush=True)
+        main = importlib.import_module(module).main
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for these
+        while sys.stdin not in select.select([sys.stdin, listening], [], [])[0]:
+            client, _ = listening.accept()
+            if not os.fork():
+                _answer(main, client)
+                os._exit(0)
+            client.close()
+
+
+def _answer(main: Any, client: socket.socket) -> None:
+    """Does the task of a client in a process of its own, and sends the exit status."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with client.makefile("rw", encoding="utf-8") as lines:
+        task = json.loads(lines.readline())
         child = os.fork()
         if not child:
             os._exit(_do(main, **task))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=lines, flush=True)
 
 
 def _do(main: Any, arguments: Sequence[str], said: str) -> int:

@@ -68,6 +68,11 @@ def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
         )
 
 
+def shared() -> dict[str, str]:
+    """The environment in which a process has its models checked by this one's server, see `fresh.shared`."""
+    return fresh.shared(__name__)
+
+
 def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], folder: Path) -> None:
     for what, values in ours.items():
         other = theirs[what]

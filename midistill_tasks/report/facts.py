@@ -24,8 +24,17 @@ def facts(group: Group, splits: Sequence[Findings], version: str) -> tuple[tuple
         ("Evaluated", _dates(group)),
         ("Model" if len(group.runs) == 1 else "Models", "; ".join(_model(entry) for entry in group.entries)),
         *texts,
+        *_guarantees(group),
         ("midistill", _versions(group, version)),
     )
+
+
+def _guarantees(group: Group) -> Iterable[tuple[str, str]]:
+    """What the weights of each arm's students guarantee, where anything on the way to them was trained with DP."""
+    for arm, students in group.trained.items():
+        for sentence in dict.fromkeys(student.guarantee for student in students.values()):
+            if sentence:
+                yield f"Guarantee of {arm}", sentence
 
 
 def _dates(group: Group) -> str:

@@ -26,6 +26,7 @@ class Trained(BaseModel):
     parameters: int | None = None
     trained_parameters: int | None = None
     adapted: tuple[str, ...] | None = None
+    guarantee: str | None = None
 
 
 class _FrontierPlaces(BaseModel):

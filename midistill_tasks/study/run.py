@@ -191,5 +191,6 @@ def _trained(study: Study, arm: str, seeds: list[str]) -> dict[str, Any]:
     for seed in seeds:
         record = json.loads((student_folder(study, f"{arm}/{seed}") / RECORD).read_text(encoding="utf-8"))
         counts = {"texts": record["counts"].get("trained_on"), "tokens": record["counts"].get("tokens")}
-        found[seed] = counts | {name: record[name] for name in Trained.model_fields if name in record}
+        of_dp = {"guarantee": record["dp"]["guarantee"]} if record.get("dp") else {}
+        found[seed] = counts | of_dp | {name: record[name] for name in Trained.model_fields if name in record}
     return found

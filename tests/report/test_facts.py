@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from made_page import Tags
 
 from midistill_tasks import __version__
 from midistill_tasks.report.build import build, write
 from midistill_tasks.report.facts import long
-from midistill_tasks.results.roles import read_group
+from midistill_tasks.results.roles import Trained, read_group
 
 FILES = {"members": "mine.jsonl", "nonmembers": {"path": "org/x", "split": "test"}}
 
@@ -46,3 +48,15 @@ def test_many_facts_are_folded_on_screen_and_few_are_not(page, tmp_path):
     assert 'class="about"' not in page.read_text()
     assert not long([("Models", "x")])
     assert long([("Models", "x" * 1000)])
+
+
+def test_what_an_arm_s_weights_guarantee_stands_among_the_facts(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(1), 60, 2.0)
+    write_output(tmp_path / "m", labels, {"loss": scores}, "m")
+    students = {"0": Trained(guarantee="(8, 1e-05)-DP for <each>"), "1": Trained(guarantee="(8, 1e-05)-DP for <each>")}
+    group = replace(read_group([tmp_path]), trained={"dp": students, "vanilla": {"0": Trained()}})
+    made = build(group)
+    assert [fact for fact in made.facts if fact[0].startswith("Guarantee")] == [
+        ("Guarantee of dp", "(8, 1e-05)-DP for <each>")
+    ]
+    assert "DP for &lt;each&gt;" in write(made, tmp_path / "out").read_text()

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_runs import recipe_of
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.results.roles import read_group
 from midistill_tasks.splits.bios import biographies
+from midistill_tasks.study.executors.drive import drive
+from midistill_tasks.study.executors.local import Local
 from midistill_tasks.study.folders import TEACHER
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
@@ -218,7 +221,7 @@ def test_what_shadows_cannot_do_is_refused_before_anything_is_done(of_shadows, c
 
 
 @pytest.mark.slow
-def test_whoever_trains_shadows_finds_members(of_shadows):
+def test_whoever_trains_shadows_finds_members_and_two_at_a_time_the_same(of_shadows, tmp_path):
     study = of_shadows(arms={"vanilla": {}})
     outcome = run_study(study)
     assert outcome.failed == {}
@@ -230,3 +233,8 @@ def test_whoever_trains_shadows_finds_members(of_shadows):
     assert {row["model"] for row in rows} == {"teacher", "vanilla"}
     kept = next(Path(study.output, "shadows", "0", "results").rglob("samples_mia_loss_files_*"))
     assert "text" not in json.loads(kept.read_text().splitlines()[0])["doc"]
+    other = of_shadows(arms={"vanilla": {}})
+    recipe = [recipe_of(other, tmp_path / "s.yaml")]
+    assert run_study(other, elsewhere=lambda work, left: drive(Local(2), work, left, recipe)).failed == {}
+    table = Path("report", "shadows-files.csv")
+    assert Path(other.output, table).read_text() == Path(study.output, table).read_text()

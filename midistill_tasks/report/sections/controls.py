@@ -8,7 +8,6 @@ from typing import Any
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
 from midistill_tasks.report.sections import section
-from midistill_tasks.results.roles import Trained
 from midistill_tasks.results.table import Table
 
 NOTE = (
@@ -20,7 +19,16 @@ NOTE = (
 COLUMNS = ("arm", "control", "seeds", "reduction of the leak", "than the control", "p", "perplexity", "of control")
 
 
-DIFFERENCES = ("texts", "tokens", "epochs", "steps", "parameters", "trained parameters", "adapted modules")
+DIFFERENCES = {
+    "texts": "texts",
+    "tokens": "tokens",
+    "epochs": "epochs",
+    "steps": "steps",
+    "parameters": "parameters",
+    "trained_parameters": "trained parameters",
+    "adapted": "adapted modules",
+}
+"""Field of `Trained` → its column."""
 DIFFERENCES_NOTE = (
     "Arm | control where they differ, one figure where they do not; several seeds: smallest–largest. Tokens of one "
     "epoch. A control should differ from its arm in what the arm is about, and in nothing else: what differs beside it "
@@ -51,10 +59,10 @@ def _differences(findings: Findings) -> Table:
         seeds = [", ".join(each) or None for each in trained]
         cells = [
             tuple(_range([getattr(student, field) for student in each.values()]) for each in trained)
-            for field in Trained.model_fields
+            for field in DIFFERENCES
         ]
         rows.append((arm, control, *(_beside(*pair) for pair in ((seeds[0], seeds[1]), *cells))))
-    columns = ("arm", "control", "seeds", *DIFFERENCES)
+    columns = ("arm", "control", "seeds", *DIFFERENCES.values())
     return Table("differences", "In what arm and control differ", columns, tuple(rows))
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 OUTPUT, NODE = "output.log", "node"
 """In a unit's folder of logs: all that it prints, and on which host and as which process it runs."""
@@ -26,7 +27,29 @@ _POLL = 0.2
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
-def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+class Running(Protocol):
+    """A process of a unit, as `subprocess.Popen` is one."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, less than 0 by a signal; None = it runs."""
+
+    def poll(self) -> int | None:
+        """The same, after a look."""
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Waits for it, or raises `subprocess.TimeoutExpired`."""
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+def begin(
+    arguments: Sequence[str], logs: Path, env: Mapping[str, str], cwd: str | None = None
+) -> subprocess.Popen[bytes]:
     """Starts ``midistill ARGUMENTS`` in this interpreter's environment; what it prints is appended to its log.
 
     Where this process is killed, so is that one (on Linux): else it would train on while another takes its place.
@@ -34,33 +57,43 @@ def begin(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]
     Args:
         arguments: behind ``midistill``.
         logs: the folder of its logs, relative to `cwd` or not.
-        cwd: where relative paths start.
         env: added to this process's environment.
+        cwd: where relative paths start; None = here.
     """
-    logs = Path(cwd) / logs
+    logs = Path(cwd or ".") / logs
     logs.mkdir(parents=True, exist_ok=True)
-    with (logs / OUTPUT).open("ab") as log:
-        log.write(f"\n$ {shlex.join(['midistill', *arguments])}\n".encode())
-        log.flush()
+    with log(logs, arguments) as file:
         process = subprocess.Popen(  # noqa: S603 (midistill itself)
             [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=file,
             stderr=subprocess.STDOUT,
             cwd=cwd,
             env={**os.environ, **env},
             start_new_session=True,  # a terminal's Ctrl-C reaches the study alone, which stops its parts in order
             preexec_fn=_with_parent(os.getpid()),
         )
-    (logs / NODE).write_text(f"{socket.gethostname()}, process {process.pid}", encoding="utf-8")
+    note(logs, process.pid)
     return process
+
+
+def log(logs: Path, arguments: Sequence[str]) -> BinaryIO:
+    """What all that a unit prints is appended to, from its command on."""
+    file = (logs / OUTPUT).open("ab", buffering=0)
+    file.write(f"\n$ {shlex.join(['midistill', *arguments])}\n".encode())
+    return file
+
+
+def note(logs: Path, pid: int | None) -> None:
+    """Writes down where the unit runs."""
+    (logs / NODE).write_text(f"{socket.gethostname()}, process {pid}", encoding="utf-8")
 
 
 def run(arguments: Sequence[str], logs: Path, cwd: str, env: Mapping[str, str]) -> int:
     """The exit status of the command; where this process is asked to stop, the command is, too, and waited for."""
     # By which Ray cancels, and which a cluster that was begun in a shell's background would not hear.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return wait(begin(arguments, logs, cwd, env))
+    return wait(begin(arguments, logs, env, cwd))
 
 
 def wait(process: subprocess.Popen[bytes]) -> int:
@@ -73,7 +106,7 @@ def wait(process: subprocess.Popen[bytes]) -> int:
     return process.returncode
 
 
-def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def stop(processes: Sequence[Running]) -> None:
     """SIGTERM, by which a training writes a checkpoint, and SIGKILL to what has not ended in time."""
     running = [process for process in processes if process.poll() is None]
     for process in running:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from midistill_tasks.study.executors import Executor, child
+from midistill_tasks.study.executors import Executor, child, forks
 from midistill_tasks.study.executors.units import Unit
+
+if TYPE_CHECKING:
+    from midistill_tasks.study.recipe import Study
 
 _POLL, _WAIT = 0.05, 1.0
 
@@ -19,7 +23,16 @@ class Local(Executor):
     def __init__(self, jobs: int = 1) -> None:
         self.jobs = jobs
         self.waiting: list[Unit] = []
-        self.running: dict[int, tuple[Unit, subprocess.Popen[bytes]]] = {}
+        self.running: dict[int, tuple[Unit, child.Running]] = {}
+        self.begin: Callable[[Sequence[str], Path, Mapping[str, str]], child.Running] = child.begin
+
+    def check(self, study: Study, units: Sequence[Unit]) -> None:
+        """There is nothing to refuse; where units can be forks, what they fork begins to load its libraries."""
+        if forks.possible():
+            from midistill_tasks.models import reload
+
+            forks.start_server({**self._threads(units[0]), **reload.shared()})
+            self.begin = forks.begin
 
     def start(self, units: Sequence[Unit]) -> None:
         """Those that find no place wait for one."""
@@ -32,8 +45,9 @@ class Local(Executor):
         until = time.monotonic() + _WAIT
         while not found and time.monotonic() < until:
             for place, (unit, process) in list(self.running.items()):
-                if process.poll() is not None:
-                    found.append((unit, child.said(process.returncode)))
+                status = process.poll()
+                if status is not None:
+                    found.append((unit, child.said(status)))
                     del self.running[place]
             if not found:
                 time.sleep(_POLL)
@@ -49,9 +63,12 @@ class Local(Executor):
         free = [place for place in range(self.jobs) if place not in self.running]
         while free and self.waiting:
             unit, place = self.waiting.pop(0), free.pop(0)
-            cores = max(1, child.cores() // self.jobs)
-            env = {**child.threads(unit.need.cpus or cores), **_gpu(place)}
-            self.running[place] = unit, child.begin(unit.arguments, unit.logs, os.getcwd(), env)
+            env = {**self._threads(unit), **_gpu(place)}
+            self.running[place] = unit, self.begin(unit.arguments, unit.logs, env)
+
+    def _threads(self, unit: Unit) -> dict[str, str]:
+        """The recipe's cores for a part, which are the same for all, or this unit's share of the machine's."""
+        return child.threads(unit.need.cpus or max(1, child.cores() // self.jobs))
 
 
 def _gpu(place: int) -> dict[str, str]:

@@ -122,7 +122,7 @@ class Task:
     def __call__(self) -> int:
         """The exit status of the command."""
         arguments, logs, cwd, cpus = self.given
-        self.process = child.begin(arguments, logs, cwd, child.threads(cpus))
+        self.process = child.begin(arguments, logs, child.threads(cpus), cwd)
         return child.wait(self.process)
 
     def checkpoint(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from midistill_tasks.study.executors import child, meeting
 assert not {"torch", "lm_eval", "transformers"} & set(sys.modules)
 child.COMMAND = (sys.executable, "-c", "import time; time.sleep(60)")
-print(child.begin([], Path("logs"), sys.argv[1], {}).pid, flush=True)
+print(child.begin([], Path("logs"), {}, sys.argv[1]).pid, flush=True)
 time.sleep(60)
 """
 
@@ -41,7 +40,7 @@ def test_what_does_not_stop_when_asked_is_killed(tmp_path, monkeypatch):
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     monkeypatch.setattr(child, "COMMAND", (sys.executable, "-c"))
     monkeypatch.setattr(child, "GRACE", 0.3)
-    process = child.begin([deaf], tmp_path, os.getcwd(), {})
+    process = child.begin([deaf], tmp_path, {})
     while not (tmp_path / "output.log").read_text().endswith("\n1\n"):
         time.sleep(0.02)
     child.stop([process])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.study.executors import Executor, child, drive, make_executor
+from midistill_tasks.study.executors import Executor, child, drive, forks, make_executor
 from midistill_tasks.study.executors.local import Local
 from midistill_tasks.study.executors.resources import Need
 from midistill_tasks.study.executors.units import Unit
@@ -111,10 +111,14 @@ def a_unit(folder, name, *arguments):
     return unit
 
 
-def test_processes_of_this_machine_run_as_many_at_a_time_as_asked(tmp_path):
+@pytest.mark.parametrize("forked", [True, False])
+def test_processes_of_this_machine_run_as_many_at_a_time_as_asked(tmp_path, monkeypatch, forked):
+    monkeypatch.setattr(forks, "possible", lambda: forked)
+    monkeypatch.setattr(forks, "start_server", lambda env: None)  # the tests have theirs, see warm.py
     units = [a_unit(tmp_path, str(number), "--version") for number in range(3)]
     units.append(a_unit(tmp_path, "wrong", "nonsense"))
     executor, ended = Local(2), []
+    executor.check(None, units)
     executor.start(units)
     assert len(executor.running) == 2
     while len(ended) < 4:
@@ -127,7 +131,7 @@ def test_processes_of_this_machine_run_as_many_at_a_time_as_asked(tmp_path):
 
 def test_threads_are_divided_unless_they_are_said(tmp_path, monkeypatch):
     monkeypatch.setattr(child, "cores", lambda: 8)
-    monkeypatch.setattr(child, "begin", lambda arguments, logs, cwd, env: begun.append(env))
+    monkeypatch.setattr(child, "begin", lambda arguments, logs, env: begun.append(env))
     for said, expected in (({}, {"OMP_NUM_THREADS": "2"}), ({"MKL_NUM_THREADS": "5"}, {"MKL_NUM_THREADS": "5"})):
         begun: list[dict[str, str]] = []
         with monkeypatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def alone(study):
     return figures(whole)
 
 
-def test_two_at_a_time_stopped_in_mid_training_go_on_to_the_same_figures(study, alone, tmp_path):
+def test_two_at_a_time_stopped_and_killed_in_mid_training_go_on_to_the_same_figures(study, alone, tmp_path):
     ours = study()
     command = (recipe_of(ours, tmp_path / "s.yaml"), "--jobs", "2")
     first = start(*command)
@@ -36,8 +37,17 @@ def test_two_at_a_time_stopped_in_mid_training_go_on_to_the_same_figures(study, 
     assert "vanilla/0: runs on" in said
     assert "stopped at step" in Path(ours.output, "logs/vanilla/0/output.log").read_text()
     second = start(*command)
-    said = second.communicate(timeout=400)[0]
-    assert second.returncode == 0, said
+    wait_for(second, checkpoint(ours, "kept/0", 5))
+    second.kill()
+    parts = [path.read_text().rpartition(" ")[2] for path in Path(ours.output, "logs").rglob("node")]
+    assert len(parts) >= 2
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in parts):
+        assert time.monotonic() < until, "a part lives on"
+        time.sleep(0.05)
+    third = start(*command)
+    said = third.communicate(timeout=400)[0]
+    assert third.returncode == 0, said
     assert figures(ours) == alone
     assert not states_folder(ours).exists()  # what the parts read of the teacher goes with the last of them
 

@@ -1,0 +1,102 @@
+"""A unit's command in a fork of a server that has loaded the libraries: loading them takes longer than many a part.
+
+The server is `multiprocessing`'s. It runs no operation of torch, so no thread and no GPU's state is forked with it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from midistill_tasks.study.executors import child
+
+LIBRARIES = [
+    "midistill_tasks.cli.study",
+    "midistill_tasks.study.run",
+    "midistill_tasks.distill.run",
+    "midistill_tasks.harness.task",
+    "midistill_tasks.scoring.backends.hf.causal",
+    "lm_eval.evaluator",
+    "lm_eval.models.huggingface",
+]
+"""With all that they import in their turn."""
+
+
+class Fork:
+    """A process that was forked, with what `child.stop` needs of `subprocess.Popen`."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+        self.terminate, self.kill = process.terminate, process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        """As `subprocess.Popen` has it; looks now."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """As `subprocess.Popen` has it."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """As `subprocess.Popen` has it."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(str(self._process.name), timeout or 0.0)
+        return self._process.exitcode
+
+
+def possible() -> bool:
+    """Elsewhere system libraries do not bear a fork without exec; nor does CUDA, which a library may ask for GPUs."""
+    import torch
+
+    return sys.platform.startswith("linux") and not torch.cuda.is_available()
+
+
+def start_server(env: Mapping[str, str]) -> None:
+    """Has the libraries loaded, with this added to the environment: how many threads to start they ask then."""
+    before = dict(os.environ)
+    os.environ.update(env)
+    try:
+        forkserver.set_forkserver_preload(LIBRARIES)
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def begin(arguments: Sequence[str], logs: Path, env: Mapping[str, str]) -> Fork:
+    """As `child.begin`, in the folder where the server was started."""
+    logs.mkdir(parents=True, exist_ok=True)
+    process = multiprocessing.get_context("forkserver").Process(target=_work, args=(list(arguments), logs, dict(env)))
+    process.start()
+    child.note(logs, process.pid)
+    return Fork(process)
+
+
+def _work(arguments: list[str], logs: Path, env: Mapping[str, str]) -> None:
+    """In the fork."""
+    os.setsid()  # a terminal's Ctrl-C reaches the study alone, which stops its parts in order
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.environ.update(env)
+    with child.log(logs, arguments) as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    from midistill_tasks.cli.main import main
+
+    sys.exit(main(arguments))
+
+
+def _die_with_parent() -> None:
+    study = multiprocessing.parent_process()
+    if study is not None:
+        study.join()
+        os.kill(os.getpid(), signal.SIGKILL)
