@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -90,9 +91,8 @@ def _work(arguments: list[str], logs: Path, env: Mapping[str, str]) -> None:
     with child.log(logs, arguments) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    from midistill_tasks.cli.main import main
-
-    sys.exit(main(arguments))
+    sys.argv = ["midistill", *arguments]
+    runpy.run_module(child.COMMAND[-1], run_name="__main__")
 
 
 def _die_with_parent() -> None:
