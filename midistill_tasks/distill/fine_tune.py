@@ -26,6 +26,7 @@ from midistill_tasks.models.loading import (
     from_pretrained,
     load_tokenizer,
 )
+from midistill_tasks.models.sharded import refuse_under_fsdp
 from midistill_tasks.processes import by_first, from_first, processes, use_cpu
 from midistill_tasks.recipes.schema import DP, Data, FineTune, Student, Teacher
 
@@ -55,6 +56,7 @@ def fine_tuned_teacher(
         check_ready("teacher.dp")
     if _is_there(folder, made):
         return folder
+    refuse_under_fsdp("teacher.fine_tune, once for all students,")
     with by_first(lambda: held_beside(folder, "teacher.fine_tune.folder", wait=True)):
         if _is_there(folder, made):  # by the process that this one waited for
             return folder

@@ -38,6 +38,7 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.files import writing
 from midistill_tasks.locks import held
 from midistill_tasks.models.saving import save
+from midistill_tasks.models.sharded import check_checkpoint, check_launcher, refuse_under_fsdp, whole
 from midistill_tasks.processes import by_first, from_first, processes
 from midistill_tasks.recipes.schema import Cache, Recipe
 
@@ -78,6 +79,7 @@ def run_recipe(
             has been changed then.
         Stopped: by Ctrl-C or SIGTERM in the training, when a checkpoint of the last step is written.
     """
+    _check_launcher(recipe)
     if processes().is_main_process:
         check_output(recipe, resume)
     check_run(recipe)
@@ -110,10 +112,19 @@ def _run(
         with stops_after_a_step(trainer):
             trainer.train(resume_from_checkpoint=checkpoint)
         record = make_record(recipe, trainer, materials.hashes, materials.counts, _measured(leakage, reading))
+        student = whole(trainer.model)
         if processes().is_main_process:
-            _save(trainer, reading.tokenizer, recipe, record)
+            _save(student, reading.tokenizer, recipe, record)
     processes().wait_for_everyone()
     return record
+
+
+def _check_launcher(recipe: Recipe) -> None:
+    check_launcher()
+    keys = {"loss.on_policy": recipe.loss.on_policy, "student.lora": recipe.student.lora, "train.dp": recipe.train.dp}
+    for key, asked in keys.items():
+        if asked:
+            refuse_under_fsdp(key)
 
 
 def gather(recipe: Recipe, texts: Texts, readings: Readings | None) -> Materials:
@@ -204,11 +215,11 @@ def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
 def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
     """Opens the output folder in the main process; all processes go on from the same checkpoint."""
     checkpoint = from_first(open_run(recipe, resume) if processes().is_main_process else None)
+    check_checkpoint(checkpoint)
     return str(checkpoint) if checkpoint else None
 
 
-def _save(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
+def _save(model: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, record: Record) -> None:
     folder = Path(recipe.output)
     if recipe.student.lora:
         save_adapter(model, folder / ADAPTER)

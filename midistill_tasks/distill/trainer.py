@@ -48,6 +48,8 @@ class DistillationTrainer(DPTrainer):
             train_dataset=texts,
             data_collator=Collator(),
         )
+        if self.is_fsdp_enabled:  # it would have the loss and the head in bfloat16, too; autocast has neither
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
         # Makes the Trainer count the labels of a whole step, over batches and processes, for `compute_loss`.
         self.model_accepts_loss_kwargs = True
         self.teacher, self.recipe, self.n_tokens, self.cache = teacher, recipe, n_tokens, texts.cache

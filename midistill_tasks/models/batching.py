@@ -31,7 +31,7 @@ def token_statistics(model: torch.nn.Module, rows: Sequence[Sequence[int]], batc
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # in inference mode FSDP2 would gather weights of which no gradient could be taken afterwards
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             inputs = {name: tensor.to(device) for name, tensor in pad([rows[p] for p in batch], 0).items()}

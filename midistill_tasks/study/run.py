@@ -14,6 +14,7 @@ from midistill_tasks.distill.run_folder import RECORD
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import write_atomically
 from midistill_tasks.locks import held
+from midistill_tasks.models.sharded import check_launcher, refuse_under_fsdp
 from midistill_tasks.processes import by_first, from_first, processes
 from midistill_tasks.recipes.file import dump_recipe, find_recipe, read_yaml
 from midistill_tasks.report.build import build, write
@@ -71,6 +72,8 @@ def run_study(
             on, an unknown part, a part whose teacher is not there yet, or a teacher that fails. A student that fails
             stops nobody else.
     """
+    check_launcher()
+    refuse_under_fsdp("a study, whose evaluations take whole models,")
     check_output(study)
     if only is not None:  # each in a process of its own, which hold what they write
         return _run(study, only, show_texts, None)

@@ -45,7 +45,7 @@ def test_a_student_in_bfloat16_learns_nearly_the_same_and_is_kept_in_float32(
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP"), ("zero2", "DEEPSPEED")])
+@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP")])
 def test_accelerate_reads_the_example_configurations(name, kind):
     from accelerate.commands.config.config_args import load_config_from_file
 

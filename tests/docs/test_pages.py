@@ -122,6 +122,6 @@ def test_a_release_has_one_version():
     }
     versions = [re.findall(how, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE) for name, how in said.items()]
     assert versions[0] == versions[1] == versions[2] != []
-    assert re.search(
-        r"^## (Unreleased|\d+\.\d+\.\d+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    changes = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert changes[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(versions[0][0])} \(\d{{4}}-\d\d-\d\d\)", changes[1])

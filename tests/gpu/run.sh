@@ -25,6 +25,19 @@ one, two = ({task: row.get("auroc,none") for task, row in json.loads(next(pathli
 assert all(a is None or abs(a - two[task]) < 1e-6 for task, a in one.items()), (one, two)
 print("one rank equals two:", one)
 PY
+  echo "== a student of two ranks that hold it whole (DDP), or a half each (FSDP2)"
+  for way in ddp fsdp2; do # the first one makes the teacher, which is not trained under FSDP
+    accelerate launch --config_file "examples/accelerate/$way.yaml" -m midistill_tasks.cli distill bios \
+      --set "output=$work/$way" --set "teacher.fine_tune.folder=$work/teacher" --set teacher.fine_tune.epochs=2 \
+      --set train.epochs=2 >"$work/$way.log" 2>&1 || { tail -n 20 "$work/$way.log"; status=1; }
+  done
+  python - "$work" <<'PY' || status=1
+import json, pathlib, sys
+ddp, fsdp = (json.loads(pathlib.Path(sys.argv[1], way, "midistill.json").read_text())["measured"] for way in ("ddp", "fsdp2"))
+name = "student_heldout_byte_perplexity"
+assert abs(ddp[name] / fsdp[name] - 1) < 0.01, (ddp, fsdp)
+print("DDP equals FSDP2:", ddp[name], fsdp[name])
+PY
 else
   echo "== two ranks: not run, $count GPU here"
 fi
