@@ -1,4 +1,4 @@
-"""What the harness's loggers (W&B, trackio) are told of a run: the figures of its files, and nothing that these hide."""
+"""What the harness's loggers (W&B, trackio) are told of a run: what its files hold, and nothing that these hide."""
 
 from __future__ import annotations
 
