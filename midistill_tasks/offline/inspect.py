@@ -1,7 +1,6 @@
 """A split as a task of inspect_ai, for who evaluates there: ``inspect eval midistill_tasks/mia`` (extra ``inspect``).
 
-No solver but one call of the model a text (and view), for the log-probabilities of what it reads: `prompt_logprobs`,
-which of inspect's providers those for the completions address of vLLM and SGLang have.
+One call of the model a text and view, for `prompt_logprobs`, which inspect's providers for vLLM and SGLang have.
 """
 
 from __future__ import annotations
@@ -127,11 +126,7 @@ def scores(attacks: list[str], options: dict[str, Any]) -> Scorer:
 
 
 def _stats(output: Any, text: str) -> TokenStats:
-    """Statistics of a text's tokens but the first.
-
-    Raises:
-        InputError: the provider gives no log-probabilities of its input, or those of something else.
-    """
+    """Of its tokens but the first; InputError where the provider gives none of its input, or those of something else."""
     if not output.choices or (given := output.choices[0].prompt_logprobs) is None:
         raise InputError(
             f"{output.model} gives no prompt_logprobs: take vllm-completions/MODEL, or, for an address of vLLM or "
