@@ -126,7 +126,7 @@ def scores(attacks: list[str], options: dict[str, Any]) -> Scorer:
 
 
 def _stats(output: Any, text: str) -> TokenStats:
-    """Of its tokens but the first; InputError where the provider gives none of its input, or those of something else."""
+    """Of its tokens but the first; InputError where the provider gives none of its input, or those of another."""
     if not output.choices or (given := output.choices[0].prompt_logprobs) is None:
         raise InputError(
             f"{output.model} gives no prompt_logprobs: take vllm-completions/MODEL, or, for an address of vLLM or "
