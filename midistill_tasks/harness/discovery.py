@@ -12,6 +12,7 @@ from typing import Any
 
 from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError, warn_once
+from midistill_tasks.results.loggers import log_what_is_written
 from midistill_tasks.results.strict import write_strictly
 from midistill_tasks.scoring.models import add_to_harness
 from midistill_tasks.secrets import hide_in_logs, hide_in_results
@@ -163,7 +164,7 @@ def answer_requests() -> None:
     """Gives the harness's model classes the method that answers our request type; may be called again."""
     say_input_errors()
     from lm_eval.api.model import LM, CachingLM
-    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.loggers import EvaluationTracker, TrackioLogger, WandbLogger
 
     from midistill_tasks.harness.stats import answer
     from midistill_tasks.scoring.requests import REQUEST_TYPE
@@ -175,6 +176,8 @@ def answer_requests() -> None:
     guard_answers(CachingLM)
     hide_in_results(EvaluationTracker)
     write_strictly(EvaluationTracker)
+    log_what_is_written(WandbLogger)
+    log_what_is_written(TrackioLogger)
     # What we say in a run belongs into the run's log, at its level and in its format.
     logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
 

@@ -30,6 +30,12 @@ FOLLOWED = {
     ),
     "docs/canaries.md": ("tests/walks/test_canaries.py",),
     "docs/distill.md": ("tests/walks/test_distiller.py", "tests/distill/test_other_packages.py"),
+    "docs/inspect.md": ("tests/offline/test_inspect.py",),
+    "docs/loggers.md": (
+        "tests/harness/loggers/test_wandb.py",
+        "tests/harness/loggers/test_trackio.py",
+        "tests/harness/loggers/test_hub_log.py",
+    ),
     "docs/publish.md": ("tests/walks/test_leaderboard_keeper.py",),
     "docs/research.md": ("tests/walks/test_researcher.py",),
     "docs/study.md": ("tests/study/test_study.py", "tests/report/sections/test_third_party.py"),
