@@ -144,7 +144,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         left_out=_left_out(task, attack, options, reference, bool(config.get("optional", False))),
         metrics=metrics,
         shown=shown,
-        blind="blind_auroc" in names,
+        blind="blind_auroc" in names and options.shard is None,
     )
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
 
@@ -216,6 +216,8 @@ def _left_out(task: str, attack: Attack, options: Options, reference: str | None
     lacks = [_no_option(attack, key) for key in attack.requires if options.attacks[attack.name][key] is None]
     if attack.needs_reference and reference is None:
         lacks.append(NO_REFERENCE)
+    if attack.generates and options.shard is not None:
+        lacks.append("has the model write texts, which statistics do not hold: run it without 'shard'")
     if not lacks:
         return None
     if not optional:
