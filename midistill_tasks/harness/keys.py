@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +11,13 @@ from typing import Any
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from midistill_tasks.attacks import ATTACKS, Attack
-from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.errors import InputError, nearest, warn_once
 from midistill_tasks.harness.options import Options, parse_options
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.metrics.halves import HALVES
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.readers import reason
 from midistill_tasks.views import View
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_METRICS: tuple[str, ...] = (
     "auroc",
@@ -222,7 +219,7 @@ def _left_out(task: str, attack: Attack, options: Options, reference: str | None
         return None
     if not optional:
         raise InputError(f"{task} {lacks[0]}")
-    logger.warning("%s is left out: it %s", task, lacks[0])
+    warn_once(f"{task} is left out: it {lacks[0]}")
     return lacks[0]
 
 

@@ -77,8 +77,8 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
 def unjudged(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     """Of a shard: no text has a score, which would be one among the split's."""
     warn_once(
-        f"[{keys.split_name}] shard {keys.options.shard} has no figures, only statistics: `midistill attack "
-        f"{keys.options.run.save_stats}` joins the shards once all are there"
+        f"[{keys.split_name}] a shard has no figures: `midistill attack {keys.options.run.save_stats}` joins them once "
+        "all are there"
     )
     for instance in instances:
         instance.resps = [repr(instance.resps[0])]

@@ -105,7 +105,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
     def apply_filters(self) -> None:
         """Turns the answers of each document into its score, and judges its words by the blind baseline."""
         if self.keys.options.run.save_stats is not None:
-            said = self._about(Outcome()) | {"model": self._model_name()}
+            said = self.about(Outcome()) | {"model": self.model_name()}
             save(self.keys, self.documents, self._instances, said, self.rank, self.ranks)
         if self.keys.options.shard is not None:
             self.outcome = unjudged(self.keys, self._instances)
@@ -116,7 +116,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         if "bypass" not in self._metric_fn_list and not self.outcome.silent:
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 
-    def _model_name(self) -> str:
+    def model_name(self) -> str:
         """As the harness was given it; it merges ``--model_args`` into the task's metadata."""
         given = self.config.metadata or {}
         return str(given.get("pretrained") or given.get("model") or "model")
@@ -151,10 +151,11 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         config: dict[str, Any] = super().dump_config()
         if self.outcome.silent:
             config["metric_list"] = []  # the W&B logger looks each of them up in every sample
-        config["metadata"] = (config.get("metadata") or {}) | {"midistill": self._about(self.outcome)}
+        config["metadata"] = (config.get("metadata") or {}) | {"midistill": self.about(self.outcome)}
         return config
 
-    def _about(self, outcome: Outcome) -> dict[str, Any]:
+    def about(self, outcome: Outcome) -> dict[str, Any]:
+        """How the figures came about: see `about.about`."""
         said: dict[str, Any] = {"likelihood": kind} if (kind := likelihood()) else {}
         if self.blind_ranks:
             said["blind_auroc"] = blind_estimate(self.documents, [name for name, _ in self.scored])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError
 from midistill_tasks.splits.shards import Shard, parse_shard
 from midistill_tasks.stats.command import how_to_make
@@ -130,23 +131,33 @@ def _all_there(place: str | Path, by_shard: Mapping[Shard, Sequence[Part]]) -> N
 def _of_one_run(place: str | Path, parts: Sequence[Part]) -> None:
     first = parts[0]
     for part in parts[1:]:
-        if differs := next(_differences(first, part), ""):
+        if differs := _differs(first, part):
             raise InputError(
                 f"{place}: shard {part.shard} does not belong to shard {first.shard}: {differs}: make one of both again"
             )
 
 
-def _differences(one: Part, other: Part) -> Iterator[str]:
-    if one.about["data_sha256"] != other.about["data_sha256"]:
-        yield "they are of different texts or labels"
+def _differs(one: Part, other: Part) -> str:
+    """Why two files are not of one run; "" where they may be."""
     if one.about["model_identity"] != other.about["model_identity"]:
-        yield "they are of different models of this name"
-    before, after = (part.about["options"] for part in (one, other))
-    for name in sorted({*before, *after} - _NOT_OF_TEXTS):
+        return "they are of different models of this name"
+    if lacking := one.views ^ other.views:
+        return f"the view {min(lacking)} is in one of both only"
+    return next(differences(one.about, other.about), "")
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """What two runs, by what they say of themselves, do not have in common of what decides a text's statistics.
+
+    Options of attacks do not count: those that decide a view stand in its name.
+    """
+    if one["data_sha256"] != other["data_sha256"]:
+        yield "they are of different texts or labels"
+    before, after = one["options"], other["options"]
+    of_attacks = {name for attack in ATTACKS.values() for name in attack.fields}
+    for name in sorted({*before, *after} - _NOT_OF_TEXTS - of_attacks):
         if before.get(name) != after.get(name):
             yield f"the option {name} is {before.get(name)!r} in one and {after.get(name)!r} in the other"
-    if lacking := one.views ^ other.views:
-        yield f"the view {min(lacking)} is in one of both only"
 
 
 def _each_text_once(place: str | Path, parts: Sequence[Part]) -> None:

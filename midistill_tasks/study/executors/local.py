@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from midistill_tasks.study.executors import Executor, child
-from midistill_tasks.study.executors.units import Unit
+from midistill_tasks.study.executors.unit import Unit
 
 _POLL, _WAIT = 0.05, 1.0
 
@@ -20,6 +20,10 @@ class Local(Executor):
         self.jobs = jobs
         self.waiting: list[Unit] = []
         self.running: dict[int, tuple[Unit, subprocess.Popen[bytes]]] = {}
+
+    def places(self) -> int:
+        """See `Executor`."""
+        return self.jobs
 
     def start(self, units: Sequence[Unit]) -> None:
         """Those that find no place wait for one."""

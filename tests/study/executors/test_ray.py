@@ -101,5 +101,5 @@ def test_what_no_node_has_is_said_before_anything_starts(cluster, study, tmp_pat
     work = Work(study())
     units = units_of(work, work.parts, ["s.yaml"])
     Path(work.study.output).mkdir(exist_ok=True)
-    executor.check(work.study, units)
+    executor.check(Path(work.study.output), work.study.resources, units)
     assert len(list(Path(work.study.output, "logs/nodes").iterdir())) == 3  # the driver's and one a node
