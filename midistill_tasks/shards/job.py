@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.shards import Shard
 from midistill_tasks.stats.file import path_of
 from midistill_tasks.stats.parts import differences, look
+
+
+@cache
+def _yaml_folder() -> str:
+    """Asked once a process: outside a wheel it is written anew each time."""
+    return str(yaml_folder())
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Job:
         options = {"shard": str(shard), "save_stats": self.output}
         manager = TaskManager(
             include_defaults=False,
-            include_path=[str(yaml_folder()), *([self.include_path] if self.include_path else [])],
+            include_path=[_yaml_folder(), *([self.include_path] if self.include_path else [])],
             metadata={**self.model_args, **self.metadata, "mia": {**(self.metadata.get("mia") or {}), **options}},
         )
         loaded: dict[str, Any] = manager.load([self._named(manager)])
