@@ -30,6 +30,7 @@ FOLLOWED = {
     ),
     "docs/canaries.md": ("tests/walks/test_canaries.py",),
     "docs/distill.md": ("tests/walks/test_distiller.py", "tests/distill/test_other_packages.py"),
+    "docs/large-splits.md": ("tests/shards/test_score.py", "tests/stats/test_joined.py"),
     "docs/publish.md": ("tests/walks/test_leaderboard_keeper.py",),
     "docs/research.md": ("tests/walks/test_researcher.py",),
     "docs/study.md": ("tests/study/test_study.py", "tests/report/sections/test_third_party.py"),
