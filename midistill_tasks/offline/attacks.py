@@ -108,11 +108,12 @@ class _Pass:
                 scores.add(judged_text(scores.attack, scores.variants, given))
         self.blind, self.blind_ranks = words.blind(self.names)
         self.blind_texts = words.judged
+        for scores in self.scores:  # before any figures, which need memory, too
+            scores.teach(self.names)
 
     def attacked(self, scores: Scores, saved: Mapping[str, Any]) -> Attacked:
         """The figures of one attack."""
         attack = scores.attack
-        scores.teach(self.names)
         figures = {}
         for name in scores.filters:
             items = self.names.items(scores.of(name), scores.is_learnt(name))

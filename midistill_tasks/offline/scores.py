@@ -65,9 +65,10 @@ class Scores:
         self._why.append(self._reasons.setdefault(found.why, len(self._reasons)))
 
     def teach(self, names: Names) -> None:
-        """Once all texts are there."""
+        """Once all texts are there; what was learnt from is no longer kept then."""
         if self.learns:
             self.taught = taught(self.attack, self._table(), names.items(np.full(len(names), math.nan)))
+        self._features, self._with_features = array("d"), array("q")
 
     def of(self, filter_name: str) -> FloatArray:
         """The scores of a filter, [n]."""
