@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError
 from midistill_tasks.locks import HeldError, held_beside
 from midistill_tasks.shards.job import Files, Job
@@ -64,7 +65,7 @@ class Worker:
 
     @cached_property
     def lm(self) -> Any:
-        """The model."""
+        """The model; raises InputError where the harness cannot load it."""
         from lm_eval.api.registry import get_model
 
         from midistill_tasks.models.architectures import register
@@ -73,7 +74,12 @@ class Worker:
         register()
         add_to_harness()
         flags = {"batch_size": self.job.batch_size, "max_batch_size": None, "device": self.job.device}
-        return get_model(self.job.model).create_from_arg_obj(dict(self.job.model_args), flags)
+        try:
+            return get_model(self.job.model).create_from_arg_obj(dict(self.job.model_args), flags)
+        except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+            passing = remedy(error, str(self.job.model_args.get("pretrained")))
+            why = f"it {passing}" if passing else next(iter(str(error).splitlines()), type(error).__name__)
+            raise InputError(f"--model {self.job.model} with these --model_args cannot be loaded: {why}") from error
 
     def _make(self, shard: Shard) -> None:
         from lm_eval import evaluate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from midistill_tasks import load_stats
 from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
+from midistill_tasks.results.reader import read_run
 from midistill_tasks.stats.parts import parts_below
 
 from .conftest import N
@@ -78,6 +80,14 @@ def test_a_shard_has_no_figures_and_says_so(made):
     part = parts_below(made.shards)[0][1]
     assert part.texts == 2 * N // 3
     assert part.places.tolist() == list(range(2 * N // 3, 4 * N // 3))
+
+
+def test_a_report_of_a_shard_alone_says_what_to_do(tmp_path):
+    about = {"attack": "loss", "split": "files", "shard": "1/2"}
+    configs = {"mia_loss_files": {"metadata": {"midistill": about}}}
+    (tmp_path / "results_2026-01-01T00-00-00.json").write_text(json.dumps({"results": {}, "configs": configs}))
+    with pytest.raises(InputError, match="shards have no figures until `midistill attack STATS"):
+        read_run(tmp_path)
 
 
 def test_the_sentence_is_said_once_and_the_run_ends_well(run, said, tmp_path, files, monkeypatch):

@@ -111,6 +111,12 @@ def test_shards_of_another_run_are_not_gone_on_with(score_command, tmp_path, cap
     assert "of another run (they are of different texts or labels): give another --output" in capsys.readouterr().err
 
 
+def test_a_model_that_cannot_be_loaded_is_said_in_a_sentence(command, capsys):
+    command[3] = "pretrained=/nonexistent/model"
+    assert main(command) == 2
+    assert "midistill score: --model hf with these --model_args cannot be loaded: " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_processes_take_what_is_left_and_a_killed_one_keeps_nobody_waiting(command, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(HERE)}
