@@ -21,9 +21,9 @@ from midistill_tasks.metrics import METRICS
 from midistill_tasks.recipes.file import describe_recipe
 from midistill_tasks.report.machine import Report
 from midistill_tasks.results.schema import Sample, TaskMetadata
-from midistill_tasks.results.stats import load_stats
 from midistill_tasks.scoring.models import BACKENDS
 from midistill_tasks.splits import SPLITS
+from midistill_tasks.stats.file import load_stats
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.views import View
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from midistill_tasks.errors import InputError
 
@@ -64,11 +65,28 @@ def write_atomically(path: Path, content: bytes | str, then: str = "") -> None:
     Raises:
         InputError: see `writing`; what stood there is as it was.
     """
+    with _whole(path, then) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path, then: str = "") -> Iterator[TextIO]:
+    """The same for what is written bit by bit, in UTF-8: the file appears when the block is through.
+
+    Raises:
+        InputError: see `writing`; what stood there is as it was.
+    """
+    with _whole(path, then) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _whole(path: Path, then: str) -> Iterator[Path]:
     unfinished = _unfinished(path)
     with writing(path, then):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+            yield unfinished
             os.replace(unfinished, path)
         finally:
             with suppress(OSError):

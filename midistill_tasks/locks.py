@@ -23,6 +23,10 @@ _LOCK, _HOLDER = ".midistill.lock", ".midistill.holder"
 """In the folder while it is held; a killed process leaves them, free to take."""
 
 
+class HeldError(InputError):
+    """Another process holds it."""
+
+
 @contextmanager
 def held(folder: Path, key: str) -> Iterator[None]:
     """Makes the folder and holds it; one that stays empty is removed again.
@@ -88,7 +92,7 @@ def _acquire(ours: FileLock, lease: Lease, folder: Path, key: str, wait: bool) -
         at_work = f"another process ({_who(holder)}) is at work on {folder}"
         if not wait:
             another = key.rpartition(".")[2].lstrip("-")
-            raise InputError(f"{key}: {at_work}: wait until it is through, or give another {another}") from None
+            raise HeldError(f"{key}: {at_work}: wait until it is through, or give another {another}") from None
         logger.info("%s: %s; waiting until it is through", key, at_work)
         if not ours.is_locked:
             ours.acquire()

@@ -223,6 +223,26 @@ def smollm2_folder(smollm2: dict[str, Any], tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.fixture
+def score_command(tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., list[str]]:
+    """``score_command(shards=4)``: what stands behind ``midistill`` to score 20 members and 20 non-members of ours,
+    on a tiny model, into ``stats`` of the test's folder."""
+    import json
+
+    from midistill_tasks.splits.bios import biographies
+
+    def command(shards: int, task: str = "files") -> list[str]:
+        texts = [" ".join(text.split()[:12]) for text in biographies(42, seed=3)]
+        files = {name: str(tmp_path / f"{name}.jsonl") for name in ("members", "nonmembers")}
+        for path, part in zip(files.values(), (texts[:20], texts[20:]), strict=True):
+            Path(path).write_text("".join(json.dumps({"text": text}) + "\n" for text in part))
+        model = ["--model_args", f"pretrained={tiny('gpt2')},dtype=float32", "--device", "cpu", "--batch_size", "1"]
+        metadata = ["--metadata", json.dumps({"mia": files})]
+        return ["score", task, *model, *metadata, "--shards", str(shards), "--output", str(tmp_path / "stats")]
+
+    return command
+
+
 # ---------------------------------------------------------------------- scoring
 
 

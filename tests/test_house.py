@@ -23,7 +23,7 @@ option read_group read_report score_texts scorer section step write_report
 
 DOCTESTS = (
     *("errors", "options", "registry", "metrics.roc", "results.table", "study.graph", "models.loading"),
-    "distill.costs.forecast",
+    *("distill.costs.forecast", "splits.shards"),
 )
 
 

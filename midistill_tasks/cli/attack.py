@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -50,20 +51,24 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from midistill_tasks.harness.options import parse_options
-    from midistill_tasks.offline.attacks import attack_table, write
-    from midistill_tasks.results.stats import about_of, load_all
+    from midistill_tasks.offline.attacks import attack_stats
+    from midistill_tasks.offline.writing import write
+    from midistill_tasks.stats.parts import parts_below
 
     given = {key.removeprefix("option_"): value for key, value in vars(args).items() if key.startswith("option_")}
     options = parse_options({"mia": {key: _values(key, value) for key, value in given.items() if value is not None}})
     names = args.attack.split(",") if args.attack else None
-    for table in load_all(args.stats):
-        about = about_of(table)
-        found, lacking = attack_table(table, options, names)
+    for parts in parts_below(args.stats):
+        about = parts[0].about
+        found, lacking = attack_stats(parts, options, names)
         print(_table(f"{about['model']}, {about['split']}", found))
+        if found and (judged := found[0].about.get("blind_texts")):
+            total = sum(part.texts for part in parts)
+            print(f"blind_auroc is of {judged} of the {total} texts, which it must have together: chosen by a hash")
         for name, why in lacking.items():
             print(f"{name}: {why}")
         if args.output and found:
-            print(f"Written: {write(Path(args.output), about, found)}")
+            print(f"Written: {write(Path(args.output), parts, found)}")
     return 0
 
 
@@ -72,8 +77,9 @@ def _table(title: str, attacked: Sequence[Attacked]) -> str:
     from midistill_tasks.results.table import Table
 
     columns = {"auroc": "AUROC", "tpr_at_1pct_fpr": "TPR at 1 % FPR", "balanced_acc": "balanced accuracy"}
+    none = (math.nan, math.nan)  # what compares two halves has no threshold for both
     rows = tuple(
-        (one.about["attack"], "" if name == "none" else name, *(Estimate(*figures[key]) for key in columns))
+        (one.about["attack"], "" if name == "none" else name, *(Estimate(*figures.get(key, none)) for key in columns))
         for one in attacked
         for name, figures in one.figures.items()
     )

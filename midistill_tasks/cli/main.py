@@ -28,6 +28,7 @@ VERBS = {
     "recipes": ("midistill_tasks.cli.recipes", "list the shipped recipes, show one, or explain every key"),
     "report": ("midistill_tasks.cli.report", "one page from the results of MIA tasks, for people"),
     "schema": ("midistill_tasks.cli.schema", "the JSON schemas of results, samples and report.json"),
+    "score": ("midistill_tasks.cli.score", "statistics of a large split, in shards over processes and machines"),
     "select": ("midistill_tasks.cli.select", "find the members that an attack on the teacher finds"),
     "supervision": ("midistill_tasks.cli.supervision", "what the teacher tells its student about members"),
     "study": ("midistill_tasks.cli.study", "teacher, students, attacks and report by one recipe"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from midistill_tasks.harness.scores import Outcome
 from midistill_tasks.metrics.intervals import ENOUGH_DOCUMENTS, quantile
 from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.results.schema import SCHEMA_VERSION
-from midistill_tasks.splits.documents import Documents
+from midistill_tasks.splits.documents import Documents, data_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ def about(
         if outcome.common_part:
             counts["common_part"] = outcome.common_part
         counts["truncated"] = sum(text.truncated for text in outcome.scores.values())
-    listed = "\n".join(sorted(f"{name}{label}" for name, label in scored))
+    whole = scored is documents.listed  # of which there may be many, in every task of every shard
     return {
         "schema_version": SCHEMA_VERSION,
         "attack": keys.attack.name,
@@ -96,7 +95,8 @@ def about(
         "unscored_reasons": dict(outcome.reasons),
         **_left_out(documents),
         "chance": _chance(sum(label == 0 for _, label in scored)),
-        "data_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        "data_sha256": documents.data_sha256 if whole else data_sha256(scored),
+        **({"shard": str(keys.options.shard)} if keys.options.shard else {}),
         **({"data_commits": dict(documents.commits)} if documents.commits else {}),
         "versions": {"midistill": __version__}
         | {name: version(name) for name in ("lm_eval", "torch", "transformers", "numpy")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import datasets
 from jinja2 import UndefinedError
@@ -13,6 +14,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.splits.documents import DATA_KEYS, ROW_KEYS, Documents, documents
 from midistill_tasks.splits.readers import to_dataset
+from midistill_tasks.splits.shards import Shard
 
 
 def task_documents(task: ConfigurableTask, keys: TaskKeys) -> Documents:
@@ -29,6 +31,25 @@ def task_documents(task: ConfigurableTask, keys: TaskKeys) -> Documents:
     config = {key: task.config[key] for key in (*DATA_KEYS, *ROW_KEYS)}
     columns = lambda rows: _columns(task, rows, keys.split_name)  # noqa: E731
     return documents(keys.split, keys.options.of_split(keys.split), keys.split_name, config, columns)
+
+
+_parts: WeakKeyDictionary[Documents, tuple[Shard, datasets.Dataset]] = WeakKeyDictionary()
+"""The shard that was cut last: all attacks of a run are on the same one."""
+
+
+def judged_docs(documents: Documents, shard: Shard | None) -> datasets.Dataset:
+    """What a run judges: all documents, or a shard of them, with the column ``place``, each one's among all.
+
+    Raises:
+        InputError: there are fewer documents than shards.
+    """
+    if shard is None:
+        return documents.docs
+    known = _parts.get(documents)
+    if known is None or known[0] != shard:
+        places = shard.places(documents.docs["cluster"][:])
+        known = _parts[documents] = shard, documents.docs.select(places).add_column("place", places)
+    return known[1]
 
 
 def _columns(task: ConfigurableTask, rows: datasets.Dataset, name: str) -> datasets.Dataset:

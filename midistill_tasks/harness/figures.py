@@ -47,6 +47,14 @@ def aggregations(keys: TaskKeys, documents: Documents, scored: Sequence[str]) ->
     return chosen
 
 
+def no_figures(keys: TaskKeys) -> Figures:
+    """Of a shard: its figures would not be those of the split."""
+    figures: Figures = {}
+    for name in keys.metrics:
+        figures |= {name: lambda items: math.nan, f"{name}_stderr": lambda items: "N/A"}
+    return figures
+
+
 def directions(keys: TaskKeys) -> dict[str, bool | None]:
     """False where less leaks less; None for what has no direction."""
     return {name: METRICS[name].higher_is_better if name in METRICS else None for name in keys.metrics}

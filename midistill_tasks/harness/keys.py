@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +11,13 @@ from typing import Any
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from midistill_tasks.attacks import ATTACKS, Attack
-from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.errors import InputError, nearest, warn_once
 from midistill_tasks.harness.options import Options, parse_options
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.metrics.halves import HALVES
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.readers import reason
 from midistill_tasks.views import View
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_METRICS: tuple[str, ...] = (
     "auroc",
@@ -144,7 +141,7 @@ def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
         left_out=_left_out(task, attack, options, reference, bool(config.get("optional", False))),
         metrics=metrics,
         shown=shown,
-        blind="blind_auroc" in names,
+        blind="blind_auroc" in names and options.shard is None,
     )
     return keys, rest | {"output_type": "loglikelihood_rolling", "num_fewshot": 0, "metric_list": []}
 
@@ -216,11 +213,13 @@ def _left_out(task: str, attack: Attack, options: Options, reference: str | None
     lacks = [_no_option(attack, key) for key in attack.requires if options.attacks[attack.name][key] is None]
     if attack.needs_reference and reference is None:
         lacks.append(NO_REFERENCE)
+    if attack.generates and options.shard is not None:
+        lacks.append("has the model write texts, which statistics do not hold: run it without 'shard'")
     if not lacks:
         return None
     if not optional:
         raise InputError(f"{task} {lacks[0]}")
-    logger.warning("%s is left out: it %s", task, lacks[0])
+    warn_once(f"{task} is left out: it {lacks[0]}")
     return lacks[0]
 
 

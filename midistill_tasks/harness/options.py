@@ -17,6 +17,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.options import Fields, Strict, model_of
 from midistill_tasks.splits import SPLITS, Split
 from midistill_tasks.splits.options import TextOptions
+from midistill_tasks.splits.shards import Shard, parse_shard
 from midistill_tasks.splits.sources import FORMS, Source
 
 Section = TypeVar("Section", bound=Strict)
@@ -38,6 +39,9 @@ class RunOptions(Strict):
     )
     save_stats: str | None = Field(
         None, description="a folder for the statistics of all tokens, for `midistill attack` and `load_stats`"
+    )
+    shard: str | None = Field(
+        None, description="a part of the split, such as 3/16, whose statistics alone are written: `midistill score`"
     )
     log_text: bool = Field(True, description="false: samples_*.jsonl hold id and label, never the text")
 
@@ -81,7 +85,12 @@ class Options:
         found: dict[str, Any] = {}
         for values in (self.attacks[attack], *self.attacks.values(), *self.splits.values()):
             found = {**values, **found}
-        return found | self.texts.model_dump(exclude={"own"}) | self.run.model_dump()
+        return found | self.texts.model_dump(exclude={"own"}) | self.run.model_dump(exclude={"shard"})
+
+    @property
+    def shard(self) -> Shard | None:
+        """The part of the split that is judged; None = all of it."""
+        return None if self.run.shard is None else parse_shard(self.run.shard)
 
 
 def known_options() -> dict[str, tuple[list[str], FieldInfo]]:
@@ -134,6 +143,11 @@ def parse_options(metadata: Mapping[str, Any] | None) -> Options:
     texts = _checked(TextOptions, {key: value for key, value in given.items() if key in TextOptions.model_fields})
     options = Options(run, texts, splits, attacks)
     _check_first_token(options)
+    if options.shard is not None and run.save_stats is None:
+        raise InputError(
+            f"--metadata 'mia': 'shard' {options.shard} gives statistics and no figures: say where they are to be "
+            f'written, {{"mia": {{"shard": "{options.shard}", "save_stats": "stats"}}}}'
+        )
     return options
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import datasets
 from lm_eval.api.instance import Instance
 
 from midistill_tasks.errors import InputError, warn_once
@@ -28,13 +30,20 @@ def say_what_does_not_apply(keys: TaskKeys, flags: Mapping[str, Any]) -> None:
         warn_once("MIA tasks do not use --cache_requests, whose key ignores --metadata")
 
 
-def check(keys: TaskKeys, scored: list[Doc]) -> None:
+def whole_shard(keys: TaskKeys) -> None:
+    """Raises InputError for ``--limit`` or ``--samples`` of a shard: together they would not be the split."""
+    if keys.options.shard is not None:
+        why = f"{keys.task}: with a part of shard {keys.options.shard} the shards are not the split"
+        raise InputError(f"{why}: leave --limit and --samples out, and take fewer texts with the option n")
+
+
+def check(keys: TaskKeys, scored: Sequence[tuple[str, int]]) -> None:
     """Fails before any forward where there can be no figure.
 
     Raises:
         InputError: the documents that would be scored are of one class only, or the reference is not to be had.
     """
-    if len({doc["label"] for doc in scored}) < 2:
+    if len({label for _, label in scored}) < 2:
         raise InputError(
             f"{keys.task}: the {len(scored)} documents to score are of one class; "
             "raise --limit, or name members and non-members in --samples"
@@ -47,7 +56,8 @@ def instances(
     keys: TaskKeys,
     docs: Iterable[tuple[int, Doc]],
     documents: Documents,
-    scored: Sequence[str],
+    judged: datasets.Dataset,
+    scored: Sequence[tuple[str, int]],
     chat: Callable[[list[dict[str, str]]], str] | None = None,
 ) -> Iterator[Instance]:
     """The requests of this rank.
@@ -57,14 +67,15 @@ def instances(
         docs: the harness's number of each document, and the document.
         documents: of the split. With ``log_text`` false `docs` hold no text, and what the harness logs of a request is
             its id.
-        scored: ids of the documents that the whole run scores.
+        judged: `documents.judged_docs`, whose texts are read.
+        scored: ids and labels of the documents that the whole run scores; with a shard, those of all shards.
         chat: the model's chat template, where the run applies it to what is to be continued.
 
     Raises:
         InputError: the texts of the option ``corpus`` cannot be read.
     """
-    texts = dict(zip(documents.docs["id"], documents.docs["text"], strict=True))
-    corpus = _corpus(keys, [texts[name] for name in scored]) if "frequency" in keys.attack.needs else None
+    texts = dict(zip(judged["id"], judged["text"], strict=True))
+    corpus = _corpus(keys, documents, scored) if "frequency" in keys.attack.needs else None
     views = keys.views[:1] if keys.left_out else keys.views
     for doc_id, doc in docs:
         shown = doc["text"] if keys.options.run.log_text else doc["id"]
@@ -83,7 +94,11 @@ def instances(
             )
 
 
-def _corpus(keys: TaskKeys, judged: list[str]) -> Corpus:
+_corpora: WeakKeyDictionary[Documents, Corpus] = WeakKeyDictionary()
+"""All texts of a split, in which each run on one of its shards counts tokens."""
+
+
+def _corpus(keys: TaskKeys, documents: Documents, scored: Sequence[tuple[str, int]]) -> Corpus:
     source = keys.options.run.corpus
     if source is not None:
         return Corpus(read_texts(source, str(keys.options.splits["files"]["column"])))
@@ -91,7 +106,10 @@ def _corpus(keys: TaskKeys, judged: list[str]) -> Corpus:
         f"[{keys.split_name}] token frequencies are those of the judged texts themselves (labels unused): name other "
         'texts like them with {"mia": {"corpus": …}}'
     )
-    return Corpus(judged)
+    if scored is documents.listed:
+        return _corpora.setdefault(documents, Corpus(documents.docs["text"]))
+    texts = dict(zip(documents.docs["id"], documents.docs["text"], strict=True))
+    return Corpus([texts[name] for name, _ in scored])
 
 
 def _generation(

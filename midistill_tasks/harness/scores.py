@@ -7,39 +7,23 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from lm_eval.api.instance import Instance
 
-from midistill_tasks.attacks.base import Attack, common_part
-from midistill_tasks.attacks.strongest import candidates
+from midistill_tasks.attacks.base import Attack
+from midistill_tasks.attacks.judging import UNDEFINED, Found, TextScore, filters_of, judged_text, taught
 from midistill_tasks.errors import warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.metrics import Scored
-from midistill_tasks.metrics.crossfit import Learnt, crossfit_choice, crossfit_scores, pick_strongest
-from midistill_tasks.metrics.scored import FloatArray
-from midistill_tasks.metrics.thresholds import folds
+from midistill_tasks.metrics.crossfit import Learnt
 from midistill_tasks.scoring.plan import Answer
-from midistill_tasks.views import Generated, TokenStats, UnscorableError, Unscored, View
+from midistill_tasks.views import Generated, View
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-UNDEFINED = "the score is not defined for it"
-
-
-class TextScore(NamedTuple):
-    """A document's score (NaN = none), from how many tokens of its first view, and whether the model cut the text."""
-
-    score: float
-    n_tokens: int = 0
-    truncated: bool = False
-
-
-CHOSEN = "crossfit"
-"""The filter of the score by the variant that was chosen on the other half of the texts."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +52,6 @@ class Outcome:
         return not self.silent and any(not math.isnan(text.score) for text in self.scores.values())
 
 
-class Found(NamedTuple):
-    """What a document's answers came to: a score by filter, or the features of which it will be made, or why not."""
-
-    length: TextScore
-    scores: Mapping[str, float] = {}
-    features: Sequence[float] = ()
-    why: str = ""
-    silent: bool = False
-    common_part: bool = False
-    beside: Mapping[str, Any] = {}
-
-
 def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     """Scores every document. In each instance only the scores stay, which is all that memory and samples keep."""
     answers, docs = answers_of(instances), {instance.doc["id"]: instance.doc for instance in instances}
@@ -102,6 +74,18 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
     return made
 
 
+def unjudged(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
+    """Of a shard: no text has a score, which would be one among the split's."""
+    warn_once(
+        f"[{keys.split_name}] a shard has no figures: `midistill attack {keys.options.run.save_stats}` joins them once "
+        "all are there"
+    )
+    for instance in instances:
+        instance.resps = [repr(instance.resps[0])]
+        instance.filtered_resps |= dict.fromkeys(filters_of(keys.variants)[:1], math.nan)
+    return Outcome({instance.doc["id"]: TextScore(math.nan) for instance in instances})
+
+
 def chosen_of(found: Mapping[str, Found]) -> tuple[str, ...]:
     """The attacks by which the halves are judged, where one was chosen for each."""
     by_half = {one.beside["half"]: one.beside["attack"] for one in found.values() if one.beside.get("attack")}
@@ -114,11 +98,6 @@ def answers_of(instances: Sequence[Instance]) -> dict[str, dict[View, Answer | G
     for instance in instances:
         answers[instance.doc["id"]][instance.args[1].view] = instance.resps[0]
     return answers
-
-
-def filters_of(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The harness's filters, the score that counts first."""
-    return [*([CHOSEN] if len(variants) > 1 else []), *variants]
 
 
 def reasons(found: Mapping[str, Found], filter_name: str) -> dict[str, int]:
@@ -142,82 +121,30 @@ def judged(
         docs: by id, with label and cluster; with several ranks this one's.
         answers: of each document, the attack's views (others are not looked at).
     """
-    found = {name: _found(attack, variants, answers[name]) for name in docs}
+    found = {name: judged_text(attack, variants, answers[name]) for name in docs}
     return _learnt(attack, docs, found) if attack.learns(variants) else found
 
 
-def _found(
-    attack: Attack, variants: Mapping[str, Mapping[str, Any]], given: Mapping[View, Answer | Generated]
-) -> Found:
-    wanted = [view for options in variants.values() for view in attack.views_of(options) if view in given]
-    answers = {
-        view: given[view]
-        for view in dict.fromkeys(wanted)
-        if view.name not in attack.optional or not isinstance(given[view], Unscored)
-    }
-    unequal = (
-        not attack.picks and len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
-    )
-    if refused := next((answer for answer in answers.values() if isinstance(answer, Unscored)), None):
-        return Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
-    seen: dict[View, Any] = {view: answer for view, answer in answers.items() if not isinstance(answer, Unscored)}
-    length = TextScore(math.nan, len(common_part(list(seen.values()))[0]), next(iter(seen.values())).truncated)
-    found = Found(length, common_part=unequal)
-    try:
-        if attack.fitted:
-            return found._replace(features=attack.features({view.name: seen[view] for view in seen}, {}))
-        scores = {
-            name: attack.score({view.name: seen[view] for view in attack.views_of(options)}, options)
-            for name, options in variants.items()
-        }
-        return found._replace(scores=scores)
-    except UnscorableError as error:
-        return Found(TextScore(math.nan), why=str(error), common_part=unequal)
-
-
 def _learnt(attack: Attack, docs: Mapping[str, Mapping[str, Any]], found: Mapping[str, Found]) -> dict[str, Found]:
-    """With the scores that the documents of all ranks teach: from features, or the choice among variants."""
+    """With the scores that the documents of all ranks teach."""
     own = {
-        name: (
-            Scored(int(doc["label"]), math.nan, name, str(doc["cluster"])),
-            found[name].features or list(found[name].scores.values()),
-        )
+        name: (Scored(int(doc["label"]), math.nan, name, str(doc["cluster"])), found[name].taught_by)
         for name, doc in docs.items()
     }
     everything = {name: row for part in gathered(own) for name, row in part.items()}
     width = max((len(features) for _, features in everything.values()), default=0)
     items = [item for item, _ in everything.values()]
     table = np.array([features or [math.nan] * width for _, features in everything.values()]).reshape(len(items), width)
-    beside: Mapping[str, Mapping[str, Any]] = {}
-    if attack.picks:
-        scores, few, beside = _picked(list(everything), table, items)
-    else:
-        scores = crossfit_scores(table, items) if attack.fitted else crossfit_choice(table.T, items)
-        few = "too few texts of a class in either half to learn from" if np.isnan(scores).all() else ""
-    by_id = dict(zip(everything, map(Learnt, scores.tolist()), strict=True))
-    name = "none" if attack.fitted else CHOSEN
+    made = taught(attack, table, items)
+    row = {name: number for number, name in enumerate(everything)}
     return {
-        id: one._replace(scores={name: by_id[id], **one.scores}, beside=beside.get(id, {}), why=one.why or few)
-        for id, one in found.items()
+        name: one._replace(
+            scores={made.filter: Learnt(made.scores[row[name]]), **one.scores},
+            beside=made.beside(row[name]),
+            why=one.why or made.why,
+        )
+        for name, one in found.items()
     }
-
-
-def _picked(
-    names: Sequence[str], table: FloatArray, items: Sequence[Scored]
-) -> tuple[FloatArray, str, dict[str, dict[str, Any]]]:
-    """The score of the attack that is strongest on the half that a text is not in; why there is none; what a sample
-    says beside, by id."""
-    attacks = [attack.name for attack in candidates()][: table.shape[1]]
-    scores, picked = pick_strongest(table.T, attacks, items)
-    beside = {
-        name: {
-            "attack": picked[half] if picked else None,
-            "half": int(half),
-            "scores": dict(zip(attacks, row, strict=True)),
-        }
-        for name, half, row in zip(names, folds(items), table.tolist(), strict=True)
-    }
-    return scores, "" if picked else "too few texts of a class in either half to choose an attack on", beside
 
 
 def gathered(value: T) -> list[T]:

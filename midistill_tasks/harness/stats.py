@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -11,11 +10,12 @@ from lm_eval.api.instance import Instance
 
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.harness.scores import answers_of
-from midistill_tasks.results import stats
 from midistill_tasks.scoring.plan import Answer
 from midistill_tasks.scoring.protocol import scorer_of
 from midistill_tasks.scoring.run import token_stats
 from midistill_tasks.splits.documents import Documents
+from midistill_tasks.stats import file as stats
+from midistill_tasks.stats.command import command_line
 from midistill_tasks.views import Generated, Unscored
 
 _answered_by: list[ReferenceType[Any]] = []
@@ -60,20 +60,22 @@ def save(
     lm = _answered_by[0]() if _answered_by else None
     if folder is None or not instances:
         return
-    run = (folder, id(lm), keys.reference, keys.options.run.first_token)
+    run = (folder, id(lm), keys.reference, keys.options.run.first_token, keys.options.shard)
     kept = _kept.get(documents)
     if kept is None or kept.run != run:
         kept = _kept[documents] = _Kept(run, _identity(lm))
     if not _take(kept, instances):
         return
     part = f"-{rank + 1}-of-{ranks}" if ranks > 1 else ""
-    rows = [
-        stats.row_of(kept.docs[id], view, found, keys.options.run.log_text)
+    rows = (
+        stats.row_of(doc, view, of_view[id], keys.options.run.log_text)
+        for id, doc in kept.docs.items()
         for view, of_view in kept.views.items()
-        for id, found in of_view.items()
-    ]
-    path = Path(folder).expanduser() / stats.model_folder(about["model"]) / f"{keys.split_name}{part}.parquet"
-    stats.write(path, rows, {**about, "ranks": ranks, "model_identity": kept.identity})
+        if id in of_view
+    )
+    path = stats.path_of(folder, about["model"], keys.split_name, keys.options.shard, part)
+    command = {"command": command_line()} if keys.options.shard else {}
+    stats.write(path, rows, {**about, **command, "ranks": ranks, "model_identity": kept.identity})
 
 
 def _take(kept: _Kept, instances: Sequence[Instance]) -> bool:

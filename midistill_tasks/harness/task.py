@@ -10,11 +10,11 @@ from lm_eval.api.task import ConfigurableTask
 
 from midistill_tasks.harness.about import about, announce
 from midistill_tasks.harness.discovery import answer_requests
-from midistill_tasks.harness.documents import task_documents
-from midistill_tasks.harness.figures import aggregations, blind_estimate, blind_ranks, directions
+from midistill_tasks.harness.documents import judged_docs, task_documents
+from midistill_tasks.harness.figures import aggregations, blind_estimate, blind_ranks, directions, no_figures
 from midistill_tasks.harness.keys import read_keys, reading_yaml
-from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply
-from midistill_tasks.harness.scores import Outcome, outcome
+from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply, whole_shard
+from midistill_tasks.harness.scores import Outcome, outcome, unjudged
 from midistill_tasks.harness.stats import likelihood, save
 from midistill_tasks.metrics import Scored
 from midistill_tasks.results.missing import note
@@ -47,9 +47,9 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         """Loads and prepares the documents, once for all tasks of a run on the same split."""
         self.dataset: dict[str, Any] = {}
         self.documents = task_documents(self, self.keys)
-        docs = self.documents.docs
-        self._docs = docs if self.keys.options.run.log_text else docs.remove_columns("text")
-        self.scored = list(zip(docs["id"], docs["label"], strict=True))
+        self.judged = judged_docs(self.documents, self.keys.options.shard)
+        self._docs = self.judged if self.keys.options.run.log_text else self.judged.remove_columns("text")
+        self.scored = self.documents.listed
 
     def has_training_docs(self) -> bool:
         return False
@@ -90,25 +90,33 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
             InputError: see `requests.check`.
         """
         say_what_does_not_apply(self.keys, flags)
-        scored = [doc for _, doc in self.doc_iterator(limit=limit, samples=samples)]
-        check(self.keys, scored)
-        self.scored, self.rank, self.ranks = [(doc["id"], doc["label"]) for doc in scored], rank, world_size
+        self.scored = self.documents.listed
+        if limit is not None or samples is not None:
+            whole_shard(self.keys)
+            docs = self.doc_iterator(limit=limit, samples=samples)
+            self.scored = [(doc["id"], doc["label"]) for _, doc in docs]
+        check(self.keys, self.scored)
+        self.rank, self.ranks = rank, world_size
         announce(self.keys, self.documents)
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
         chat = flags.get("chat_template") if flags.get("apply_chat_template") else None
-        self._instances = list(instances(self.keys, docs, self.documents, [name for name, _ in self.scored], chat))
+        self._instances = list(instances(self.keys, docs, self.documents, self.judged, self.scored, chat))
 
     def apply_filters(self) -> None:
         """Turns the answers of each document into its score, and judges its words by the blind baseline."""
         if self.keys.options.run.save_stats is not None:
-            said = self._about(Outcome()) | {"model": self._model_name()}
+            said = self.about(Outcome()) | {"model": self.model_name()}
             save(self.keys, self.documents, self._instances, said, self.rank, self.ranks)
+        if self.keys.options.shard is not None:
+            self.outcome = unjudged(self.keys, self._instances)
+            note(self.keys.task, True, {})
+            return
         self.outcome = outcome(self.keys, self._instances)
         note(self.keys.task, self.outcome.any, self.outcome.reasons)
         if "bypass" not in self._metric_fn_list and not self.outcome.silent:
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 
-    def _model_name(self) -> str:
+    def model_name(self) -> str:
         """As the harness was given it; it merges ``--model_args`` into the task's metadata."""
         given = self.config.metadata or {}
         return str(given.get("pretrained") or given.get("model") or "model")
@@ -130,6 +138,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         """Per metric its value and its standard error; see `figures.aggregations`."""
         if "bypass" in self._metric_fn_list:
             return cast("dict[str, Callable[[Sequence[Scored]], Any]]", self._aggregation_list)
+        if self.keys.options.shard is not None:
+            return no_figures(self.keys)
         return aggregations(self.keys, self.documents, [name for name, _ in self.scored])
 
     def higher_is_better(self) -> dict[str, bool | None]:
@@ -141,10 +151,11 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         config: dict[str, Any] = super().dump_config()
         if self.outcome.silent:
             config["metric_list"] = []  # the W&B logger looks each of them up in every sample
-        config["metadata"] = (config.get("metadata") or {}) | {"midistill": self._about(self.outcome)}
+        config["metadata"] = (config.get("metadata") or {}) | {"midistill": self.about(self.outcome)}
         return config
 
-    def _about(self, outcome: Outcome) -> dict[str, Any]:
+    def about(self, outcome: Outcome) -> dict[str, Any]:
+        """How the figures came about: see `about.about`."""
         said: dict[str, Any] = {"likelihood": kind} if (kind := likelihood()) else {}
         if self.blind_ranks:
             said["blind_auroc"] = blind_estimate(self.documents, [name for name, _ in self.scored])

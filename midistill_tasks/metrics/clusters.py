@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
+
+Counts = npt.NDArray[np.int16]
 
 
 def cluster_codes(clusters: Sequence[str] | None, n: int) -> IntArray:
@@ -94,8 +97,8 @@ def share_stderr(variance: float, value: float, n_clusters: int) -> float:
     return boundary_stderr(n_clusters) if variance == 0 and value in (0.0, 1.0) else math.sqrt(variance)
 
 
-def resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """How often each text is drawn, [draws, n] in portions that fit in memory.
+def resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Generator) -> Iterator[Counts]:
+    """How often each text is drawn, [draws, n] of int16, in portions that fit in memory.
 
     Clusters are drawn within their kind (members only, non-members only, both), so that every draw has both classes;
     for independent texts this is the bootstrap stratified by class.
@@ -107,11 +110,10 @@ def resample(member: BoolArray, codes: IntArray, draws: int, rng: np.random.Gene
     portion = max(1, 4_000_000 // len(codes))
     for start in range(0, draws, portion):
         count = min(portion, draws - start)
-        drawn = np.zeros((count, n_clusters), dtype=np.int64)
+        drawn = np.zeros((count, n_clusters), dtype=np.int16)  # a count beyond its range has no chance
         for stratum in np.unique(kind):
             inside = np.flatnonzero(kind == stratum)
-            picks = rng.integers(len(inside), size=(count, len(inside)))
-            picks += np.arange(count)[:, None] * len(inside)
-            counts = np.bincount(picks.ravel(), minlength=count * len(inside))
-            drawn[:, inside] = counts.reshape(count, len(inside))
+            for row in range(count):
+                picks = rng.integers(len(inside), size=len(inside))
+                drawn[row, inside] = np.bincount(picks, minlength=len(inside))
         yield drawn[:, codes]

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from midistill_tasks.metrics.clusters import cluster_codes, freedom, resample, two_sample_covariance
+from midistill_tasks.metrics.clusters import Counts, cluster_codes, freedom, resample, two_sample_covariance
 from midistill_tasks.metrics.estimate import Z95
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray
 
@@ -227,7 +227,7 @@ def tpr_draws(
     return np.concatenate(rates)
 
 
-def _weighted_tpr(weights: IntArray, member: BoolArray, values: FloatArray, bound: float) -> FloatArray:
+def _weighted_tpr(weights: Counts, member: BoolArray, values: FloatArray, bound: float) -> FloatArray:
     """`tpr_at_fpr` of each draw, [draws], from how often it has each text, [draws, n], sorted by falling score."""
     false_positives = np.cumsum(weights[:, ~member], axis=1)
     allowed = np.floor(bound * false_positives[:, -1] + 1e-9)

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.metrics.clusters import cluster_codes, mean_variance, resample, share_stderr, two_sample_variance
+from midistill_tasks.metrics.clusters import (
+    Counts,
+    cluster_codes,
+    mean_variance,
+    resample,
+    share_stderr,
+    two_sample_variance,
+)
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray, Scored, columns
 
@@ -182,7 +189,7 @@ def _redrawn(items: Sequence[Scored], draws: int) -> FloatArray:
     codes, fold, scored = cluster_codes(clusters, len(items)), folds(items), ~np.isnan(scores)
     halves = [np.flatnonzero((fold == number) & scored) for number in (0, 1)]
 
-    def drawn(number: int) -> Iterator[IntArray]:
+    def drawn(number: int) -> Iterator[Counts]:
         """How often each text of a half is drawn, [some of the draws, n]; the same ones whenever it is asked."""
         half = halves[number]
         documents = np.unique(codes[half], return_inverse=True)[1]
@@ -207,7 +214,7 @@ def _redrawn(items: Sequence[Scored], draws: int) -> FloatArray:
     return np.column_stack([shares.sum(1) / 2, shares])
 
 
-def _best_rules(labels: BoolArray, scores: FloatArray, times: IntArray) -> FloatArray:
+def _best_rules(labels: BoolArray, scores: FloatArray, times: Counts) -> FloatArray:
     """`best_rule` of samples of the same texts, in which each stands so many times, [draws, n]: sign and threshold of
     each, [draws, 2]."""
     n_members, n_others = times[:, labels].sum(1), times[:, ~labels].sum(1)

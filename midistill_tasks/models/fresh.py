@@ -110,10 +110,10 @@ def _serve(module: str) -> None:
         listening.bind(f"{folder}/asked")
         listening.listen()
         print(listening.getsockname(), flush=True)
-        main = importlib.import_module(module).main
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for these
         while sys.stdin not in select.select([sys.stdin, listening], [], [])[0]:
             client, _ = listening.accept()
+            main = importlib.import_module(module).main  # for the first one, and those that are forked after it
             if not os.fork():
                 _answer(main, client)
                 os._exit(0)

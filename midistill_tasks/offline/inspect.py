@@ -17,9 +17,9 @@ from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, metric, scorer
 from inspect_ai.solver import generate
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.attacks.judging import judged_text
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.options import Options, parse_options
-from midistill_tasks.harness.scores import judged
 from midistill_tasks.metrics import METRICS, Scored
 from midistill_tasks.metrics.blind import blind_auroc
 from midistill_tasks.results.run import as_number
@@ -118,8 +118,7 @@ def scores(attacks: list[str], options: dict[str, Any]) -> Scorer:
             shown = view.of(text)
             output = state.output if view == TEXT else await get_model().generate(shown, config=LOGPROBS)
             found[view] = _stats(output, shown)
-        docs, answers = {state.sample_id: state.metadata}, {state.sample_id: found}
-        made = {name: judged(ATTACKS[name], variants[name], docs, answers)[state.sample_id].scores for name in attacks}
+        made = {name: judged_text(ATTACKS[name], variants[name], found).scores for name in attacks}
         return Score(value={name: of_attack.get("none", math.nan) for name, of_attack in made.items()})
 
     return of

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from midistill_tasks.attacks.base import STANDARD
 from midistill_tasks.errors import InputError, nearest
-from midistill_tasks.results import stats
 from midistill_tasks.scoring.requests import Corpus, ViewRequest
 from midistill_tasks.scoring.run import statistics
 from midistill_tasks.splits.documents import text_id
+from midistill_tasks.stats import file as stats
 from midistill_tasks.views import View
 
 if TYPE_CHECKING:

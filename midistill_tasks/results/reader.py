@@ -131,16 +131,19 @@ def _newest(place: Path) -> list[Path]:
     ]
     paths = [path for path in newest if path is not None]
     if not paths:
-        raise InputError(f"{place} holds results, but of no MIA task: run lm_eval with tasks such as mia_bios too")
+        raise InputError(
+            f"{place} holds results, but of no MIA task: run lm_eval with tasks such as mia_bios too; shards have no "
+            "figures until `midistill attack STATS --output FOLDER` joins their statistics"
+        )
     return paths
 
 
 def _mia_tasks(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Task name → its ``metadata.midistill``."""
+    """Task name → its ``metadata.midistill``; shards, which have no figures, are left out."""
     described: dict[str, Mapping[str, Any]] = {}
     for name, config in content.get("configs", {}).items():
         about = (config.get("metadata") or {}).get("midistill")
-        if isinstance(about, dict):
+        if isinstance(about, dict) and "shard" not in about:
             described[name] = about
     return described
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -67,6 +68,16 @@ class Documents:
         """What results say of the coins."""
         after = {} if self.coins_after is None else {"coins_after": self.coins_after}
         return {"independent_coins": self.coins_after is not None, **after}
+
+    @cached_property
+    def listed(self) -> list[tuple[str, int]]:
+        """Id and label of each text, in their order."""
+        return list(zip(self.docs["id"], self.docs["label"], strict=True))
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """See `data_sha256`."""
+        return data_sha256(self.listed)
 
     @property
     def members(self) -> list[str]:
@@ -247,6 +258,11 @@ def _labels(values: list[Any], name: str) -> list[int]:
 def text_id(text: str) -> str:
     """The first 16 hex digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def data_sha256(listed: Sequence[tuple[str, int]]) -> str:
+    """Of texts by id and label, in any order: what runs on the same texts have in common."""
+    return hashlib.sha256("\n".join(sorted(f"{name}{label}" for name, label in listed)).encode()).hexdigest()
 
 
 def _first(rows: list[_Row], count: int, by_id: bool) -> list[_Row]:

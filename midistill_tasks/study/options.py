@@ -88,7 +88,7 @@ def _keys() -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Options that reach every task, those of attacks, which reach every attack that has them, and one attack's own."""
     for section in (RunOptions, TextOptions):
         for name, field in section.model_fields.items():
-            if name not in Data.model_fields and name != "own":
+            if name not in Data.model_fields and name not in ("own", "shard"):
                 yield name, (annotated(field.annotation, field), field)
     owners: dict[str, list[str]] = {}
     for attack in ATTACKS.values():

@@ -21,7 +21,7 @@ for folder in ("", "campaigns"):
 
 from null_texts import null_views  # noqa: E402
 
-from midistill_tasks.results import stats  # noqa: E402
+from midistill_tasks.stats import file as stats  # noqa: E402
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ FOLLOWED = {
         "tests/harness/loggers/test_trackio.py",
         "tests/harness/loggers/test_hub_log.py",
     ),
+    "docs/large-splits.md": ("tests/shards/test_score.py", "tests/stats/test_joined.py"),
     "docs/publish.md": ("tests/walks/test_leaderboard_keeper.py",),
     "docs/research.md": ("tests/walks/test_researcher.py",),
     "docs/study.md": ("tests/study/test_study.py", "tests/report/sections/test_third_party.py"),

@@ -11,9 +11,9 @@ from midistill_tasks.harness.options import parse_options
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.epsilon import epsilon_lower
 from midistill_tasks.metrics.exposure import exposure
-from midistill_tasks.offline.attacks import attack_table
-from midistill_tasks.results.stats import load_stats
+from midistill_tasks.offline.attacks import attack_stats, samples
 from midistill_tasks.splits.canaries import read_canaries
+from midistill_tasks.stats.parts import parts_below
 
 
 @pytest.fixture(scope="module")
@@ -73,5 +73,5 @@ def test_any_task_may_show_it_but_only_coins_give_it_a_value(run, labelled, tmp_
 def test_the_groups_travel_with_saved_statistics_too(run, folder, tmp_path):
     result = run("mia_loss_canaries", {"canaries": str(folder), "save_stats": str(tmp_path)})
     groups = {sample["doc"]["id"]: sample["doc"]["group"] for sample in result["samples"]["mia_loss_canaries"]}
-    (attacked,), _ = attack_table(load_stats(tmp_path), parse_options({}), ["loss"])
-    assert {row["doc"]["id"]: row["doc"]["group"] for row in attacked.samples} == groups
+    (attacked,), _ = attack_stats(parts_below(tmp_path)[0], parse_options({}), ["loss"])
+    assert {row["doc"]["id"]: row["doc"]["group"] for row in samples(parts_below(tmp_path)[0], attacked)} == groups

@@ -19,10 +19,12 @@ from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.options import parse_options
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.offline.attacks import attack_table, write
+from midistill_tasks.offline.attacks import attack_stats, samples
+from midistill_tasks.offline.writing import write
 from midistill_tasks.results.reader import read_run
-from midistill_tasks.results.stats import load_all
 from midistill_tasks.scoring.requests import ViewRequest
+from midistill_tasks.stats.file import load_all
+from midistill_tasks.stats.parts import parts_below
 from midistill_tasks.views import LOWER, TEXT
 
 from .conftest import N
@@ -68,13 +70,13 @@ def test_a_row_a_text_and_view_with_all_arrays_and_how_they_came_about(saved, pe
 
 
 def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_path):
-    found, lacking = attack_table(load_stats(saved.folder), parse_options({}))
+    found, lacking = attack_stats(parts_below(saved.folder)[0], parse_options({}))
     assert set(lacking) == {"neighbor", "samia", "extraction", "petal"}
     assert lacking["samia"] == "it needs the model, which goes on from the texts"
     assert [one.about["attack"] for one in found] == [name for name in ATTACKS if name not in lacking]
     for one in found:
         of_run = {row["doc"]["id"]: row["doc"] for row in saved.result["samples"][one.task]}
-        for row in one.samples:
+        for row in samples(parts_below(saved.folder)[0], one):
             for key in ("score", "n_tokens", "truncated", "blind_rank"):
                 assert row["doc"][key] == pytest.approx(of_run[row["doc"]["id"]][key], nan_ok=True), (one.task, key)
         for metric, (value, error) in one.figures["none"].items():
@@ -85,7 +87,7 @@ def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_
             stderr = row[f"{metric}_stderr,none"]
             assert error == pytest.approx(math.nan if stderr == "N/A" else stderr, nan_ok=True)
 
-    run = read_run(write(tmp_path, load_stats(saved.folder).attrs["midistill"], found).parent)
+    run = read_run(write(tmp_path, parts_below(saved.folder)[0], found).parent)
     assert run.model == "org/model"
     assert set(run.tasks) == {one.task for one in found} - {"mia_strongest_files"}
     combined = run.tasks["mia_combined_files"]
@@ -111,7 +113,7 @@ def test_what_the_file_does_not_hold_is_said(run: Callable[..., Any], tmp_path):
     run("mia_loss_files,mia_mink_files", {"save_stats": str(folder), "log_text": False})
     table = load_stats(folder)
     assert table["text"].isna().all()
-    found, lacking = attack_table(table, parse_options({}))
+    found, lacking = attack_stats(parts_below(folder)[0], parse_options({}))
     assert [one.about["attack"] for one in found] == [
         "loss",
         "mink",
@@ -137,7 +139,7 @@ def test_another_model_s_statistics_never_mix_with_the_last_ones(run: Callable[.
 
 
 def test_parts_of_several_ranks_are_one_table_and_all_must_be_there(saved, tmp_path):
-    from midistill_tasks.results import stats
+    from midistill_tasks.stats import file as stats
 
     table = load_stats(saved.folder)
     rows = [

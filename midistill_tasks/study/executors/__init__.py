@@ -1,4 +1,4 @@
-"""Where the parts of a study are done: an executor is given units, each of which is a command, and says how they ended.
+"""Where the parts of a study, or the shards of a split, are done: an executor is given units, each of them a command.
 
 One is a module here and a line in `EXECUTORS`.
 """
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from midistill_tasks.errors import InputError
 
 if TYPE_CHECKING:
-    from midistill_tasks.study.executors.units import Unit
-    from midistill_tasks.study.recipe import Study
+    from pathlib import Path
+
+    from midistill_tasks.study.executors.resources import Resources
+    from midistill_tasks.study.executors.unit import Unit
 
 EXECUTORS = {
     "local": "midistill_tasks.study.executors.local:Local",
@@ -31,8 +33,17 @@ class Executor:
         """Whether it is given all units at once, and keeps each waiting for its needs by itself."""
         return False
 
-    def check(self, study: Study, units: Sequence[Unit]) -> None:
+    def places(self) -> int:
+        """About how many units it has room for at once, of those that want a GPU where there is any."""
+        return 1
+
+    def check(self, folder: Path, resources: Resources, units: Sequence[Unit]) -> None:
         """Looks, before anything starts, at whether the units can run there.
+
+        Args:
+            folder: below which they write.
+            resources: what the user says of all.
+            units: all of them.
 
         Raises:
             InputError: they cannot.
@@ -67,7 +78,7 @@ def make_executor(name: str, jobs: int | None) -> Executor:
             processes of a launcher.
     """
     if "RANK" in os.environ:
-        raise InputError("--executor: the processes of a launcher share each part: start the study itself without it")
+        raise InputError("--executor: the processes of a launcher share each part: start midistill itself without it")
     if jobs is not None and name != "local":
         raise InputError(f"--jobs: {name} runs as many parts as it has room for: leave --jobs out")
     if jobs is not None and jobs < 1:

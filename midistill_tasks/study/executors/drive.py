@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.study.executors import Executor, child
-from midistill_tasks.study.executors.units import Unit, units_of
-from midistill_tasks.study.folders import TEACHER
+from midistill_tasks.study.executors.resources import Resources
+from midistill_tasks.study.executors.unit import Unit
+from midistill_tasks.study.executors.units import units_of
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.work import Work
 
@@ -38,10 +39,35 @@ def drive(executor: Executor, work: Work, left: Sequence[Part], recipe: Sequence
         InputError: the executor cannot run them, or what comes before the students failed.
     """
     units = units_of(work, left, recipe)
+    return drive_units(executor, units, Path(work.study.output), work.study.resources)
+
+
+def drive_units(
+    executor: Executor,
+    units: Sequence[Unit],
+    folder: Path,
+    resources: Resources,
+    watch: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
+    """Has units run, each after its needs; one that fails keeps only those from running that need it.
+
+    Args:
+        executor: where.
+        units: each after its needs.
+        folder: below which they write, and their logs are.
+        resources: what the user says of all.
+        watch: called about every second.
+
+    Returns:
+        What has no result → why.
+
+    Raises:
+        InputError: the executor cannot run them, or one failed without which nothing goes on.
+    """
     if not units:
         return {}
-    executor.check(work.study, units)
-    course = _Course(executor, units)
+    executor.check(folder, resources, units)
+    course = _Course(executor, units, watch)
     try:
         course.run()
     except BaseException:
@@ -57,6 +83,7 @@ class _Course:
 
     executor: Executor
     units: Sequence[Unit]
+    watch: Callable[[], None]
     failed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,6 +132,7 @@ class _Course:
             if line.endswith(" left") and self.told.get(name) != line:
                 self.told[name] = line
                 logger.info("%s, %s: %s", name, where, line)
+        self.watch()
 
     def _end(self, unit: Unit, reason: str) -> None:
         del self.running[unit.name]
@@ -116,9 +144,9 @@ class _Course:
             self.lost.add(unit.name)
             said = _said(unit.log) or reason
             logger.warning("%s: failed on %s (%s); its log: %s", unit.name, where or "no node", said, unit.log)
-            if unit.parts[0].name == TEACHER:
+            if unit.vital:
                 raise InputError(f"{unit.name} failed ({said}): its log, {unit.log}, says more; run the study again")
-            self.failed[unit.parts[0].name] = said
+            self.failed[unit.fails_as] = said
         else:
             took = time.monotonic() - began
             self.seconds.append(took)
@@ -164,7 +192,7 @@ def _said(log: Path) -> str:
     line = _last_line(log)
     if line.startswith(_FAILED):
         return line.removeprefix(_FAILED).partition(", ")[2]
-    return line.removeprefix("midistill study: ") if line.startswith("midistill study: ") else ""
+    return line.partition(": ")[2] if line.startswith("midistill ") else ""
 
 
 def _last_line(log: Path) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midistill_tasks.study.executors import Executor, child, forks
-from midistill_tasks.study.executors.units import Unit
+from midistill_tasks.study.executors.unit import Unit
 
 if TYPE_CHECKING:
-    from midistill_tasks.study.recipe import Study
+    from midistill_tasks.study.executors.resources import Resources
 
 _POLL, _WAIT = 0.05, 1.0
 
@@ -26,13 +26,17 @@ class Local(Executor):
         self.running: dict[int, tuple[Unit, child.Running]] = {}
         self.begin: Callable[[Sequence[str], Path, Mapping[str, str]], child.Running] = child.begin
 
-    def check(self, study: Study, units: Sequence[Unit]) -> None:
+    def check(self, folder: Path, resources: Resources, units: Sequence[Unit]) -> None:
         """There is nothing to refuse; where units can be forks, what they fork begins to load its libraries."""
         if forks.possible():
             from midistill_tasks.models import reload
 
             forks.start_server({**self._threads(units[0]), **reload.shared()})
             self.begin = forks.begin
+
+    def places(self) -> int:
+        """See `Executor`."""
+        return self.jobs
 
     def start(self, units: Sequence[Unit]) -> None:
         """Those that find no place wait for one."""

@@ -14,9 +14,8 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.study.executors import Executor, child, needs_package
 from midistill_tasks.study.executors.meeting import meet
-from midistill_tasks.study.executors.resources import GB, Need
-from midistill_tasks.study.executors.units import Unit
-from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.executors.resources import GB, Need, Resources
+from midistill_tasks.study.executors.unit import Unit
 
 RETRIES = 3
 """How often a unit begins again whose worker or node died."""
@@ -37,19 +36,24 @@ class Ray(Executor):
         self.running: dict[Any, Unit] = {}
         self.gpus = 0.0
 
-    def check(self, study: Study, units: Sequence[Unit]) -> None:
-        """Each node reads what this one wrote in the study's folder, and writes; some node has what each unit takes.
+    def places(self) -> int:
+        """A GPU each, or on a cluster without any a CPU."""
+        self._connect()
+        there = self.ray.cluster_resources()
+        return max(1, int(there.get("GPU", 0.0) or there.get("CPU", 1.0)))
+
+    def check(self, folder: Path, resources: Resources, units: Sequence[Unit]) -> None:
+        """Each node reads what this one wrote in the folder, and writes; some node has what each unit takes.
 
         Raises:
             InputError: there is no cluster, or one of these does not hold.
         """
-        if not self.ray.is_initialized():
-            self._connect()
+        self._connect()
         nodes = [node for node in self.ray.nodes() if node["Alive"]]
         self.gpus = max(node["Resources"].get("GPU", 0.0) for node in nodes)
         for unit in units:
             self._check_room(unit, nodes)
-        self._check_folder(Path(study.output), nodes)
+        self._check_folder(folder, nodes)
 
     def start(self, units: Sequence[Unit]) -> None:
         """See `Executor`."""
@@ -73,6 +77,8 @@ class Ray(Executor):
         self.running.clear()
 
     def _connect(self) -> None:
+        if self.ray.is_initialized():
+            return
         before = signal.getsignal(signal.SIGTERM)
         try:
             self.ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)

@@ -13,8 +13,7 @@ from typing import Any
 from midistill_tasks.errors import InputError
 from midistill_tasks.study.executors import Executor, child, needs_package
 from midistill_tasks.study.executors.resources import GB, Need, Resources
-from midistill_tasks.study.executors.units import Unit
-from midistill_tasks.study.recipe import Study
+from midistill_tasks.study.executors.unit import Unit
 
 DAY = 24 * 60
 """Minutes of a job, where ``resources.slurm.time`` says nothing; at its end it goes on in a new one, three times."""
@@ -43,15 +42,15 @@ class Slurm(Executor):
         """SLURM keeps jobs waiting for others; submitit's stand-ins do not."""
         return self.cluster == "slurm"
 
-    def check(self, study: Study, units: Sequence[Unit]) -> None:
+    def check(self, folder: Path, resources: Resources, units: Sequence[Unit]) -> None:
         """Raises InputError where this machine cannot submit jobs, or an option says what the study says itself."""
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
             raise InputError("--executor slurm: there is no sbatch and srun here: start the study on a login node")
-        for name in study.resources.slurm:
+        for name in resources.slurm:
             if name.replace("-", "_") in _OWN:
                 raise InputError(f"resources.slurm: '{name}' is the study's own: give gpus, cpus or memory beside it")
-        self.resources = study.resources
-        self.folder = Path(study.output) / "logs" / "submitit"
+        self.resources = resources
+        self.folder = folder / "logs" / "submitit"
 
     def start(self, units: Sequence[Unit]) -> None:
         """See `Executor`."""

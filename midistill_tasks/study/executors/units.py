@@ -6,51 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from midistill_tasks.study.executors.child import NODE, OUTPUT
-from midistill_tasks.study.executors.resources import Need, estimated_memory, need_of
+from midistill_tasks.study.executors.resources import estimated_memory, need_of
+from midistill_tasks.study.executors.unit import Unit
+from midistill_tasks.study.folders import TEACHER
 from midistill_tasks.study.graph import Part, needs_of_all
 from midistill_tasks.study.work import Work
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A command, ``midistill study RECIPE --only …``.
+class StudyUnit(Unit):
+    """A command, ``midistill study RECIPE --only …``, named like its parts, or ``step:name`` of the first where it does
+    not hold all of this name."""
 
-    Attributes:
-        name: of the parts, or ``step:name`` of the first where the unit holds not all of this name.
-        parts: that it does, in their order.
-        needs: names of the units that must be done before.
-        need: what it takes of a machine.
-        arguments: behind ``midistill``.
-        logs: the folder of its logs.
-        writes: what exists once it is done.
-    """
-
-    name: str
     parts: tuple[Part, ...]
-    needs: tuple[str, ...]
-    need: Need
-    arguments: tuple[str, ...]
-    logs: Path
-    writes: tuple[Path, ...]
 
     @property
-    def log(self) -> Path:
-        """All that it prints."""
-        return self.logs / OUTPUT
+    def fails_as(self) -> str:
+        """The name of its parts."""
+        return self.parts[0].name
 
     @property
-    def node(self) -> str:
-        """Where it runs or ran last; "" = it was not begun."""
-        try:
-            return (self.logs / NODE).read_text(encoding="utf-8")
-        except OSError:
-            return ""
-
-    def begin(self) -> None:
-        """Makes the folder of its logs, in which no node stands yet."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        (self.logs / NODE).unlink(missing_ok=True)
+    def vital(self) -> bool:
+        """Whether it is what comes before the students."""
+        return self.parts[0].name == TEACHER
 
 
 def logs_folder(output: str, only: str) -> Path:
@@ -58,7 +36,7 @@ def logs_folder(output: str, only: str) -> Path:
     return Path(output) / "logs" / only.partition(",")[0].replace(":", "/")
 
 
-def units_of(work: Work, left: Sequence[Part], recipe: Sequence[str]) -> list[Unit]:
+def units_of(work: Work, left: Sequence[Part], recipe: Sequence[str]) -> list[StudyUnit]:
     """The parts that are `left` as units, each after its needs.
 
     Args:
@@ -104,12 +82,12 @@ def _unit(
     names: Mapping[Part, str],
     estimated: int | None,
     recipe: Sequence[str],
-) -> Unit:
+) -> StudyUnit:
     name = names[group[0]]
     waits_for = frozenset[Part]().union(*(needs[part] for part in group))
     before = dict.fromkeys(names[part] for part in work.parts if part in waits_for and part in names)
     only = ",".join(part.key for part in group) if name == group[0].key else name
-    return Unit(
+    return StudyUnit(
         name=name,
         parts=group,
         needs=tuple(other for other in before if other != name),

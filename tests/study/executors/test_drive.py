@@ -7,8 +7,8 @@ import pytest
 from midistill_tasks.errors import InputError
 from midistill_tasks.study.executors import Executor, child, drive, forks, make_executor
 from midistill_tasks.study.executors.local import Local
-from midistill_tasks.study.executors.resources import Need
-from midistill_tasks.study.executors.units import Unit
+from midistill_tasks.study.executors.resources import Need, Resources
+from midistill_tasks.study.executors.unit import Unit
 from midistill_tasks.study.work import Work
 
 
@@ -106,7 +106,7 @@ def test_a_record_that_ends_too_early_is_found(tmp_path, name, content, whole):
 
 
 def a_unit(folder, name, *arguments):
-    unit = Unit(name, (), (), Need(0, None, None), arguments, folder / name, ())
+    unit = Unit(name, (), Need(0, None, None), arguments, folder / name, ())
     unit.begin()
     return unit
 
@@ -118,7 +118,7 @@ def test_processes_of_this_machine_run_as_many_at_a_time_as_asked(tmp_path, monk
     units = [a_unit(tmp_path, str(number), "--version") for number in range(3)]
     units.append(a_unit(tmp_path, "wrong", "nonsense"))
     executor, ended = Local(2), []
-    executor.check(None, units)
+    executor.check(tmp_path, Resources(), units)
     executor.start(units)
     assert len(executor.running) == 2
     while len(ended) < 4:
@@ -148,7 +148,7 @@ def test_threads_are_divided_unless_they_are_said(tmp_path, monkeypatch):
     [
         ("local", 0, {}, "--jobs 0: give 1 or more"),
         ("ray", 2, {}, "leave --jobs out"),
-        ("local", 2, {"RANK": "1"}, "start the study itself without it"),
+        ("local", 2, {"RANK": "1"}, "start midistill itself without it"),
     ],
 )
 def test_what_makes_no_sense_is_said(monkeypatch, name, jobs, env, said):

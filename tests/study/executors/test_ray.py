@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from made_runs import STUDENTS, checkpoint, figures, interrupted, recipe_of, start, wait_for
 
 from midistill_tasks import __version__
+from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
 from midistill_tasks.study.executors import child
 from midistill_tasks.study.executors.drive import drive
@@ -101,5 +104,20 @@ def test_what_no_node_has_is_said_before_anything_starts(cluster, study, tmp_pat
     work = Work(study())
     units = units_of(work, work.parts, ["s.yaml"])
     Path(work.study.output).mkdir(exist_ok=True)
-    executor.check(work.study, units)
+    executor.check(Path(work.study.output), work.study.resources, units)
     assert len(list(Path(work.study.output, "logs/nodes").iterdir())) == 3  # the driver's and one a node
+
+
+@pytest.mark.slow
+def test_shards_of_a_split_are_scored_on_both_nodes(cluster, score_command, tmp_path):
+    """Each worker loads the model once and takes the next shard; what is there is not made again."""
+    command = [sys.executable, "-m", "midistill_tasks.cli", *score_command(shards=6), "--executor", "ray"]
+    env = {**os.environ, "RAY_ADDRESS": cluster.address}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    for number in range(1, 7):
+        assert f"shard {number}/6: done" in done.stderr
+    for worker in ("worker-1", "worker-2"):
+        assert f"{worker}: runs on " in done.stderr
+    assert len(list((tmp_path / "stats").rglob("*.parquet"))) == 6
+    assert main(["attack", str(tmp_path / "stats")]) == 0

@@ -43,7 +43,7 @@ def test_arrays_wait_for_what_they_need_and_take_what_the_recipe_says(slurm, stu
     said = {"gpus": 2, "cpus": 3, "memory": 1.5, "slurm": {"partition": "gpu", "time": 90}}
     work = Work(studies(50, 36)(arms=arms, resources=said))
     units, executor = units_of(work, work.parts, ["s.yaml"]), Slurm()
-    executor.check(work.study, units)
+    executor.check(Path(work.study.output), work.study.resources, units)
     executor.start(units)
     teacher, after_teacher, kept = (
         (slurm / f"job-{number}").read_text().split("\n") for number in range(len(list(slurm.glob("job-*"))))
@@ -63,14 +63,14 @@ def test_what_slurm_cannot_be_told_is_said(slurm, studies):
     assert options(Resources(), Need(0, None, GB + 1), [])["mem_gb"] == 2
     study = studies(50, 36)(arms={"vanilla": {}}, resources={"slurm": {"cpus-per-task": 4}})
     with pytest.raises(InputError, match="'cpus-per-task' is the study's own: give gpus, cpus or memory"):
-        Slurm().check(study, [])
+        Slurm().check(Path(study.output), study.resources, [])
 
 
 def test_without_slurm_nothing_is_submitted(studies, monkeypatch, tmp_path):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="there is no sbatch and srun here: start the study on a login node"):
-        Slurm().check(studies(50, 36)(arms={"vanilla": {}}), [])
+        Slurm().check(Path("study"), Resources(), [])
 
 
 def test_a_job_whose_time_is_up_ends_its_part_and_goes_on_in_another(tmp_path, monkeypatch):

@@ -1,18 +1,21 @@
-"""Statistics of tokens on disk: one Parquet file a model and split, which attacks read again without the model."""
+"""A file of statistics of tokens: Parquet, one a model and split (or shard of it), which attacks read again."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
+from midistill_tasks.splits.shards import Shard
 from midistill_tasks.views import TokenStats, Unscored
 
 if TYPE_CHECKING:
@@ -49,30 +52,23 @@ def load_stats(place: str | Path) -> pd.DataFrame:
 
 
 def load_all(place: str | Path) -> list[pd.DataFrame]:
-    """As `load_stats`, a table for each model and split under a folder; the parts of several ranks are one.
+    """As `load_stats`, a table for each model and split under a folder; the parts of several ranks or shards are one.
 
     Raises:
-        InputError: there is none, or a file is none of ours.
+        InputError: there is none, a file is none of ours, or some of several are missing or do not belong together.
     """
     import pandas as pd
 
-    path = Path(place).expanduser()
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    if not files:
-        raise InputError(
-            f'{place} holds no statistics: run lm_eval with --metadata \'{{"mia": {{"save_stats": "FOLDER"}}}}\''
-        )
-    parts: dict[tuple[str, str, str], list[pd.DataFrame]] = {}
-    for file in files:
-        table = _read(file)
-        about = about_of(table)
-        parts.setdefault((str(file.parent), about["model"], about["split"]), []).append(table)
+    from midistill_tasks.stats.parts import parts_below
+
     tables = []
-    for several in parts.values():
-        ranks = about_of(several[0])["ranks"]
-        if len(several) != ranks:
-            raise InputError(f"{place}: of {ranks} ranks' parts {len(several)} are there: keep them together")
+    for parts in parts_below(place):
+        several = [_read(part.path) for part in parts]
         whole = pd.concat(several, ignore_index=True) if len(several) > 1 else several[0]
+        if "place" in whole:
+            whole = whole.sort_values("place", kind="stable", ignore_index=True).drop(columns="place")
+        views = whole["view"].map({view: number for number, view in enumerate(whole["view"].unique())})
+        whole = whole.loc[views.sort_values(kind="stable").index].reset_index(drop=True)
         whole.attrs = several[0].attrs
         tables.append(whole)
     return tables
@@ -84,24 +80,49 @@ def about_of(table: pd.DataFrame) -> dict[str, Any]:
     return about
 
 
-def _read(path: Path) -> pd.DataFrame:
+class StatsFile(NamedTuple):
+    """An open file: how it came about, and pyarrow's reader."""
+
+    about: dict[str, Any]
+    parquet: Any
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[StatsFile]:
+    """A file of statistics, to be read within.
+
+    Raises:
+        InputError: it is none, or cannot be read to its end.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path)
-        about = json.loads(table.schema.metadata[_ABOUT])
-        found = table.to_pandas()
+        with parquet.ParquetFile(path) as file:
+            yield StatsFile(json.loads(file.schema_arrow.metadata[_ABOUT]), file)
+    except InputError:
+        raise
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} is no file of statistics that midistill wrote ({reason})") from None
-    found.attrs = {"midistill": about}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    with reading(path) as file:
+        found: pd.DataFrame = file.parquet.read().to_pandas()
+        found.attrs = {"midistill": file.about}
     return found
 
 
 def model_folder(model: object) -> str:
     """The name of a folder for a model of this name."""
     return re.sub(r"[^\w.-]+", "__", str(model))
+
+
+def path_of(folder: str, model: object, split: str, shard: Shard | None = None, part: str = "") -> Path:
+    """Where the statistics of a model and split (or shard of it) are; `part` says of which rank."""
+    suffix = "" if shard is None else shard.suffix
+    return Path(folder).expanduser() / model_folder(model) / f"{split}{suffix}{part}.parquet"
 
 
 def statistics(row: Mapping[str, Any]) -> TokenStats | Unscored:
@@ -126,7 +147,7 @@ def statistics(row: Mapping[str, Any]) -> TokenStats | Unscored:
 def row_of(doc: Mapping[str, Any], view: str, answer: TokenStats | Unscored, with_text: bool) -> dict[str, Any]:
     """The row of a document (id, label, cluster) in a view."""
     row: dict[str, Any] = {"id": doc["id"], "label": doc["label"], "cluster": doc["cluster"], "view": view}
-    row["group"] = doc.get("group")
+    row |= {"group": doc.get("group"), **({"place": doc["place"]} if "place" in doc else {})}
     if isinstance(answer, Unscored):
         return row | {"n_chars": 0, "truncated": False, "unscored": answer.reason}
     has = answer.has
@@ -147,7 +168,7 @@ def row_of(doc: Mapping[str, Any], view: str, answer: TokenStats | Unscored, wit
 
 def frame(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> pd.DataFrame:
     """The table of `load_stats`, of rows that were never written."""
-    found = _table(rows, about).to_pandas()
+    found: pd.DataFrame = _table(rows, _schema(about)).to_pandas()
     found.attrs = {"midistill": dict(about)}
     return found
 
@@ -155,25 +176,46 @@ def frame(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> pd.Dat
 def write(path: Path, rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
     """Writes the file, whole or not at all.
 
+    Args:
+        path: of the file.
+        rows: of `row_of`, the views of a text together: a reader then needs no more than a few rows at a time.
+        about: how they came about.
+
     Raises:
         InputError: see `files.writing`.
     """
     from pyarrow import parquet
 
-    content = io.BytesIO()
-    parquet.write_table(_table(rows, about), content, compression="zstd")
+    content, left = io.BytesIO(), iter(rows)
+    portion = list(islice(left, _GROUP))
+    schema = _schema(about, any("place" in row for row in portion))
+    with parquet.ParquetWriter(content, schema, compression="zstd") as writer:
+        while portion:
+            writer.write_table(_table(portion, schema))
+            portion = list(islice(left, _GROUP))
     write_atomically(path, content.getvalue(), ", such as another save_stats")
 
 
-def _table(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> Any:
+_GROUP = 1024
+"""Rows that are compressed, and read, together."""
+
+
+def _table(rows: Iterable[Mapping[str, Any]], schema: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows), schema)
+
+
+def _schema(about: Mapping[str, Any], sharded: bool = False) -> Any:
     import pyarrow as pa
 
     kinds = {
         **{name: pa.string() for name in ("id", "cluster", "view", "group", "text", "unscored")},
         **{name: pa.list_(pa.float32()) for name in ("logprob", "mean", "std", "frequency", "gradient")},
-        **{"label": pa.int8(), "n_chars": pa.int32(), "truncated": pa.bool_()},
+        **{"label": pa.int8(), "n_chars": pa.int32(), "truncated": pa.bool_(), "place": pa.int64()},
         **{"greedy": pa.list_(pa.bool_()), "tokens": pa.list_(pa.int64()), "ends": pa.list_(pa.int32())},
     }
     order = ("id", "label", "cluster", "view", "logprob", "mean", "std", "greedy", "tokens", "ends", "frequency")
-    fields = [(name, kinds[name]) for name in (*order, "group", "gradient", "n_chars", "truncated", "text", "unscored")]
-    return pa.Table.from_pylist(list(rows), pa.schema(fields, metadata={_ABOUT: json.dumps(about, default=str)}))
+    more = ("group", "gradient", "n_chars", "truncated", "text", "unscored", *(["place"] if sharded else []))
+    fields = [(name, kinds[name]) for name in (*order, *more)]
+    return pa.schema(fields, metadata={_ABOUT: json.dumps(about, default=str)})
