@@ -91,13 +91,26 @@ class Lease:
         return True
 
     def _set_aside(self, found: dict[str, Any]) -> None:
-        aside = self.path.with_name(f"{self.path.name}.{self.said['lease']}")
-        with suppress(FileNotFoundError):
-            self.path.rename(aside)
-            if (_read(aside) or {}).get("lease") != found.get("lease") and not self.path.exists():
-                aside.rename(self.path)  # somebody was quicker, and it is theirs
-            else:
-                aside.unlink()
+        """Removes a dead one's, if this process is the one to do so: two at it could remove what a third has begun.
+
+        That is who first makes a file of the dead one's name. Whoever comes later finds another lease in its place, or
+        waits for that file to go.
+        """
+        turn = self.path.with_name(f"{self.path.name}.{found.get('lease', 'damaged')}")
+        try:
+            turn.touch(exist_ok=False)
+        except FileExistsError:
+            until = time.monotonic() + DEAD
+            while turn.exists():
+                if time.monotonic() > until:  # whose turn it was has died, too
+                    turn.unlink(missing_ok=True)
+                time.sleep(_LOOK)
+            return
+        try:
+            if _read(self.path) == found:
+                self.path.unlink(missing_ok=True)
+        finally:
+            turn.unlink(missing_ok=True)
 
     def _count_on(self) -> None:
         while not self.released.wait(BEAT):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -102,17 +103,20 @@ def test_who_waits_gets_it_when_the_other_is_through(elsewhere, tmp_path):
     mine.release()
 
 
-def test_of_several_that_find_a_dead_one_s_one_has_it(elsewhere, tmp_path):
-    elsewhere.kill()
-    leases = [lease.Lease(tmp_path / "out" / ".midistill.holder") for _ in range(4)]
+@pytest.mark.parametrize("round_", range(4))
+def test_of_several_that_find_a_dead_one_s_one_has_it(tmp_path, monkeypatch, round_):
+    monkeypatch.setattr(lease, "BEAT", 0.05)
+    monkeypatch.setattr(lease, "DEAD", 1.0)
+    monkeypatch.setattr(os, "_exit", sys.exit)  # the thread alone, of one whose lease was taken from it
+    path = tmp_path / ".midistill.holder"
+    path.write_text(json.dumps({"machine": "another", "lease": "dead", "count": 3}))
+    leases = [lease.Lease(path) for _ in range(8)]
     had = []
 
     def take(mine):
-        try:
+        with suppress(lease.HeldElsewhereError):
             mine.take(wait=False)
-        except lease.HeldElsewhereError:
-            return
-        had.append(mine)
+            had.append(mine)
 
     for number, mine in enumerate(leases):
         mine.said["machine"] = f"machine {number}"
@@ -123,6 +127,18 @@ def test_of_several_that_find_a_dead_one_s_one_has_it(elsewhere, tmp_path):
         thread.join()
     assert len(had) == 1
     had[0].release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_who_died_while_it_was_his_turn_keeps_nobody_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "DEAD", 0.3)
+    path = tmp_path / ".midistill.holder"
+    path.write_text(json.dumps({"machine": "another", "lease": "dead", "count": 3}))
+    (tmp_path / ".midistill.holder.dead").touch()
+    mine = lease.Lease(path)
+    mine.take(wait=False)
+    mine.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_dead_process_of_this_machine_held_is_free_at_once(tmp_path):
