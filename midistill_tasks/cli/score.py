@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="hf", help="as lm_eval's [hf]")
     parser.add_argument("--model_args", default="", metavar="A=B,…", help="as lm_eval's: pretrained=…")
     parser.add_argument("--batch_size", default="1", metavar="N", help="as lm_eval's [1]")
-    parser.add_argument("--device", help="as lm_eval's")
+    parser.add_argument("--device", default="cuda:0", help="as lm_eval's [cuda:0; the CPU where there is none]")
     parser.add_argument("--include_path", metavar="FOLDER", help="as lm_eval's: of your own YAML")
     parser.add_argument("--metadata", default="{}", metavar="JSON", help="as lm_eval's: options under 'mia'")
     parser.add_argument("--shards", type=int, required=True, metavar="N", help="into how many parts the split is cut")
