@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import pytest
 
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.offline.attacks import Attacked
 from midistill_tasks.results.run import AttackResult, Run
+from midistill_tasks.stats.parts import Part
+from midistill_tasks.stats.texts import docs
 
 DATE = "2026-01-02T03-04-05.678901"
 
@@ -146,3 +149,9 @@ def write_output() -> Callable[..., Path]:
         return path
 
     return write
+
+
+def samples(parts: Sequence[Part], one: Attacked) -> Iterator[dict[str, Any]]:
+    """All lines of an attack's samples file."""
+    for name in one.scores.filters:
+        yield from (one.sample(row, name, doc) for row, doc in enumerate(docs(parts)))

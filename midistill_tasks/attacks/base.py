@@ -112,6 +112,10 @@ class Attack:
             return []
         return [float(value) for value in self.function(dict(zip(stats, seen, strict=True)), **options)]
 
+    def views_over(self, variants: Mapping[str, Mapping[str, Any]]) -> Views:
+        """Those of all of its variants (name → options), each once."""
+        return tuple(dict.fromkeys(view for options in variants.values() for view in self.views_of(options)))
+
     @property
     def views(self) -> Views:
         """The views under its default options."""

@@ -62,11 +62,10 @@ def judged_text(
         variants: filter → options, see `harness.options.Options.variants`.
         given: the attack's views (others are not looked at).
     """
-    wanted = [view for options in variants.values() for view in attack.views_of(options) if view in given]
     answers = {
         view: given[view]
-        for view in dict.fromkeys(wanted)
-        if view.name not in attack.optional or not isinstance(given[view], Unscored)
+        for view in attack.views_over(variants)
+        if view in given and (view.name not in attack.optional or not isinstance(given[view], Unscored))
     }
     unequal = (
         not attack.picks and len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1

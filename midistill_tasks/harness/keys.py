@@ -94,10 +94,9 @@ class TaskKeys:
     @property
     def views(self) -> list[View]:
         """Those of all variants, without the optional ones of a reference model where the run has none."""
-        wanted = (view for options in self.variants.values() for view in self.attack.views_of(options))
         return [
             view
-            for view in dict.fromkeys(wanted)
+            for view in self.attack.views_over(self.variants)
             if view.name not in self.attack.optional or view.model == "target" or self.reference is not None
         ]
 

@@ -215,11 +215,7 @@ def _checked(section: type[Section], values: Mapping[str, Any], attack: str = ""
 
 def _check_first_token(options: Options) -> None:
     for name, values in options.attacks.items():
-        always = any(
-            view.first_token == "always"
-            for variant in options.variants(name).values()
-            for view in ATTACKS[name].views_of(variant)
-        )
+        always = any(view.first_token == "always" for view in ATTACKS[name].views_over(options.variants(name)))
         if always and options.run.first_token == "prefix":
             chosen = ", ".join(
                 f"'{key}'"

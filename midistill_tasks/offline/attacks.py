@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from midistill_tasks.metrics.scored import FloatArray, IntArray
 from midistill_tasks.offline.scores import Names, Scores
 from midistill_tasks.results.run import as_number
 from midistill_tasks.stats.parts import Part
-from midistill_tasks.stats.texts import Text, docs, texts
+from midistill_tasks.stats.texts import Text, texts
 from midistill_tasks.views import TokenStats, Unscored, View
 
 BLIND_TEXTS = 50_000
@@ -58,12 +58,6 @@ class Attacked:
         return {"doc_id": row, "doc": said, "target": doc["label"], "filter": filter_name}
 
 
-def samples(parts: Sequence[Part], one: Attacked) -> Iterator[dict[str, Any]]:
-    """All lines of an attack's samples file."""
-    for name in one.scores.filters:
-        yield from (one.sample(row, name, doc) for row, doc in enumerate(docs(parts)))
-
-
 def attack_stats(
     parts: Sequence[Part], options: Options, attacks: Sequence[str] | None = None
 ) -> tuple[list[Attacked], dict[str, str]]:
@@ -86,7 +80,7 @@ def attack_stats(
             "the statistics are of texts of one class, or nobody said which are members: an attack needs both"
         )
     has = _has(parts)
-    lacking = {name: why for name in names if (why := _lacks(ATTACKS[name], options.variants(name), parts, has))}
+    lacking = {name: why for name in names if (why := _lacks(ATTACKS[name], options.variants(name), has))}
     made = _Pass(parts, options, [ATTACKS[name] for name in names if name not in lacking])
     about = {key: value for key, value in parts[0].about.items() if key not in ("shard", "command")}
     return [made.attacked(one, about) for one in tqdm(made.scores, desc="Figures", unit="attack", leave=False)], lacking
@@ -98,7 +92,7 @@ class _Pass:
     def __init__(self, parts: Sequence[Part], options: Options, attacks: Sequence[Attack]) -> None:
         self.options, self.names = options, Names()
         self.scores = [Scores(attack, options.variants(attack.name)) for attack in attacks]
-        wanted = [_wanted(scores) for scores in self.scores]
+        wanted = [scores.attack.views_over(scores.variants) for scores in self.scores]
         words = _Words(sum(part.texts for part in parts))
         for text in tqdm(texts(parts), total=words.total, desc="Attacking", unit="text", leave=False):
             self.names.add(text.doc)
@@ -196,15 +190,11 @@ def _has(parts: Sequence[Part]) -> dict[str, frozenset[str]]:
     return {name: found.get(name, frozenset()) for name in views}
 
 
-def _lacks(
-    attack: Attack,
-    variants: Mapping[str, Mapping[str, Any]],
-    parts: Sequence[Part],
-    has: Mapping[str, frozenset[str]],
-) -> str:
+def _lacks(attack: Attack, variants: Mapping[str, Mapping[str, Any]], has: Mapping[str, frozenset[str]]) -> str:
     """Why the attack cannot be made; "" where it can."""
-    views = {view.name for options in variants.values() for view in attack.views_of(options)}
-    if any(view.prompt for options in variants.values() for view in attack.views_of(options)):
+    wanted = attack.views_over(variants)
+    views = {view.name for view in wanted}
+    if any(view.prompt for view in wanted):
         return "it needs the model, which goes on from the texts"
     missing = sorted(views - has.keys() - attack.optional)
     if missing:
@@ -214,11 +204,6 @@ def _lacks(
     if "words" in needs:
         return "the texts were left out of the file (log_text false)"
     return f"the file has no {', '.join(needs)}: save the statistics of a run with this attack" if needs else ""
-
-
-def _wanted(scores: Scores) -> list[View]:
-    views = (view for options in scores.variants.values() for view in scores.attack.views_of(options))
-    return list(dict.fromkeys(views))
 
 
 def _all_views(attack: Attack, wanted: Sequence[View], text: Text) -> dict[View, TokenStats | Unscored]:

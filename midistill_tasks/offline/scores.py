@@ -29,6 +29,7 @@ class Names:
         """The next text."""
         self.ids.append(doc["id"])
         self.labels.append(doc["label"])
+        # Where they are equal, one string in memory for both.
         self.clusters.append(doc["id"] if doc["cluster"] == doc["id"] else doc["cluster"])
 
     def items(self, scores: FloatArray, learnt: bool = False) -> list[Scored]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from midistill_tasks.shards.job import Files, Job
 from midistill_tasks.shards.worker import Progress, Worker
 from midistill_tasks.stats.command import WORKER
-from midistill_tasks.study.executors import make_executor
+from midistill_tasks.study.executors import Executor, make_executor
 from midistill_tasks.study.executors.drive import drive_units
 from midistill_tasks.study.executors.resources import Need, Resources
 from midistill_tasks.study.executors.unit import Unit
@@ -43,16 +43,16 @@ def score(job: Job, executor: str | None, jobs: int | None, arguments: Sequence[
         failed = {}
     else:
         loaded.clear()  # the texts are in the workers' memory, too
-        failed = _elsewhere(job, files, executor or "local", jobs, arguments)
+        began = _workers(job, executor or "local", jobs, len(left), arguments)
+        failed = drive_units(*began, Path(job.output), Resources(), Progress(files.paths, left).look)
     return failed or {f"shard {shard}": "it is not there; the same command makes it" for shard in files.missing()}
 
 
-def _elsewhere(job: Job, files: Files, name: str, jobs: int | None, arguments: Sequence[str]) -> dict[str, str]:
-    left = files.missing()
+def _workers(job: Job, name: str, jobs: int | None, most: int, arguments: Sequence[str]) -> tuple[Executor, list[Unit]]:
+    """Where the shards are made, and the processes that make them: no more than there is room or work for."""
     executor = make_executor(name, jobs if name == "local" else None)
-    workers = min(jobs or executor.places(), len(left))
     gpus = 0 if job.device == "cpu" else None
-    units = [
+    return executor, [
         Unit(
             f"worker-{number}",
             (),
@@ -61,6 +61,5 @@ def _elsewhere(job: Job, files: Files, name: str, jobs: int | None, arguments: S
             Path(job.output) / "logs" / f"worker-{number}",
             (),
         )
-        for number in range(1, workers + 1)
+        for number in range(1, min(jobs or executor.places(), most) + 1)
     ]
-    return drive_units(executor, units, Path(job.output), Resources(), Progress(files.paths, left).look)

@@ -86,19 +86,18 @@ def parts_below(place: str | Path) -> list[list[Part]]:
 
 def _whole(place: str | Path, parts: Sequence[Part]) -> list[Part]:
     """The parts in the order of their first texts; raises InputError unless they are one split."""
-    shards = {part.shard for part in parts}
-    if shards == {None}:
+    if all(part.shard is None for part in parts):
         ranks = parts[0].about["ranks"]
         if len(parts) != ranks:
             raise InputError(f"{place}: of {ranks} ranks' parts {len(parts)} are there: keep them together")
         return list(parts)
-    if None in shards:
-        raise InputError(
-            f"{place}: {parts[0].about['split']} is there as a whole and in shards ({_paths(parts)}): keep one of both"
-        )
     by_shard: dict[Shard, list[Part]] = {}
     for part in parts:
-        by_shard.setdefault(parse_shard(part.about["shard"]), []).append(part)
+        if part.shard is None:
+            raise InputError(
+                f"{place}: {part.about['split']} is there as a whole and in shards ({_paths(parts)}): keep one of both"
+            )
+        by_shard.setdefault(part.shard, []).append(part)
     _divided_alike(place, by_shard)
     _all_there(place, by_shard)
     _of_one_run(place, parts)

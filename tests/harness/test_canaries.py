@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+from made_results import samples
 
 from midistill_tasks.canaries.make import Wanted, make
 from midistill_tasks.harness.options import parse_options
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.epsilon import epsilon_lower
 from midistill_tasks.metrics.exposure import exposure
-from midistill_tasks.offline.attacks import attack_stats, samples
+from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.splits.canaries import read_canaries
 from midistill_tasks.stats.parts import parts_below
 

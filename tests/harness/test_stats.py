@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_results import samples
 
 from midistill_tasks import load_stats, score_texts
 from midistill_tasks.attacks import ATTACKS
@@ -19,7 +20,7 @@ from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.options import parse_options
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.offline.attacks import attack_stats, samples
+from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.offline.writing import write
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.scoring.requests import ViewRequest
