@@ -83,8 +83,8 @@ def test_what_is_linked_is_there():
         for href in (href for href in seen[page].hrefs if not re.match(r"https?:|mailto:", href)):
             target, _, anchor = href.partition("#")
             there = (page.parent / target).resolve() if target else page
-            assert there in seen, f"{page}: {href}"
-            assert anchor in {"", *seen[there].ids}, f"{page}: {href}"
+            assert there in seen or (there.is_file() and there.suffix != ".html"), f"{page}: {href}"
+            assert not anchor or anchor in seen[there].ids, f"{page}: {href}"
 
 
 @built
