@@ -23,7 +23,7 @@ from midistill_tasks.report.machine import Report
 from midistill_tasks.results.schema import Sample, TaskMetadata
 from midistill_tasks.scoring.models import BACKENDS
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.stats.file import load_stats
+from midistill_tasks.stats.tables import load_stats
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.views import View
 

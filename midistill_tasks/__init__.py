@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from midistill_tasks.scoring.protocol import Job as Job
     from midistill_tasks.scoring.protocol import Result as Result
     from midistill_tasks.scoring.protocol import scorer as scorer
-    from midistill_tasks.stats.file import load_stats as load_stats
+    from midistill_tasks.stats.tables import load_stats as load_stats
     from midistill_tasks.study.graph import Part as Part
     from midistill_tasks.study.steps import StudyStep as StudyStep
     from midistill_tasks.study.steps import step as step
@@ -64,7 +64,7 @@ _HOMES = {
     "Section": "midistill_tasks.report.page",
     "section": "midistill_tasks.report.sections",
     "read_group": "midistill_tasks.results.roles",
-    "load_stats": "midistill_tasks.stats.file",
+    "load_stats": "midistill_tasks.stats.tables",
     "score_texts": "midistill_tasks.offline.notebook",
     "Table": "midistill_tasks.results.table",
     "Encoded": "midistill_tasks.scoring.protocol",

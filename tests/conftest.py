@@ -250,7 +250,7 @@ def load(pretrained: Any, **model_args: Any) -> Any:
     """The harness's own model, in float32 on the CPU unless told otherwise."""
     from lm_eval.models.huggingface import HFLM
 
-    from midistill_tasks.harness.discovery import answer_requests
+    from midistill_tasks.harness.hooks.requests import answer_requests
 
     answer_requests()
     source = str(pretrained) if isinstance(pretrained, Path) else pretrained

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.task import ConfigurableTask
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.harness.options import parse_options
 from midistill_tasks.scoring.rolling import ROLLING
 from midistill_tasks.splits import SPLITS

@@ -9,9 +9,9 @@ import datasets
 from lm_eval.api.task import ConfigurableTask
 
 from midistill_tasks.harness.about import about, announce
-from midistill_tasks.harness.discovery import answer_requests
 from midistill_tasks.harness.documents import judged_docs, task_documents
 from midistill_tasks.harness.figures import aggregations, blind_estimate, blind_ranks, directions, no_figures
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.harness.keys import read_keys, reading_yaml
 from midistill_tasks.harness.requests import check, instances, say_what_does_not_apply, whole_shard
 from midistill_tasks.harness.scores import Outcome, outcome, unjudged

@@ -17,7 +17,7 @@ from midistill_tasks.scoring.protocol import Scorer, scorer_of
 logger = logging.getLogger(__name__)
 
 ROLLING = "mia_rolling"
-"""The harness request type of the held-out tasks; `discovery.answer_requests` gives every LM the method."""
+"""The harness request type of the held-out tasks; `answer_requests` (harness/hooks) gives every LM the method."""
 
 
 def rolling(lm: Any, requests: Sequence[Any]) -> list[float]:

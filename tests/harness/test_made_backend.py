@@ -13,7 +13,7 @@ import pytest
 from made_backend import BareLM, TableLM, figures, requests
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.scoring.protocol import Job, scorer_of
 from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest
 from midistill_tasks.views import TEXT, Unscored
@@ -117,7 +117,7 @@ def test_neither_attacks_nor_scoring_nor_such_a_backend_need_torch():
     code = (
         "import sys\nfrom made_backend import TableLM, requests\n"
         "from midistill_tasks.attacks import ATTACKS\n"
-        "from midistill_tasks.harness.discovery import answer_requests\n"
+        "from midistill_tasks.harness.hooks.requests import answer_requests\n"
         "from midistill_tasks.scoring.requests import REQUEST_TYPE, ViewRequest\n"
         "lm = TableLM(['some text'])\n"
         "answer_requests()\n"

@@ -65,8 +65,8 @@ def test_bad_input_ends_the_stock_command_with_a_sentence_and_no_traceback(tmp_p
 
 def test_other_errors_keep_their_traceback_and_python_gets_the_exception(monkeypatch, capsys):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    harness.discovery.say_input_errors()
-    harness.discovery.say_input_errors()
+    harness.hooks.ending.say_input_errors()
+    harness.hooks.ending.say_input_errors()
     with pytest.raises(InputError) as caught:
         raise InputError("the file is empty")
     sys.excepthook(InputError, caught.value, caught.tb)

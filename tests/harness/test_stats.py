@@ -24,8 +24,8 @@ from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.offline.writing import write
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.scoring.requests import ViewRequest
-from midistill_tasks.stats.file import load_all
 from midistill_tasks.stats.parts import parts_below
+from midistill_tasks.stats.tables import load_all
 from midistill_tasks.views import LOWER, TEXT
 
 from .conftest import N

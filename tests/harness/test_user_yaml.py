@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness import discovery
 from midistill_tasks.harness.expand import groups
+from midistill_tasks.harness.hooks import tasks as hooks
 
 from .conftest import N, write_rows
 
@@ -245,7 +245,7 @@ def test_tasks_that_are_written_out_inside_a_group_are_built_by_their_class(lm, 
         lines += f"- class: !function midistill_tasks.task.{cls}\n{rest}"
     (tmp_path / "audit.yaml").write_text(f"group: audit\ntask:\n{lines}")
     before = _factory.ConfigurableTask
-    discovery._build_inline()
+    hooks._build_inline()
     try:
         manager = TaskManager(include_defaults=False, include_path=[str(tmp_path)])
         result = lm_eval.simple_evaluate(model=lm, tasks=["audit"], task_manager=manager, bootstrap_iters=0)

@@ -12,7 +12,7 @@ import pytest
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.harness import expand
-from midistill_tasks.harness.discovery import split_yamls
+from midistill_tasks.harness.hooks.tasks import split_yamls
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.splits import SPLITS
 

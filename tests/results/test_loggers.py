@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.results.loggers import loggable
 
 RESULTS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from midistill_tasks.harness.discovery import add_last_words
+from midistill_tasks.harness.hooks.ending import add_last_words
 from midistill_tasks.results import missing
 
 

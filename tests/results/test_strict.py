@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.results.strict import strict
 

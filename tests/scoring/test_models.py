@@ -261,7 +261,7 @@ def test_a_model_without_a_tokenizer_is_refused(tiny, texts, scoring, views):
 def test_a_backend_without_distributions_is_refused(texts, scoring, views, caplog):
     from lm_eval.models.dummy import DummyLM
 
-    from midistill_tasks.harness.discovery import answer_requests
+    from midistill_tasks.harness.hooks.requests import answer_requests
 
     answer_requests()
     answers = scoring.ask(DummyLM(), views.plain(texts[:2]))

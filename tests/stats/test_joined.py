@@ -18,8 +18,8 @@ from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.offline.writing import write
 from midistill_tasks.stats import file as stats
 from midistill_tasks.stats import texts
-from midistill_tasks.stats.file import load_stats
 from midistill_tasks.stats.parts import parts_below
+from midistill_tasks.stats.tables import load_stats
 
 SWEPT = {"mia": {"mink": {"k": [0.1, 0.2, 0.3]}}}
 

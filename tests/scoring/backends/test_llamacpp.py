@@ -13,7 +13,7 @@ from conformance import assert_same, conforms, views
 from serving import serving
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.scoring.requests import ViewRequest
 from midistill_tasks.views import REFERENCE, TEXT
 

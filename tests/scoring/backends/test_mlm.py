@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertTokenizerFast
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.scoring.backends.hf.mlm import HFMaskedLM, MaskedScorer
 from midistill_tasks.scoring.requests import ViewRequest
 from midistill_tasks.views import AFTER_SHOTS, REFERENCE, TEXT, Unscored

@@ -11,7 +11,7 @@ import pytest
 from conformance import assert_same, conforms, views
 from serving import serving
 
-from midistill_tasks.harness.discovery import answer_requests
+from midistill_tasks.harness.hooks.requests import answer_requests
 from midistill_tasks.scoring.backends.vllm import VLLMScorer
 from midistill_tasks.scoring.models import VLLM_EXTENSION
 from midistill_tasks.scoring.requests import ViewRequest

@@ -1,26 +1,23 @@
-"""What `plugin/` does to the harness once one of its modules is imported."""
+"""How the harness comes to know our tasks."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import logging
-import sys
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
-from midistill_tasks.downloads import remedy
-from midistill_tasks.errors import InputError, warn_once
-from midistill_tasks.results.loggers import log_what_is_written
-from midistill_tasks.results.strict import write_strictly
+from midistill_tasks.errors import warn_once
+from midistill_tasks.harness.hooks.ending import say_input_errors
+from midistill_tasks.harness.hooks.requests import look_at_caches
 from midistill_tasks.scoring.models import add_to_harness
-from midistill_tasks.secrets import hide_in_logs, hide_in_results
+from midistill_tasks.secrets import hide_in_logs
 
 logger = logging.getLogger(__name__)
 
-
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 
 
 def split_yamls() -> Path:
@@ -51,7 +48,7 @@ def add_tasks(manager: ModuleType) -> None:
     """
     say_input_errors()
     hide_in_logs()
-    _look_at_caches()
+    look_at_caches()
     add_to_harness()
     original = manager.TaskManager.__init__
     parameters = inspect.signature(original)
@@ -92,24 +89,6 @@ def _build_inline() -> None:
         return own(config=rest | {"task": str(config["task"]).rpartition("::")[2]})  # type: ignore[misc]
 
     _factory.ConfigurableTask = build
-
-
-def _look_at_caches() -> None:
-    """``--use_cache`` with a file that is damaged or cannot be written: a sentence in place of a traceback."""
-    from lm_eval.api.model import CachingLM
-
-    original = CachingLM.__init__
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
-    def init(self: Any, lm: Any, cache_db: str) -> None:
-        from midistill_tasks.scoring.use_cache import check_file
-
-        check_file(Path(cache_db))
-        original(self, lm, cache_db)
-
-    CachingLM.__init__ = init
 
 
 def _leave_out_of_patterns(kind: Any) -> None:
@@ -158,97 +137,3 @@ def _extend(task_manager: Any, manager: ModuleType) -> None:
     task_manager._all_subtasks = sorted(names[manager.Kind.TASK] + names[manager.Kind.PY_TASK])
     task_manager._all_groups = sorted(names[manager.Kind.GROUP])
     task_manager._all_tags = sorted(names[manager.Kind.TAG])
-
-
-def answer_requests() -> None:
-    """Gives the harness's model classes the method that answers our request type; may be called again."""
-    say_input_errors()
-    from lm_eval.api.model import LM, CachingLM
-    from lm_eval.loggers import EvaluationTracker, TrackioLogger, WandbLogger
-
-    from midistill_tasks.harness.stats import answer
-    from midistill_tasks.scoring.requests import REQUEST_TYPE
-    from midistill_tasks.scoring.rolling import ROLLING, rolling
-    from midistill_tasks.scoring.use_cache import guard_answers
-
-    setattr(LM, REQUEST_TYPE, answer)
-    setattr(LM, ROLLING, rolling)
-    guard_answers(CachingLM)
-    hide_in_results(EvaluationTracker)
-    write_strictly(EvaluationTracker)
-    log_what_is_written(WandbLogger)
-    log_what_is_written(TrackioLogger)
-    # What we say in a run belongs into the run's log, at its level and in its format.
-    logging.getLogger("midistill_tasks").parent = logging.getLogger("lm_eval")
-
-
-def say_input_errors() -> None:
-    """Where an `InputError` ends a program, its sentence is printed in place of a traceback; may be called again.
-
-    Whoever calls from Python gets the exception as ever; with ``--verbosity DEBUG`` the log has the traceback.
-    """
-    before = sys.excepthook
-    if getattr(before, "__module__", "") == __name__:
-        return
-
-    def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if not issubclass(kind, InputError) and (why := _of_hub(error)):
-            kind, error = InputError, InputError(why)
-        if issubclass(kind, InputError) and not hasattr(sys, "ps1"):
-            logger.debug("", exc_info=(kind, error, traceback))
-            print(f"midistill: {error}", file=sys.stderr)
-        else:
-            before(kind, error, traceback)
-
-    sys.excepthook = say
-
-
-def _of_hub(error: BaseException) -> str:
-    """The harness loads the model that is attacked, and says what the hub answered in sixty lines."""
-    if not isinstance(error, OSError):
-        return ""
-    why = remedy(error, "NAME")
-    return f"{' '.join(str(error).split())[:200]}: it {why}" if why else ""
-
-
-def add_last_words(command: ModuleType) -> None:
-    """Lets ``lm_eval run`` end with what is missing (`missing.say`); a run without our tasks does not import that."""
-    original = command.Run._execute
-
-    @functools.wraps(original)
-    def execute(*args: Any, **kwargs: Any) -> None:
-        original(*args, **kwargs)
-        missing = sys.modules.get("midistill_tasks.results.missing")
-        if missing is not None:
-            missing.say()
-
-    command.Run._execute = staticmethod(execute)
-
-
-def add_metrics(metrics: ModuleType) -> None:
-    """Registers our metrics and aggregations, so that a plain YAML task finds them by name."""
-    from midistill_tasks.harness.metrics import register
-
-    register()
-
-
-def add_models(huggingface: Any) -> None:
-    """Registers the architecture of our students, so that ``--model hf`` loads them, and shares texts on CPUs, too; a
-    folder's name is not asked for at the hub, where it may be another's model."""
-    from midistill_tasks.models import architectures
-    from midistill_tasks.scoring.backends.hf.ranks import share_on_cpus
-
-    architectures.register()
-    if kind := getattr(huggingface, "HFLM", None):
-        share_on_cpus(kind)
-    api = getattr(huggingface, "HfApi", None)
-    if api is None:
-        return
-
-    class Api(api):  # type: ignore[misc, valid-type]
-        def model_info(self, repo_id: str, *args: Any, **kwargs: Any) -> Any:
-            if Path(repo_id).is_dir():
-                raise FileNotFoundError(f"{repo_id} is a folder")  # which the harness takes for "no commit"
-            return super().model_info(repo_id, *args, **kwargs)
-
-    huggingface.HfApi = Api

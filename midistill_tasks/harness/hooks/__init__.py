@@ -1,0 +1,1 @@
+"""What `plugin/` does to the harness once one of its modules is imported."""
