@@ -81,6 +81,7 @@ def test_the_audit_of_own_files_from_check_to_page(files, leaking, people, shell
         "both": "also among the non-members: out-000",
     }
     assert judged[0]["name"] in page
+    assert {row["leak_found"] for row in exposed} == {"yes"}
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["answers"][0]["word"] == "leaks"
 

@@ -49,7 +49,7 @@ def exposed(findings: Findings) -> Section:
         text=() if leaks else (NO_LEAK,),
         tables=shown if leaks else (),
         folded=() if leaks else shown,
-        files=(findings.of_split(_every_member(members, results, others)),),
+        files=(findings.of_split(_every_member(members, results, others, leaks)),),
     )
 
 
@@ -87,8 +87,11 @@ def _also(member: Exposed, others: Mapping[str, Set[str]]) -> list[str]:
     return [name for name, ids in others.items() if member.id in ids]
 
 
-def _every_member(members: Sequence[Exposed], results: Sequence[AttackResult], others: Mapping[str, Set[str]]) -> Table:
-    """A row a member, those that were not judged last; no words of theirs."""
+def _every_member(
+    members: Sequence[Exposed], results: Sequence[AttackResult], others: Mapping[str, Set[str]], leaks: bool
+) -> Table:
+    """A row a member, those that were not judged last; no words of theirs. Whoever has the file alone reads in each row
+    whether a leak was found at all: some text always stands highest."""
     unscored = "; ".join(dict.fromkeys(why for result in results for why in result.metadata["unscored_reasons"]))
     rows: list[tuple[Cell, ...]] = [
         (
@@ -107,9 +110,10 @@ def _every_member(members: Sequence[Exposed], results: Sequence[AttackResult], o
         rows.append(("", f"and {more} more", "", math.nan, 0, "", "", "the results name the first 1,000 only"))
     columns = (
         *("rank", "name", "id", "share_of_nonmembers_below", "attacks_that_find_it"),
-        *("found_by", "also_found_in", "not_judged"),
+        *("found_by", "also_found_in", "not_judged", "leak_found"),
     )
-    return Table("exposed", "Every member", columns, tuple(rows))
+    found = "yes" if leaks else "no"
+    return Table("exposed", "Every member", columns, tuple((*row, found) for row in rows))
 
 
 def _words(text: str | None, show_texts: bool) -> str:

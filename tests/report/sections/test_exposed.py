@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 import numpy as np
+import pytest
 from made_page import Tags
 
 from midistill_tasks.report.build import build, write
@@ -28,3 +30,14 @@ def test_beside_where_a_member_is_also_found_stands_how_many_of_all_are(study, p
     labels = runs[0].tasks["mia_loss_made"].labels
     share = np.mean(votes[labels] * 2 >= 4)
     assert re.search(rf"of all members these are \d+% in vanilla, {share:.0%} in nonorm\.", words)
+
+
+@pytest.mark.parametrize(("shift", "found"), [(0.0, "no"), (2.0, "yes")])
+def test_the_file_alone_says_in_each_row_whether_a_leak_was_found(shift, found, draw, write_output, tmp_path):
+    labels, scores = draw(np.random.default_rng(5), 400, shift)
+    write_output(tmp_path / "results", labels, {"loss": scores})
+    write(build(read_group([tmp_path / "results"])), tmp_path / "report")
+    rows = list(csv.DictReader((tmp_path / "report" / "exposed-made.csv").open(encoding="utf-8")))
+    assert len(rows) == 200
+    assert {row["leak_found"] for row in rows} == {found}
+    assert any(row["found_by"] for row in rows)
