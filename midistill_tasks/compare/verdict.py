@@ -27,7 +27,7 @@ from midistill_tasks.compare import wording
 from midistill_tasks.compare.caught import caught
 from midistill_tasks.compare.wording import FEWEST, NEGLIGIBLE, AloneWord, Strongest, Word
 from midistill_tasks.metrics.blind import covariance_with_blind, shifted
-from midistill_tasks.metrics.estimate import Interval
+from midistill_tasks.metrics.estimate import Estimate, Interval
 from midistill_tasks.metrics.intervals import mean_auroc_interval, mean_half_width, quantile
 from midistill_tasks.metrics.roc import Areas, auroc, auroc_covariance, auroc_differences
 from midistill_tasks.results.run import AttackResult
@@ -211,7 +211,7 @@ def _alone_word(found: Strongest) -> AloneWord:
     if found.documents < FEWEST or math.isnan(found.area.lower):
         return "too few texts to say"
     at_chance = found.area.lower <= 0.5 <= found.area.upper
-    if not found.beats_words and (math.isnan(found.blind.value) or shifted(found.blind) or not at_chance):
+    if not found.beats_words and (_unknown(found.blind) or shifted(found.blind) or not at_chance):
         return "undecided"
     return "leaks" if found.leaks else "no leak found"
 
@@ -248,6 +248,8 @@ def beats_words(results: Sequence[AttackResult], area: Interval, alpha: float) -
         alpha: of both sides.
     """
     blind = results[0].blind
+    if _unknown(blind):
+        return False
     factor = quantile(results[0].documents - 1, alpha)
     stderr = max(area.upper - area.value, area.value - area.lower) / factor
     together = _covariance_with_words(results) * (1 if area.value > 0.5 else -1)
@@ -255,6 +257,11 @@ def beats_words(results: Sequence[AttackResult], area: Interval, alpha: float) -
         together = -stderr * blind.stderr
     variance = max(0.0, stderr**2 + blind.stderr**2 - 2 * together)
     return abs(area.value - 0.5) - (blind.value - 0.5) > factor * math.sqrt(variance)
+
+
+def _unknown(blind: Estimate) -> bool:
+    """Whether there is no baseline to be beaten, or none with an error."""
+    return math.isnan(blind.value) or math.isnan(blind.stderr)
 
 
 def _covariance_with_words(results: Sequence[AttackResult]) -> float:

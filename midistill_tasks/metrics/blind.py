@@ -48,7 +48,8 @@ def blind_auroc(
     nothing to find: a fold with more members leaves fewer for training, so its scores are all a little lower.
     The folds are not independent: at the null each pair of texts acts twice, either judged by what was learnt from the
     other, so that DeLong's variance over the number of folds is too small by up to a half. Hence the variance of the
-    mean is (1/K + n_test/n_train) times that of a fold: Nadeau and Bengio, Machine Learning 52:239 (2003).
+    mean is (1/K + n_test/n_train) times that of a fold: Nadeau and Bengio, Machine Learning 52:239 (2003). A fold in
+    which a class has one document only has no error, and is not judged.
 
     Args:
         texts: [n]
@@ -75,12 +76,13 @@ def blind_auroc(
     ranks, values, errors = np.full(len(texts), math.nan), [], []
     for train, test in _splits(member, names, seed):
         scores = _judge(words, member, train, test)
-        if scores is not None:
+        error = math.nan if scores is None else delong_stderr(member[test], scores, names[test].tolist())
+        if scores is not None and not math.isnan(error):
             area, ranks[test] = auroc_components(member[test], scores)
             values.append(area)
-            errors.append(delong_stderr(member[test], scores, names[test].tolist()))
+            errors.append(error)
     if not values:
-        return _undefined(len(texts), "no fold has both classes to learn from and to judge")
+        return _undefined(len(texts), "no fold has two documents of each class to judge")
     inflation = 1 / len(values) + 1 / (FOLDS - 1)
     return Blind(float(np.mean(values)), math.sqrt(inflation * float(np.mean(np.square(errors)))), ranks)
 

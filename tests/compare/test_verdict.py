@@ -153,6 +153,13 @@ def test_without_coins_an_attack_must_beat_the_words_also_where_these_are_not_ab
     assert verdict(coins[0], coins[1:], ("T", "S")).word == "safer", "one half is what chance gives"
 
 
+@pytest.mark.parametrize("blind", [(0.53, math.nan), (0.73, math.nan)])
+@pytest.mark.parametrize("shift", [0.0, 0.15])
+def test_a_baseline_without_an_error_is_none(make_task, blind, shift) -> None:
+    teacher, _ = family(make_task, 6, {"loss": shift}, {"loss": 0.0}, blind=blind, **SHIFTED)
+    assert alone("T", [{"loss": result} for result in teacher.values()]).word == "undecided"
+
+
 def test_an_attack_is_paired_with_the_words_where_the_samples_hold_their_ranks(make_task) -> None:
     rng = np.random.default_rng(8)
     labels = np.arange(200) % 2

@@ -50,6 +50,19 @@ def test_passages_of_one_document_do_not_tell_on_each_other():
     assert blind_auroc(texts, labels)[0] > 0.7
 
 
+def test_a_fold_with_one_document_of_a_class_is_not_judged_and_the_rest_has_an_error():
+    # Of documents of very unequal length, which a fold can have alone.
+    rng = np.random.default_rng(3)
+    sizes = np.ceil(20 * np.exp(rng.normal(size=30))).astype(int)
+    labels = np.repeat(np.arange(30) % 2, sizes)
+    clusters = np.repeat([f"doc{number}" for number in range(30)], sizes).tolist()
+    value, stderr, ranks = blind_auroc(texts_of(rng, len(labels), 20), labels, clusters)
+    assert 0.2 < value < 0.8
+    assert stderr > 0
+    alone = {name for name in clusters if math.isnan(ranks[clusters.index(name)])}
+    assert 0 < len(alone) < 30
+
+
 def test_a_planted_word_is_found():
     rng = np.random.default_rng(2)
     labels = np.arange(100) % 2
