@@ -58,20 +58,29 @@ def read_attacks(places: Iterable[str | Path]) -> dict[str, AttackResult]:
     The results file need not be there, so these have the samples alone: no version and no figures of the table.
 
     Raises:
-        InputError: if there are none, if they are of several splits or of different texts, or if a file cannot be
-            used or has no texts.
+        InputError: if there are none, if they are of several splits or models or of different texts, or if a file
+            cannot be used or has no texts.
     """
     newest: dict[str, tuple[str, Path]] = {}
+    beside: set[Path] = set()
     for path in _sample_files(places):
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise InputError(f"{path} is not named samples_mia_<attack>_<split>_<date>.jsonl: give the harness's file")
         dated = (match["date"], path)
+        beside.add(_results_of(match["date"], path))
         newest[match["task"]] = max(newest.get(match["task"], dated), dated)
     named = {task: _attack_and_split(task, date, path) for task, (date, path) in newest.items()}
     splits = sorted({split for _, split in named.values()})
     if len(splits) > 1:
         raise InputError(f"these samples belong to several splits ({', '.join(splits)}): give the files of one")
+    models = sorted(
+        {str(load_results(results).get("model_name") or "") for results in beside if results.is_file()} - {""}
+    )
+    if len(models) > 1:
+        raise InputError(
+            f"these samples are of {len(models)} models ({', '.join(models)}): give the folder or the files of one"
+        )
     results = {}
     for task, (_, path) in sorted(newest.items()):
         attack, split = named[task]
@@ -102,7 +111,7 @@ def _sample_files(places: Iterable[str | Path]) -> list[Path]:
 
 def _attack_and_split(task: str, date: str, samples: Path) -> tuple[str, str]:
     """As the results beside the samples say, for both may hold an underscore; else by the attacks that are known."""
-    results = samples.with_name(f"results_{date}.json")
+    results = _results_of(date, samples)
     described = _mia_tasks(load_results(results)).get(task, {}) if results.is_file() else {}
     if {"attack", "split"} <= described.keys():
         return str(described["attack"]), str(described["split"])
@@ -114,6 +123,10 @@ def _attack_and_split(task: str, date: str, samples: Path) -> tuple[str, str]:
         )
     attack = max(known, key=len)
     return attack, task.removeprefix(f"mia_{attack}_")
+
+
+def _results_of(date: str, samples: Path) -> Path:
+    return samples.with_name(f"results_{date}.json")
 
 
 def _newest(place: Path) -> list[Path]:

@@ -248,6 +248,16 @@ def test_samples_without_their_results_are_of_the_longest_attack_that_is_known(
         read_attacks([tmp_path])
 
 
+def test_samples_of_two_models_are_refused(tmp_path: Path, write_output) -> None:
+    """As of a student that was evaluated later into the same --output_path: by an attack each, or by the same."""
+    labels, scores = [0, 1] * 4, list(range(8))
+    write_output(tmp_path / "teacher", labels, {"loss": scores, "mink": scores}, model="big")
+    write_output(tmp_path / "student", labels, {"loss": scores}, model="small", date="2026-02-02T03-04-05.678901")
+    with pytest.raises(InputError, match=r"are of 2 models \(big, small\): give the folder or the files of one"):
+        read_attacks([tmp_path])
+    assert set(read_attacks([tmp_path / "teacher"])) == {"loss", "mink"}
+
+
 def test_samples_are_of_one_split_and_named_as_the_harness_names_them(tmp_path: Path, write_output) -> None:
     write_output(tmp_path, LABELS, {"loss": SCORES})
     write_output(tmp_path, LABELS, {"loss": SCORES}, split="other", date="2026-01-02T03-04-05.678902")
