@@ -15,6 +15,7 @@ from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.offline.attacks import Attacked
 from midistill_tasks.results.run import AttackResult, Run
+from midistill_tasks.results.strict import strict_sample
 from midistill_tasks.stats.parts import Part
 from midistill_tasks.stats.texts import docs
 
@@ -130,6 +131,7 @@ def write_output() -> Callable[..., Path]:
             lines = []
             for name, label, score in zip(names, labels, values, strict=True):
                 doc = {"id": name, "label": int(label), "cluster": name, "score": float(score), "n_tokens": 9}
+                doc = strict_sample(doc)
                 doc |= {} if text is None else {"text": text(name)}
                 lines.append(json.dumps({"doc_id": len(lines), "doc": doc, "filtered_resps": [str(score)]}) + "\n")
             (folder / f"samples_{task}_{date}.jsonl").write_text("".join(lines))

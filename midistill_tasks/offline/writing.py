@@ -15,7 +15,7 @@ from midistill_tasks.files import whole_file, write_atomically
 from midistill_tasks.harness.keys import default_metrics
 from midistill_tasks.metrics import METRICS
 from midistill_tasks.offline.attacks import Attacked
-from midistill_tasks.results.strict import strict
+from midistill_tasks.results.strict import strict, strict_sample
 from midistill_tasks.stats.file import model_folder
 from midistill_tasks.stats.parts import Part
 from midistill_tasks.stats.texts import docs
@@ -39,7 +39,7 @@ def write(folder: Path, parts: Sequence[Part], attacked: Sequence[Attacked]) -> 
     place = folder / model_folder(saved["model"])
     _samples(place, date, parts, attacked)
     results = place / f"results_{date}.json"
-    write_atomically(results, _json(_content(saved, attacked, date), indent=2), _ELSE)
+    write_atomically(results, _json(strict(_content(saved, attacked, date)), indent=2), _ELSE)
     return results
 
 
@@ -51,7 +51,8 @@ def _samples(place: Path, date: str, parts: Sequence[Part], attacked: Sequence[A
             chosen = [pair for pair in zip(attacked, files, strict=True) if number < len(pair[0].scores.filters)]
             for row, doc in enumerate(docs(parts)):
                 for one, file in chosen:
-                    file.write(_json(one.sample(row, one.scores.filters[number], doc)) + "\n")
+                    sample = strict_sample(one.sample(row, one.scores.filters[number], doc))
+                    file.write(_json(sample) + "\n")
 
 
 def _content(saved: Mapping[str, Any], attacked: Sequence[Attacked], date: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _content(saved: Mapping[str, Any], attacked: Sequence[Attacked], date: str) 
 
 
 def _json(content: Any, indent: int | None = None) -> str:
-    return json.dumps(strict(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def _row(attacked: Attacked) -> dict[str, float | str]:

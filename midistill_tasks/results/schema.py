@@ -77,7 +77,7 @@ class Sample(BaseModel):
     name: StrictStr | None = Field(None, description="the user's name of the text: by id_column, or file:row")
     group: StrictStr | None = Field(None, description="of a canary: how often it is repeated where it is inserted")
     text: StrictStr | None = Field(None, description="absent with log_text false")
-    score: float | None = Field(description="higher = more likely a member; null = not scored")
+    score: float | None = Field(description="higher = more likely a member; null = not scored; ±1.797…e308 = infinite")
     n_tokens: StrictInt = Field(0, description="tokens that were scored")
     truncated: StrictBool = Field(False, description="the text is longer than the model reads at once")
     blind_rank: float | None = Field(None, description="of the bag-of-words baseline, 0 to 1 within its fold")

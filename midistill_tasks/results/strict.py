@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,19 +14,38 @@ _REQUESTS = ("arguments", "resps")
 """Of a sample, for the harness to put into words."""
 
 
-def strict(value: Any) -> Any:
-    """The same with None for NaN and infinities, and without the errors of errors.
+INFINITE = sys.float_info.max
+"""Stands for an infinite score in samples: null says there that a text has none."""
+
+
+def strict(value: Any, infinite: float | None = None) -> Any:
+    """The same with None for NaN, `infinite` (with the sign) for infinities, and without the errors of errors.
 
     >>> strict({"auroc,none": float("nan"), "auroc_stderr_stderr,none": "N/A", "n": [1, 2.5]})
     {'auroc,none': None, 'n': [1, 2.5]}
     """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if infinite is None or math.isnan(value) else math.copysign(infinite, value)
     if isinstance(value, Mapping):
-        return {key: strict(each) for key, each in without_errors_of_errors(value).items()}
+        return {key: strict(each, infinite) for key, each in without_errors_of_errors(value).items()}
     if isinstance(value, list | tuple):
-        return [strict(each) for each in value]
+        return [strict(each, infinite) for each in value]
     return value
+
+
+def strict_sample(value: Any) -> Any:
+    """As `strict`, for what is said of one text; `number` reads it."""
+    return strict(value, INFINITE)
+
+
+def number(value: Any) -> float:
+    """A figure of a sample: NaN for null.
+
+    >>> number(None), number(2), number(strict_sample(float("-inf")))
+    (nan, 2.0, -inf)
+    """
+    found = math.nan if value is None else float(value)
+    return math.copysign(math.inf, found) if abs(found) >= INFINITE else found
 
 
 def without_errors_of_errors(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +66,7 @@ def write_strictly(tracker: Any) -> None:
     @functools.wraps(of_samples)
     def save_results_samples(self: Any, task_name: str, samples: Any) -> Any:
         made = [
-            {key: value if key in _REQUESTS else strict(value) for key, value in sample.items()}
+            {key: value if key in _REQUESTS else strict_sample(value) for key, value in sample.items()}
             if "score" in sample["doc"]
             else sample
             for sample in samples

@@ -7,11 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from midistill_tasks.harness.hooks.requests import answer_requests
+from midistill_tasks.metrics.roc import auroc
+from midistill_tasks.report.build import build, write
 from midistill_tasks.results.reader import read_run
-from midistill_tasks.results.strict import strict
+from midistill_tasks.results.roles import read_group
+from midistill_tasks.results.strict import number, strict, strict_sample
 
 
 def refuse(word: str) -> Any:
@@ -46,6 +50,23 @@ def test_a_run_of_the_harness_writes_null_where_there_is_no_figure(tmp_path, tin
 def test_only_what_is_no_number_changes(value):
     content = {"a": [value, (1, 2.5, "x")], "b_stderr_stderr,none": "N/A", "c": None}
     assert strict(content) == {"a": [None, [1, 2.5, "x"]], "c": None}
+
+
+@pytest.mark.parametrize("value", [-math.inf, math.inf, math.nan, 0.0, -1.5])
+def test_a_text_s_score_comes_back_as_it_was(value):
+    line = json.dumps(strict_sample({"score": value}), allow_nan=False)
+    np.testing.assert_equal(number(json.loads(line)["score"]), value)
+
+
+def test_infinite_scores_count_on_the_page_as_in_the_table(draw, write_output, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 300, 0.7)
+    scores[:40], scores[40:60] = -math.inf, math.inf
+    for model in ("big", "small"):
+        write_output(tmp_path / "out" / model, labels, {"loss": scores, "mink": np.roll(scores, 7)}, model=model)
+    group = read_group([tmp_path / "out"])
+    assert group.runs[0].tasks["mia_loss_made"].measured["auroc"].value == auroc(labels, scores)
+    page = write(build(group), tmp_path / "page").read_text(encoding="utf-8")
+    assert f"{auroc(labels, scores):.3f}" in page
 
 
 def test_the_harness_is_changed_once():
