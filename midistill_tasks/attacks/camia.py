@@ -19,6 +19,8 @@ THRESHOLDS = (1.0, 2.0, 3.0)
 BINS = (3, 4, 5)
 EMBEDDING, TOLERANCE = 2, 0.2
 """Of the approximate entropy, the tolerance in standard deviations."""
+ROWS = 256
+"""Beginnings that are compared with all others together."""
 
 
 @attack(
@@ -74,12 +76,16 @@ def approximate_entropy(values: FloatArray) -> float:
     """Pincus 1991 with m = 2 and r = 0.2 standard deviations; 0 for fewer than four values."""
     if len(values) < EMBEDDING + 2:
         return 0.0
-    near = np.abs(values[:, None] - values) <= TOLERANCE * values.std()
+    tolerance = TOLERANCE * values.std()
 
     def phi(m: int) -> float:
-        count = len(values) - m + 1
-        alike = np.logical_and.reduce([near[k : k + count, k : k + count] for k in range(m)])
-        return float(np.log(alike.mean(axis=1)).mean())
+        runs = np.lib.stride_tricks.sliding_window_view(values, m)
+        # Some rows at a time: all pairs of a text of 32,000 tokens would be gigabytes.
+        alike = [
+            np.logical_and.reduce([np.abs(some[:, k, None] - runs[:, k]) <= tolerance for k in range(m)]).mean(axis=1)
+            for some in np.array_split(runs, -(-len(runs) // ROWS))
+        ]
+        return float(np.log(np.concatenate(alike)).mean())
 
     return phi(EMBEDDING) - phi(EMBEDDING + 1)
 

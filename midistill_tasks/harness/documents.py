@@ -62,7 +62,7 @@ def _columns(task: ConfigurableTask, rows: datasets.Dataset, name: str) -> datas
         "label": list(_column(task, rows, "doc_to_target", name)),
     }
     if "cluster" in task.features:
-        columns["cluster"] = [str(cluster) for cluster in rows["cluster"]]
+        columns["cluster"] = ["" if cluster is None else str(cluster) for cluster in rows["cluster"]]
     return to_dataset(columns, name)
 
 

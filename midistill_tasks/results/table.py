@@ -116,9 +116,10 @@ def _parts(cell: Cell) -> tuple[str | int | float, ...]:
 
 
 def _plain(value: str | int | float) -> str | int | float:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):  # which spreadsheets run
-        return f"'{value}"
-    return "" if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, str):
+        text = re.sub(r"\r\n?", "\n", value)  # a bare \r ends a row for many readers, and `csv` does not quote it
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text  # which spreadsheets run
+    return "" if math.isnan(value) else value
 
 
 def _names(name: str, cell: Cell) -> list[str]:

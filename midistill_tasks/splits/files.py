@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,14 @@ def load(
 ) -> datasets.Dataset:
     """Texts of what ``members`` and ``nonmembers`` name (see `Source`), from the column that ``column`` names.
 
-    Where all files have a column ``cluster`` of str (say, the document a passage was cut from), it is kept. The column
-    ``name`` says which text of the user's each row is.
+    A column ``cluster`` of str (say, the document a passage was cut from) is kept; texts of files without it are
+    documents of their own. The column ``name`` says which text of the user's each row is.
 
     Raises:
         InputError: a file is not named, or cannot be read; the column is missing; a value is not a string.
     """
-    table: readers.Table = {"text": [], "label": [], "name": []}
-    clusters: list[str] = []
+    table: readers.Table = {"text": [], "label": [], "cluster": []}
+    named: list[tuple[str, Sequence[str] | range]] = []
     for name, source, label in (("members", members, 1), ("nonmembers", nonmembers, 0)):
         if source is None:
             raise InputError(
@@ -47,18 +48,26 @@ def load(
             texts = readers.pick_texts(rows, column, where)
             table["text"] += texts
             table["label"] += [label] * len(texts)
-            table["name"] += _names(rows, id_column, where, len(texts))
-            clusters += readers.pick_texts(rows, "cluster", where) if "cluster" in rows else []
-    if len(clusters) == len(table["text"]):
-        table["cluster"] = clusters
-    return readers.to_dataset(table, "files")
+            table["cluster"] += readers.pick_texts(rows, "cluster", where) if "cluster" in rows else [""] * len(texts)
+            rows_of = range(1, len(texts) + 1)
+            named.append((where, rows_of if id_column is None else _ids(rows, id_column, where)))
+    if not any(table["cluster"]):
+        del table["cluster"]
+    return readers.to_dataset(table | {"name": list(_names(named))}, "files")
 
 
-def _names(rows: readers.Table, id_column: str | None, where: str, count: int) -> list[str]:
-    """By the user's column, or ``train.jsonl:12``, rows counted from 1."""
-    if id_column is None:
-        file = where.rstrip("/").rpartition("/")[2]
-        return [f"{file}:{row}" for row in range(1, count + 1)]
+def _names(named: Sequence[tuple[str, Sequence[str] | range]]) -> Iterator[str]:
+    """By the user's column, or ``train.jsonl:12`` with rows counted from 1, and the folders that tell files apart."""
+    paths = {tuple(where.rstrip("/").split("/")) for where, _ in named}
+    depth = 1
+    while len({path[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    for where, rows in named:
+        file = "/".join(where.rstrip("/").split("/")[-depth:])
+        yield from (f"{file}:{row}" if isinstance(row, int) else row for row in rows)
+
+
+def _ids(rows: readers.Table, id_column: str, where: str) -> list[str]:
     values = readers.pick_column(rows, id_column, where)
     for row, value in enumerate(values, 1):
         if value is None or isinstance(value, (list, dict)):

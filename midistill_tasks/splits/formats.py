@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -43,9 +44,10 @@ def _parsed_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         raise InputError(f"{path}, line {error.lineno}: broken JSON ({error.msg}); correct the list") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({error}); correct the list") from None
+    escaped = _has_halves(text)
     for row, value in enumerate(values, 1):
         try:
-            _storable(value, text)
+            _storable(value, escaped)
         except UnicodeEncodeError as error:
             raise InputError(f"{path}, row {row}: {_half(error)}") from None
         yield f"row {row}", value
@@ -57,7 +59,7 @@ def _parsed_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
             continue
         try:
             value = json.loads(line, object_pairs_hook=_object)
-            _storable(value, line)
+            _storable(value, _has_halves(line))
         except UnicodeEncodeError as error:
             raise InputError(f"{path}, line {number}: {_half(error)}") from None
         except (ValueError, RecursionError) as error:
@@ -74,9 +76,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _storable(value: Any, source: str) -> None:
+def _has_halves(source: str) -> bool:
+    """Whether there is an escape of a surrogate, which may lack its other half."""
+    return "\\ud" in source.lower()
+
+
+def _storable(value: Any, escaped: bool) -> None:
     """UnicodeEncodeError where a string holds half a surrogate pair, which only an escape can bring in."""
-    if "\\ud" in source.lower():
+    if escaped:
         json.dumps(value, ensure_ascii=False).encode()
 
 
@@ -226,9 +233,11 @@ def _decoded(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         bad = data.count(b"\n", 0, error.start) + 1
+        # Bytes that are typographic quotes and dashes there, and control characters in ISO-8859-1.
+        encoding = "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", data) else "ISO-8859-1"
         raise InputError(
             f"{path}, line {bad}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; convert the file with:"
-            f" {_iconv(path, 'ISO-8859-1')}"
+            f" {_iconv(path, encoding)}"
         ) from None
 
 

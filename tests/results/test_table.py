@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 from markdown_it import MarkdownIt
 
@@ -30,3 +33,9 @@ def test_nothing_comes_alive_when_the_markdown_is_rendered(text):
     for token in (cells[0], cells[3]):
         assert {child.type for child in token.children} <= {"text", "text_special", "strong_open", "strong_close"}
         assert "".join(child.content for child in token.children) == " ".join(text.split())
+
+
+def test_a_cell_of_a_csv_stays_one_whatever_ends_its_lines():
+    texts = ("one\r=1+1", "two\r\nlines", "three\nlines", "=2+2")
+    read = list(csv.reader(io.StringIO(Table("t", "t", ("text",), tuple((text,) for text in texts)).csv(), newline="")))
+    assert read == [["text"], ["one\n=1+1"], ["two\nlines"], ["three\nlines"], ["'=2+2"]]

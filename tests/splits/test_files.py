@@ -37,16 +37,29 @@ def test_txt_files_hold_one_text_a_line(tmp_path: Path) -> None:
     }
 
 
-def test_clusters_are_kept_where_both_files_have_them(tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text('{"text": "a", "cluster": "doc 1"}\n')
-    (tmp_path / "out.jsonl").write_text('{"text": "b", "cluster": "doc 2"}\n')
-    (tmp_path / "bare.jsonl").write_text('"b"\n')
-    both, one = (
-        TextOptions(own={"members": str(tmp_path / "in.jsonl"), "nonmembers": str(tmp_path / name)})
-        for name in ("out.jsonl", "bare.jsonl")
+def test_clusters_are_kept_and_texts_of_files_without_them_are_documents_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"text": "{text}", "cluster": "doc 1"}}\n' for text in "abc"))
+    (tmp_path / "out.jsonl").write_text('{"text": "n", "cluster": "doc 2"}\n')
+    (tmp_path / "bare.jsonl").write_text('"n"\n"m"\n"k"\n')
+    both, one, none = (
+        TextOptions(own={"members": str(tmp_path / members), "nonmembers": str(tmp_path / name)}, shots=1)
+        for members, name in (("in.jsonl", "out.jsonl"), ("in.jsonl", "bare.jsonl"), ("bare.jsonl", "bare.jsonl"))
     )
-    assert load_split(FILES, {}, both)["cluster"][:] == ["doc 1", "doc 2"]
-    assert "cluster" not in load_split(FILES, {}, one).column_names
+    assert load_split(FILES, {}, both)["cluster"][:] == ["doc 1"] * 3 + ["doc 2"]
+    assert "cluster" not in load_split(FILES, {}, none).column_names
+    judged = documents(FILES, one).docs
+    clusters = dict(zip(judged["text"][:], judged["cluster"][:], strict=True))
+    assert clusters["a"] == clusters["c"] == "doc 1"
+    assert clusters["m"] != clusters["k"] != "doc 1"
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("in/x", "in/y", "out/x"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "train.txt").write_text(f"text of {folder}\n")
+    own = {"members": str(tmp_path / "in" / "*" / "train.txt"), "nonmembers": str(tmp_path / "out/x/train.txt")}
+    names = load_split(FILES, {}, TextOptions(own=own))["name"][:]
+    assert names == ["in/x/train.txt:1", "in/y/train.txt:1", "out/x/train.txt:1"]
 
 
 def test_a_file_that_was_not_given_is_asked_for(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.splits import readers
+from midistill_tasks.splits import formats, readers
 
 TEXTS = ["plain", 'comma, "quote"', "two\nlines", "separator\u2028and\x0cfeed", "ä 数"]
 
@@ -191,8 +191,20 @@ def test_a_broken_json_line_is_named(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "txt"])
 def test_bytes_that_are_not_utf8_are_named_with_the_way_out(tmp_path: Path, ending: str) -> None:
     (tmp_path / f"a.{ending}").write_bytes(b'"text"\n"caf\xe9"\n')
-    with pytest.raises(InputError, match=rf"a\.{ending}, line 2: byte 11 \(0xe9\) is not UTF-8.*iconv"):
+    with pytest.raises(InputError, match=rf"a\.{ending}, line 2: byte 11 \(0xe9\) is not UTF-8.*iconv -f ISO-8859-1"):
         readers.read_file(tmp_path / f"a.{ending}")
+    (tmp_path / f"a.{ending}").write_bytes("„caf\u00e9“\n".encode("cp1252"))
+    with pytest.raises(InputError, match=r"line 1: .*iconv -f WINDOWS-1252"):  # in ISO-8859-1 they control a terminal
+        readers.read_file(tmp_path / f"a.{ending}")
+
+
+def test_a_list_is_looked_through_once_for_halves_of_characters(tmp_path: Path, monkeypatch) -> None:
+    """Not once a row: that took hours for a list of 100 MB."""
+    looked = []
+    monkeypatch.setattr(formats, "_has_halves", lambda source: looked.append(source) or False)
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "word"}] * 30))
+    assert len(readers.read_file(tmp_path / "a.json")["text"]) == 30
+    assert len(looked) == 1
 
 
 def test_broken_csv_and_parquet_are_named(tmp_path: Path) -> None:
