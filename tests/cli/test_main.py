@@ -87,7 +87,8 @@ def test_sigterm_that_comes_once_more_lets_a_verb_end_in_order(monkeypatch, caps
             os.kill(os.getpid(), signal.SIGTERM)
             ended.append("in order")
 
-    monkeypatch.setitem(sys.modules, "midistill_tasks.cli.tasks", SimpleNamespace(run=run, add_arguments=lambda parser: None))
+    module = SimpleNamespace(run=run, add_arguments=lambda parser: None)
+    monkeypatch.setitem(sys.modules, "midistill_tasks.cli.tasks", module)
     assert cli.main(["tasks"]) == 143
     assert ended == ["in order"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

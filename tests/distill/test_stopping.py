@@ -98,7 +98,7 @@ def test_ctrl_c_after_a_first_signal_ends_at_once(first, recipe_of, signals, tmp
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_sigterm_that_comes_once_more_takes_no_checkpoint_away(first, recipe_of, signals, tmp_path):
     signals(2, first, signal.SIGTERM, signal.SIGTERM)
-    with pytest.raises(Stopped, match="^step 2 of 6$"):
+    with pytest.raises(Stopped, match=r"^step 2 of 6$"):
         run_recipe(recipe_of(train__save_every=500))
     assert (tmp_path / "student" / "checkpoints" / "checkpoint-2").is_dir()
 

@@ -1,4 +1,4 @@
-"""Parts in forks: they end in order with the study, whoever is killed, and where no server can be they are processes."""
+"""Parts in forks end in order with the study, whoever is killed; where no server can be they are processes."""
 
 from __future__ import annotations
 
@@ -60,16 +60,12 @@ def study(tmp_path):
     (tmp_path / "a_part.py").write_text(PART)
     (tmp_path / "a_study.py").write_text(STUDY)
     paths = os.pathsep.join([str(tmp_path), str(Path(forks.__file__).parents[3])])
-    began = []
+    env, began = {**os.environ, "PYTHONPATH": paths}, []
 
     def start(*parts):
-        began.append(
-            subprocess.Popen(
-                [sys.executable, "a_study.py", *parts], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths},
-                stdout=subprocess.PIPE, text=True, start_new_session=True,
-            )  # fmt: skip
-        )
-        return began[0]
+        command, kept = [sys.executable, "a_study.py", *parts], {"cwd": tmp_path, "env": env, "text": True}
+        began.append(subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, **kept))
+        return began[-1]
 
     yield start
     for ours in began:
