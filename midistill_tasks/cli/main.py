@@ -67,13 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _termination_raises() -> Iterator[None]:
-    """Lets SIGTERM end a verb as Ctrl-C does; a launcher's processes, which may wait in C for each other, just die."""
+    """Lets SIGTERM end a verb as Ctrl-C does; a launcher's processes, which may wait in C for each other, just die.
+
+    Once: `timeout` sends it to a process and to its group, systemd to parts that their study asks, too.
+    """
     launched = "RANK" in os.environ or threading.current_thread() is not threading.main_thread()
     if launched or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
     def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Stopped(signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)

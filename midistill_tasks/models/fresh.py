@@ -115,8 +115,10 @@ def _serve(module: str) -> None:
             client, _ = listening.accept()
             main = importlib.import_module(module).main  # for the first one, and those that are forked after it
             if not os.fork():
-                _answer(main, client)
-                os._exit(0)
+                try:
+                    _answer(main, client)
+                finally:  # whatever was raised: it would remove the server's folder on its way up
+                    os._exit(0)
             client.close()
 
 
@@ -127,7 +129,11 @@ def _answer(main: Any, client: socket.socket) -> None:
         task = json.loads(lines.readline())
         child = os.fork()
         if not child:
-            os._exit(_do(main, **task))
+            status = 1
+            try:
+                status = _do(main, **task)
+            finally:  # also where the client took its folder away
+                os._exit(status)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=lines, flush=True)
 
 

@@ -47,8 +47,9 @@ def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     expected = probe(model).cpu()
     if expected.isnan().any():
         raise ReloadError(f"{folder}: the model's own logits are NaN: it diverged; train with a lower learning rate")
-    answer = folder / "reloaded.safetensors"
-    arguments = [str(folder), str(answer), "--device", str(model.device)]
+    there = folder.resolve()  # the fresh process may be in another working directory
+    answer = there / "reloaded.safetensors"
+    arguments = [str(there), str(answer), "--device", str(model.device)]
     arguments += ["--attention", str(model.config._attn_implementation), "--threads", str(torch.get_num_threads())]
     status, said = fresh.run(__name__, arguments, forked=model.device.type == "cpu")
     if status:

@@ -77,6 +77,24 @@ def test_a_verb_that_is_stopped_says_in_one_line_what_to_type_to_go_on(verb, num
         assert capsys.readouterr().err.count("--resume") == 1
 
 
+def test_sigterm_that_comes_once_more_lets_a_verb_end_in_order(monkeypatch, capsys):
+    ended = []
+
+    def run(args):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended.append("in order")
+
+    module = SimpleNamespace(run=run, add_arguments=lambda parser: None)
+    monkeypatch.setitem(sys.modules, "midistill_tasks.cli.tasks", module)
+    assert cli.main(["tasks"]) == 143
+    assert ended == ["in order"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert "to go on: midistill tasks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [[], ["nothing"], ["tasks", "nothing"]])
 def test_a_command_line_that_is_none_says_what_there_is(argv, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -87,11 +87,20 @@ def test_a_stopped_run_is_not_measured_once_more(recipe_of, signals):
     assert len(measured) == 2  # the teacher, and the student as it began
 
 
-def test_a_second_signal_ends_at_once(recipe_of, signals, tmp_path):
-    signals(2, signal.SIGINT, signal.SIGINT)
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_a_first_signal_ends_at_once(first, recipe_of, signals, tmp_path):
+    signals(2, first, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe_of(train__save_every=500))
     assert not list((tmp_path / "student" / "checkpoints").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_sigterm_that_comes_once_more_takes_no_checkpoint_away(first, recipe_of, signals, tmp_path):
+    signals(2, first, signal.SIGTERM, signal.SIGTERM)
+    with pytest.raises(Stopped, match=r"^step 2 of 6$"):
+        run_recipe(recipe_of(train__save_every=500))
+    assert (tmp_path / "student" / "checkpoints" / "checkpoint-2").is_dir()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,12 @@ def main(arguments):
         os.kill(os.getpid(), 9)
     if arguments[0] == "fail":
         raise ValueError("it is so")
+    if arguments[0] == "wait":
+        with open(arguments[1] + "/begun", "w"):
+            pass
+        while not os.path.exists(arguments[1] + "/go on"):
+            pass
+        return
     with open(arguments[0], "w") as file:
         file.write(f"{len(TASKS)} {os.getpid()} {os.getppid()}")
 if __name__ == "__main__":
@@ -77,3 +86,34 @@ def test_a_process_asks_the_server_of_another_one_as_long_as_it_is_there(module,
     ours.wait()
     assert fresh.run(module, [str(tmp_path / "second")], forked=True) == (0, "")
     assert said(tmp_path / "second")[2] == os.getpid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize("gone", ["while its task is done", "before it is begun"])
+def test_a_client_that_is_killed_takes_the_server_from_nobody(gone, module, tmp_path):
+    server = fresh._server(module)
+    folder = tmp_path if gone == "while its task is done" else tmp_path / "removed"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(server.address)
+        task = {"arguments": ["wait", str(tmp_path)], "said": str(folder / "said")}
+        client.sendall(json.dumps(task).encode() + b"\n")
+        if folder == tmp_path:
+            wait_for(lambda: (tmp_path / "begun").exists())
+        else:
+            assert client.makefile().readline() == "1\n"
+    (tmp_path / "go on").touch()
+    wait_for(lambda: not children(server.process.pid))
+    assert Path(server.address).exists()
+    assert fresh.run(module, [str(tmp_path / "next")], forked=True) == (0, "")
+    assert said(tmp_path / "next")[2] != os.getpid()
+
+
+def children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
+def wait_for(true) -> None:
+    until = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)

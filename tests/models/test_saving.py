@@ -80,6 +80,20 @@ def test_a_diverged_model_is_not_saved(student: Any, tiny: Any, tmp_path: Path) 
         save(student, tiny.tokenizer(), tmp_path)
 
 
+def test_after_a_change_of_directory_a_relative_folder_is_saved_and_named_as_it_was_given(
+    tiny: Any, stock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = stock.model("llama")
+    for name in ("one", "two"):  # the server that reads them again stays in the first
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        save(model, tiny.tokenizer(), Path("student"))
+        assert (tmp_path / name / "student" / "model.safetensors").is_file()
+    model.config.vocab_size = 63  # its embeddings have 64 rows
+    with pytest.raises(ReloadError, match=r"^other/\S*: a fresh process cannot load the saved model: .*mismatch"):
+        save(model, tiny.tokenizer(), Path("other"))
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_folder_that_holds_a_model_or_part_of_one_is_refused_unchanged(

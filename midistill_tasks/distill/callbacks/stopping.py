@@ -17,12 +17,15 @@ from midistill_tasks.errors import Stopped
 from midistill_tasks.processes import processes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SAID = b"\nstopping after this step, with a checkpoint of it; a second time ends at once, without one\n"
+SAID = b"\nstopping after this step, with a checkpoint of it; a second Ctrl-C ends at once, without one\n"
 
 
 @contextmanager
 def stops_after_a_step(trainer: Trainer) -> Iterator[None]:
-    """Within it a first signal lets the step end and a checkpoint be written; a second one does what it did before.
+    """Within it a first signal lets the step end and a checkpoint be written; a second Ctrl-C does what it did before.
+
+    SIGTERM asks once, however often it comes: `timeout` sends it to a process and to its group, systemd to the parts of
+    a study, which asks them, too.
 
     Raises:
         Stopped: at the end of the block, where a signal had come.
@@ -63,12 +66,11 @@ def _listening(asked: _Asked) -> Iterator[None]:
     known = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in known.items() if handler not in (None, signal.SIG_IGN)}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
     def hear(number: int, frame: FrameType | None) -> None:
-        restore()
+        if signal.SIGINT in before:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+        if asked.number:
+            return
         asked.number = number
         if os.environ.get("RANK", "0") == "0":
             os.write(2, SAID)  # not by print: the signal may have come amid another write to the same stream
@@ -78,4 +80,5 @@ def _listening(asked: _Asked) -> Iterator[None]:
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -29,6 +29,10 @@ LIBRARIES = [
     "lm_eval.models.huggingface",
 ]
 """With all that they import in their turn."""
+_ASKING = {signal.SIGINT, signal.SIGTERM}
+"""The server does not hear them, though they reach the study's whole process group: it tells how the parts end."""
+_environment: dict[str, str] = {}
+"""What the server has beside this process's; so has one that is started in the place of a killed one."""
 
 
 class Fork:
@@ -63,20 +67,28 @@ def possible() -> bool:
 
 
 def start_server(env: Mapping[str, str]) -> None:
-    """Has the libraries loaded, with this added to the environment: how many threads to start they ask then."""
-    before = dict(os.environ)
-    os.environ.update(env)
+    """Has the libraries loaded, with this added to the environment: how many threads to start they ask then.
+
+    Raises:
+        OSError: the folder for temporary files has a name too long for a socket's.
+    """
+    _environment.update(env)
+    resource_tracker.ensure_running()  # before: as it starts it unblocks signals
+    before, mask = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
+    os.environ.update(_environment)
     try:
         forkserver.set_forkserver_preload(LIBRARIES)
         forkserver.ensure_running()
     finally:
         os.environ.clear()
         os.environ.update(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def begin(arguments: Sequence[str], logs: Path, env: Mapping[str, str]) -> Fork:
     """As `child.begin`, in the folder where the server was started."""
     logs.mkdir(parents=True, exist_ok=True)
+    start_server(_environment)  # anew, where it was killed
     process = multiprocessing.get_context("forkserver").Process(target=_work, args=(list(arguments), logs, dict(env)))
     process.start()
     child.note(logs, process.pid)
@@ -86,6 +98,7 @@ def begin(arguments: Sequence[str], logs: Path, env: Mapping[str, str]) -> Fork:
 def _work(arguments: list[str], logs: Path, env: Mapping[str, str]) -> None:
     """In the fork."""
     os.setsid()  # a terminal's Ctrl-C reaches the study alone, which stops its parts in order
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ.update(env)
     with child.log(logs, arguments) as file:

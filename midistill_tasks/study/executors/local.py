@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,10 @@ class Local(Executor):
         if forks.possible():
             from midistill_tasks.models import reload
 
-            forks.start_server({**self._threads(units[0]), **reload.shared()})
-            self.begin = forks.begin
+            env = {**self._threads(units[0]), **reload.shared()}
+            with suppress(OSError):  # each part then loads the libraries itself, as on a machine with GPUs
+                forks.start_server(env)
+                self.begin = forks.begin
 
     def places(self) -> int:
         """See `Executor`."""
