@@ -26,9 +26,9 @@ STEPS = tuple(np.geomspace(1 / 32, 1, 7))
 Rng = np.random.Generator
 
 
-def excess(time: float) -> float:
-    """Loss a byte above that of the whole training."""
-    return 0.25 * (1 / math.sqrt(time) - 1)
+def excess(time: float, turning: float = 0.0) -> float:
+    """Loss a byte above that of the whole training, whose best is at its end for `turning` 0.125, for more before."""
+    return 0.25 * (1 / math.sqrt(time) - 1) + turning * (time - 1)
 
 
 def remembered(time: float) -> float:
@@ -46,9 +46,11 @@ class Student(NamedTuple):
 class World:
     """The texts of a study: ids, documents, sizes and difficulties."""
 
-    def __init__(self, rng: Rng, n: int = 300, texts_a_document: int = 1, noise: float = 0.05) -> None:
-        """`noise`: of a text's loss, of one training, over a factor e of its time."""
-        self.noise = noise
+    def __init__(
+        self, rng: Rng, n: int = 300, texts_a_document: int = 1, noise: float = 0.05, turning: float = 0.0
+    ) -> None:
+        """`noise`: of a text's loss, of one training, over a factor e of its time; `turning`: see `excess`."""
+        self.noise, self.turning = noise, turning
         documents = n // texts_a_document
         self.rng = rng
         self.labels = np.repeat(rng.permutation(np.arange(documents) % 2), texts_a_document)
@@ -75,18 +77,22 @@ class World:
         ids = tuple(f"{number:016x}" for number in other)
         return Student(results, Heldout(ids, (loss * self.sizes)[other], self.sizes[other], "byte"))
 
+    def trained(self, noise: np.ndarray, time: float, attacks: int, gain: float = 0.0) -> Student:
+        """Until that time, remembering less by `gain`."""
+        return self.student(noise, excess(time, self.turning), remembered(time) - gain, attacks)
+
     def stopped(self, time: float, attacks: int = 1, gain: float = 0.0) -> tuple[list[Student], Student]:
         """One seed: its frontier, and a student of the same training at that time that remembers less by `gain`."""
         times = sorted({*STEPS, time})
         noises = dict(zip(times, self.path(times), strict=True))
-        points = [self.student(noises[step], excess(step), remembered(step), attacks) for step in STEPS]
-        return points, self.student(noises[time], excess(time), remembered(time) - gain, attacks)
+        points = [self.trained(noises[step], step, attacks) for step in STEPS]
+        return points, self.trained(noises[time], time, attacks, gain)
 
     def apart(self, time: float, attacks: int = 1, gain: float = 0.0) -> tuple[list[Student], Student]:
         """The same, but the student is of a training of its own."""
         points, _ = self.stopped(time, attacks)
         (noise,) = self.path([time])
-        return points, self.student(noise, excess(time), remembered(time) - gain, attacks)
+        return points, self.trained(noise, time, attacks, gain)
 
 
 def texts_like(student: Student) -> Texts:

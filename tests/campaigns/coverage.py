@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from made_results import _task as make_task
 from null_texts import null_of_all_attacks
-from stopped import better_is_found, stopped_is_told_apart
+from stopped import BEST, better_is_found, stopped_before_the_best, stopped_is_told_apart
 
 from midistill_tasks.compare.verdict import ALPHA, Reduction, alone, holm, strongest_on
 from midistill_tasks.metrics import METRICS
@@ -337,6 +337,10 @@ def cases(long: bool) -> Iterator[Case]:
         for seeds in (1, 3, 5) if long else (3,):
             name = f"a stopped vanilla student, {training} training, {seeds} seeds, is told from the frontier"
             yield Case(is_rare, name, stopped_is_told_apart(training, seeds), 40, 0.05)
+    for best in BEST:
+        for seeds in (1, 3, 5) if long else (3,):
+            name = f"a vanilla student stopped shortly before the best perplexity, {best}, {seeds} seeds, is told apart"
+            yield Case(is_rare, name, stopped_before_the_best(best, seeds), 40, 0.05)
     for seeds, least in ((1, 0.3), (3, 0.25), (5, 0.7)) if long else ((5, 0.7),):
         name = f"an arm that leaks 0.036 less than a vanilla student of its perplexity is found, {seeds} seeds"
         yield Case(is_common, name, better_is_found(seeds), 40, least)

@@ -36,6 +36,22 @@ def stopped_is_told_apart(training: Training, seeds: int, texts: int = 400) -> C
     return draw
 
 
+BEST = {"at the end": (0.125, 0.75), "at 0.6 of the training": (0.269, 0.45)}
+"""Where a training is at its best: how it turns there (`made_frontier.excess`), and a time shortly before."""
+
+
+def stopped_before_the_best(best: str, seeds: int, texts: int = 400) -> Callable[[Rng], bool]:
+    """As `stopped_is_told_apart`, between the checkpoints before the best perplexity, where the frontier is upright."""
+    turning, time = BEST[best]
+
+    def draw(rng: Rng) -> bool:
+        world = World(rng, texts, turning=turning)
+        found = judge("arm", *study([world.stopped(time, 2) for _ in range(seeds)])).reduction
+        return found.lower > 0 or found.upper < 0
+
+    return draw
+
+
 def better_is_found(seeds: int, gain: float = 0.05, time: float = 0.5) -> Callable[[Rng], bool]:
     """Whether an arm, 231 texts a side, that remembers less by `gain` nats a byte is said to leak less."""
 

@@ -100,17 +100,40 @@ def test_nothing_is_extrapolated_and_the_ends_belong_to_the_range():
 
 
 def test_how_far_the_curve_may_lie_from_the_line_is_that_of_a_parabola():
-    """Exact for a quadratic frontier with a neighbour, and the sharpest monotone one where there are two students."""
+    """Exact for a quadratic frontier with neighbours, and the sharpest monotone one where there are two students."""
 
     def curve(u: float) -> float:
         return 0.9 - 0.1 * u + 0.03 * u**2
 
     points = [point(u, curve(u)) for u in (1.6, 1.0, 0.3, 0.0)]
-    for u in (1.4, 0.6, 0.1):
+    for u in (1.4, 0.6):
         found = at_utility_of(point(u), points)
         assert found.areas[0] - found.bend[0] == pytest.approx(curve(u))
     two = at_utility_of(point(0.25), [point(1.0, 0.6), point(0.0, 0.8)])
-    assert abs(two.bend[0]) == pytest.approx(0.2 * 0.25 * 0.75)
+    assert abs(two.bend[0]) == pytest.approx(0.2 * (math.sqrt(0.25) - 0.25))
+
+
+def test_before_the_last_student_the_perplexity_is_a_parabola_of_the_leak_too():
+    """Exact for one through the last three students, up to the one that stands upright at the last."""
+    for vertex in (0.95, 0.9):  # beyond the last student, and at it
+
+        def utility(area: float, vertex: float = vertex) -> float:
+            return 4 * (area - vertex) ** 2
+
+        points = [point(utility(area), area) for area in (0.5, 0.6, 0.75, 0.9)]
+        found = at_utility_of(point(utility(0.85)), points)
+        assert found.areas[0] - found.bend[0] == pytest.approx(0.85)
+    past = [
+        point(u, area) for u, area in ((1.0, 0.6), (0.1, 0.75), (0.09, 0.9))
+    ]  # its vertex would lie before the last
+    assert at_utility_of(point(0.0925), past).bend[0] >= 0.15 * (0.5 - 0.25) - 1e-12
+
+
+def test_a_student_of_the_same_training_stopped_shortly_before_its_best_perplexity_does_not_leak_less():
+    for seed in range(8):
+        world = World(np.random.default_rng(seed), 400, turning=0.125)
+        found = judge("stopped", *study([world.stopped(0.75, 2) for _ in range(3)]))
+        assert found.reduction.lower <= 0 <= found.reduction.upper
 
 
 def test_a_student_of_the_same_training_stopped_between_two_checkpoints_does_not_leak_less():
