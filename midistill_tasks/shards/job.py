@@ -20,8 +20,8 @@ from midistill_tasks.stats.file import path_of
 from midistill_tasks.stats.parts import Part, differences, look
 
 _NOT_OF_FIGURES = frozenset(
-    {"batch_size", "cache_dir", "device", "max_batch_size", "max_cpu_memory", "max_memory_per_gpu", "max_retries"}
-    | {"num_concurrent", "offload_folder", "parallelize", "timeout", "token"}
+    {"cache_dir", "max_cpu_memory", "max_memory_per_gpu", "max_retries", "num_concurrent", "offload_folder"}
+    | {"parallelize", "timeout", "token"}
 )
 """Model_args that say where and how fast a model runs."""
 
@@ -135,8 +135,9 @@ class Files:
         return Files(paths, task.about(Outcome()), asked, len(task.scored))
 
     def missing(self) -> list[Shard]:
-        """Those that are not there, or lack what the tasks ask for or others have: other tasks, or a run that was killed,
-        wrote them.
+        """Those that are not there, or lack what the tasks ask for or others have.
+
+        Other tasks wrote these, or a run that was killed.
 
         Raises:
             InputError: one that is there is of other texts, options or model_args, or what it has would be lost.
