@@ -100,6 +100,13 @@ class TaskKeys:
             if view.name not in self.attack.optional or view.model == "target" or self.reference is not None
         ]
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """What statistics it asks for, there or not: names of views, and in which of them tokens are counted."""
+        names = [] if self.left_out else [view.name for view in self.views if view.prompt is None]
+        counted = [f"frequency of {name}" for name in names if "frequency" in self.attack.needs]
+        return frozenset([*names, *counted])
+
 
 def read_keys(config: Mapping[str, Any]) -> tuple[TaskKeys, dict[str, Any]]:
     """Takes our keys out of a YAML's content; what is left is the harness's.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from lm_eval.api.instance import Instance
 
+from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.harness.scores import answers_of
 from midistill_tasks.scoring.plan import Answer
@@ -33,6 +36,7 @@ class _Kept:
 
     def __init__(self, run: tuple[Any, ...], identity: str | None) -> None:
         self.run, self.identity = run, identity
+        self.asked = frozenset[str]()
         self.views: dict[str, dict[str, Answer]] = {}
         self.docs: dict[str, Mapping[str, Any]] = {}
 
@@ -60,22 +64,35 @@ def save(
     lm = _answered_by[0]() if _answered_by else None
     if folder is None or not instances:
         return
-    run = (folder, id(lm), keys.reference, keys.options.run.first_token, keys.options.shard)
+    run = (folder, *_answered_by, keys.reference, keys.options.run.first_token, keys.options.shard)
+    part = f"-{rank + 1}-of-{ranks}" if ranks > 1 else ""
+    path = stats.path_of(folder, about["model"], keys.split_name, keys.options.shard, part)
     kept = _kept.get(documents)
     if kept is None or kept.run != run:
-        kept = _kept[documents] = _Kept(run, _identity(lm))
-    if not _take(kept, instances):
+        kept = _kept[documents] = _Kept(run, identity(lm))
+        _say_what_is_replaced(path, kept.identity)
+    new = _take(kept, instances)
+    more = keys.options.shard is not None and not keys.asked <= kept.asked
+    kept.asked |= keys.asked
+    if not new and not (more and any(kept.views.values())):
         return
-    part = f"-{rank + 1}-of-{ranks}" if ranks > 1 else ""
     rows = (
         stats.row_of(doc, view, of_view[id], keys.options.run.log_text)
         for id, doc in kept.docs.items()
         for view, of_view in kept.views.items()
         if id in of_view
     )
-    path = stats.path_of(folder, about["model"], keys.split_name, keys.options.shard, part)
-    command = {"command": command_line()} if keys.options.shard else {}
-    stats.write(path, rows, {**about, **command, "ranks": ranks, "model_identity": kept.identity})
+    of_shard = {"command": command_line(), "asked": sorted(kept.asked)} if keys.options.shard else {}
+    stats.write(path, rows, {**about, **of_shard, "ranks": ranks, "model_identity": kept.identity})
+
+
+def _say_what_is_replaced(path: Path, now: str | None) -> None:
+    """A name does not say everything: an adapter's base, or what a folder held before, are other models."""
+    with suppress(InputError):  # what cannot be read is no loss
+        if path.is_file():
+            with stats.reading(path) as file:
+                if file.about.get("model_identity") != now:
+                    warn_once(f"{path} held the statistics of another model of this name: they are replaced")
 
 
 def _take(kept: _Kept, instances: Sequence[Instance]) -> bool:
@@ -100,6 +117,7 @@ def likelihood() -> str:
     return "" if scorer is None else scorer.pseudo
 
 
-def _identity(lm: Any) -> str | None:
+def identity(lm: Any) -> str | None:
+    """What tells a model's statistics from any other's; None = its backend cannot say."""
     scorer = None if lm is None else scorer_of(lm)
     return None if scorer is None else scorer.identity()

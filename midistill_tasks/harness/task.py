@@ -22,6 +22,9 @@ from midistill_tasks.scoring.requests import REQUEST_TYPE
 
 answer_requests()
 
+_NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")
+"""The model_args of which the first that is given names a model in the harness's results."""
+
 
 class MIATask(ConfigurableTask):  # type: ignore[misc]
     """One attack on one split; see `read_keys` for the YAML keys of our own, beside the harness's."""
@@ -37,6 +40,7 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
         self.rank, self.ranks = 0, 1
         self.outcome = Outcome()
         self.blind_ranks: dict[str, float] = {}
+        self.scored_by: Mapping[str, Any] = {}  # --model and --model_args, where `midistill score` gave them
         with reading_yaml(self.keys):
             super().__init__(data_dir, cache_dir, download_mode, config=harness_config)
         self.OUTPUT_TYPE = REQUEST_TYPE
@@ -117,9 +121,12 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
             self.blind_ranks = blind_ranks(self.keys, self.documents, [name for name, _ in self.scored])
 
     def model_name(self) -> str:
-        """As the harness was given it; it merges ``--model_args`` into the task's metadata."""
+        """As the harness names it, and which of those under that name; ``--model_args`` are in the task's metadata."""
         given = self.config.metadata or {}
-        return str(given.get("pretrained") or given.get("model") or "model")
+        name = next((str(given[key]) for key in _NAMES if given.get(key)), "model")
+        within = [str(given[key]) for key in ("subfolder", "gguf_file") if given.get(key)]
+        revision = "" if given.get("revision") in (None, "", "main") else f"@{given['revision']}"
+        return "/".join([name, *within]) + revision
 
     def process_results(self, doc: dict[str, Any], results: Sequence[float]) -> dict[str, Any]:
         """The document's label, score (of one filter) and id under the name of every metric (and of its error)."""
@@ -157,6 +164,8 @@ class MIATask(ConfigurableTask):  # type: ignore[misc]
     def about(self, outcome: Outcome) -> dict[str, Any]:
         """How the figures came about: see `about.about`."""
         said: dict[str, Any] = {"likelihood": kind} if (kind := likelihood()) else {}
+        if self.scored_by:
+            said["scored_by"] = dict(self.scored_by)
         if self.blind_ranks:
             said["blind_auroc"] = blind_estimate(self.documents, [name for name, _ in self.scored])
         return about(self.keys, self.documents, self.scored, outcome, self.ranks) | said

@@ -29,6 +29,8 @@ from midistill_tasks.stats.parts import Part
 from midistill_tasks.stats.texts import Text, texts
 from midistill_tasks.views import TokenStats, Unscored, View
 
+_OF_SHARDS = frozenset({"shard", "command", "asked", "scored_by"})
+"""What files say of themselves that is no part of the results."""
 BLIND_TEXTS = 50_000
 """The blind baseline reads so many texts at most, which it must have in memory together."""
 
@@ -82,7 +84,7 @@ def attack_stats(
     has = _has(parts)
     lacking = {name: why for name in names if (why := _lacks(ATTACKS[name], options.variants(name), has))}
     made = _Pass(parts, options, [ATTACKS[name] for name in names if name not in lacking])
-    about = {key: value for key, value in parts[0].about.items() if key not in ("shard", "command")}
+    about = {key: value for key, value in parts[0].about.items() if key not in _OF_SHARDS}
     return [made.attacked(one, about) for one in tqdm(made.scores, desc="Figures", unit="attack", leave=False)], lacking
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,10 +13,17 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.harness import yaml_folder
 from midistill_tasks.harness.scores import Outcome
 from midistill_tasks.harness.task import MIATask
+from midistill_tasks.secrets import redact
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.shards import Shard
 from midistill_tasks.stats.file import path_of
-from midistill_tasks.stats.parts import differences, look
+from midistill_tasks.stats.parts import Part, differences, look
+
+_NOT_OF_FIGURES = frozenset(
+    {"cache_dir", "max_cpu_memory", "max_memory_per_gpu", "max_retries", "num_concurrent", "offload_folder"}
+    | {"parallelize", "timeout", "token"}
+)
+"""Model_args that say where and how fast a model runs."""
 
 
 @cache
@@ -60,6 +68,14 @@ class Job:
         """The shards."""
         return [Shard(number, self.shards) for number in range(1, self.shards + 1)]
 
+    @property
+    def scored_by(self) -> dict[str, Any]:
+        """The model as it is given, as far as that decides its figures; without secrets, as JSON keeps it."""
+        args = {key: value for key, value in self.model_args.items() if key not in _NOT_OF_FIGURES}
+        given = redact({"model": self.model, "model_args": args})
+        found: dict[str, Any] = json.loads(json.dumps(given, default=str))
+        return found
+
     def load(self, shard: Shard) -> dict[str, Any]:
         """The tasks on a shard, as the harness's `evaluate` takes them.
 
@@ -81,6 +97,8 @@ class Job:
             raise InputError(f"{self.task}: {', '.join(others) or 'it'} is no MIA task: `midistill tasks` lists them")
         if len(splits := {task.keys.split_name for task in loaded["tasks"].values()}) > 1:
             raise InputError(f"{self.task} has tasks on {len(splits)} splits: name one, such as {min(splits)}")
+        for task in loaded["tasks"].values():
+            task.scored_by = self.scored_by
         return loaded
 
     def _named(self, manager: Any) -> Any:
@@ -101,10 +119,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Files:
-    """Where the shards of a job are, and what each must say of itself."""
+    """Where the shards of a job are, what each must say of itself, and what the tasks ask of its texts."""
 
     paths: Mapping[Shard, Path]
     about: Mapping[str, Any]
+    asked: frozenset[str]
     texts: int
 
     @staticmethod
@@ -112,13 +131,16 @@ class Files:
         """By the tasks on any of its shards."""
         task: MIATask = next(iter(loaded["tasks"].values()))
         paths = {shard: path_of(job.output, task.model_name(), task.keys.split_name, shard) for shard in job.all}
-        return Files(paths, task.about(Outcome()), len(task.scored))
+        asked = frozenset[str]().union(*(each.keys.asked for each in loaded["tasks"].values()))
+        return Files(paths, task.about(Outcome()), asked, len(task.scored))
 
     def missing(self) -> list[Shard]:
-        """Those that are not there, or lack a view that others have: a run that was killed wrote them.
+        """Those that are not there, or lack what the tasks ask for or others have.
+
+        Other tasks wrote these, or a run that was killed.
 
         Raises:
-            InputError: one that is there is of other texts or options.
+            InputError: one that is there is of other texts, options or model_args, or what it has would be lost.
         """
         there = {shard: look(path) for shard, path in self.paths.items() if path.is_file()}
         for shard, part in there.items():
@@ -127,4 +149,18 @@ class Files:
                     f"--output: {part.path} is shard {shard} of another run ({differs}): give another --output"
                 )
         views = frozenset[str]().union(*(part.views for part in there.values()))
-        return [shard for shard in self.paths if shard not in there or views - there[shard].views]
+        left = [shard for shard in self.paths if shard not in there or self._lacks(there[shard], views)]
+        if left and (others := views.union(*map(_asked, there.values())) - self.asked):
+            raise InputError(
+                f"--output: the shards that are there hold what these tasks do not ask for ({min(others)}): name those "
+                "of before, too, as a group does, or give another --output"
+            )
+        return left
+
+    def _lacks(self, part: Part, views: frozenset[str]) -> bool:
+        """Before shards said what was asked of their texts, a view that others have was all that could be missed."""
+        return bool(views - part.views or ("asked" in part.about and self.asked - _asked(part)))
+
+
+def _asked(part: Part) -> frozenset[str]:
+    return frozenset(part.about.get("asked", ()))

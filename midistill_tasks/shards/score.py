@@ -36,14 +36,13 @@ def score(job: Job, executor: str | None, jobs: int | None, arguments: Sequence[
     files = Files.of(job, loaded)
     left = files.missing()
     logger.info("%d texts in %d shards, of which %d are there", files.texts, job.shards, job.shards - len(left))
-    if not left:
-        return {}
     if executor is None and jobs in (None, 1):
         Worker(job, loaded).run()
         failed = {}
     else:
         loaded.clear()  # the texts are in the workers' memory, too
-        began = _workers(job, executor or "local", jobs, len(left), arguments)
+        most = max(1, len(left))  # where all are there, one sees whether they are of this model
+        began = _workers(job, executor or "local", jobs, most, arguments)
         failed = drive_units(*began, Path(job.output), Resources(), Progress(files.paths, left).look)
     return failed or {f"shard {shard}": "it is not there; the same command makes it" for shard in files.missing()}
 

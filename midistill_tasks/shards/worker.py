@@ -12,29 +12,40 @@ from typing import Any
 
 from midistill_tasks.downloads import remedy
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness.stats import identity
 from midistill_tasks.locks import HeldError, held_beside
 from midistill_tasks.shards.job import Files, Job
 from midistill_tasks.splits.shards import Shard
+from midistill_tasks.stats.file import reading
 
 logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Says which shards are there, a line each, and about how long the others take."""
+    """Says which shards are made, a line each, and about how long the others take."""
 
     def __init__(self, paths: Mapping[Shard, Path], left: Sequence[Shard]) -> None:
-        self.paths, self.done = paths, 0
-        self.left = [shard for shard in left if not paths[shard].is_file()]
+        self.paths, self.done, self.left = paths, 0, list(left)
+        self.before = {shard: _written(paths[shard]) for shard in left}  # those that lack something are there
         self.start = time.monotonic()
+
+    def made(self, shard: Shard) -> bool:
+        """Whether somebody has made this one since."""
+        return _written(self.paths[shard]) not in (0, self.before[shard])
 
     def look(self) -> None:
         """Says what is new."""
-        for shard in [shard for shard in self.left if self.paths[shard].is_file()]:
+        for shard in filter(self.made, list(self.left)):
             self.left.remove(shard)
             self.done += 1
             rest = round((time.monotonic() - self.start) / self.done * len(self.left))
             more = f"; {len(self.left)} of {shard.of} left, about {timedelta(seconds=rest)}" if self.left else ""
             logger.info("shard %s: done%s", shard, more)
+
+
+def _written(path: Path) -> int:
+    """When, in nanoseconds; 0 = it is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 class Worker:
@@ -49,19 +60,31 @@ class Worker:
         """Until there is none left; those that others are at are theirs.
 
         Raises:
-            InputError: the model gives no statistics, or they cannot be written.
+            InputError: what is there is another model's, this one gives no statistics, or they cannot be written.
         """
         left = self.files.missing()
-        half_made = {shard for shard in left if self.files.paths[shard].is_file()}
+        self._refuse_others([shard for shard in self.files.paths if shard not in left])
         progress = Progress(self.files.paths, left)
         for shard in left:
             try:
                 with held_beside(self.files.paths[shard], "--output"):
-                    if shard in half_made or not self.files.paths[shard].is_file():
+                    if not progress.made(shard):
                         self._make(shard)
             except HeldError:
                 continue
             progress.look()
+
+    def _refuse_others(self, kept: Sequence[Shard]) -> None:
+        """A model that was trained on since has the same name, and other weights."""
+        ours = identity(self.lm) if kept else None
+        for shard in kept:
+            with reading(self.files.paths[shard]) as file:
+                theirs = file.about["model_identity"]
+            if theirs != ours:
+                raise InputError(
+                    f"--output: {self.files.paths[shard]} is of another model of this name, such as other weights: "
+                    "give another --output, or delete what is there of that model"
+                )
 
     @cached_property
     def lm(self) -> Any:

@@ -90,6 +90,8 @@ def _whole(place: str | Path, parts: Sequence[Part]) -> list[Part]:
         ranks = parts[0].about["ranks"]
         if len(parts) != ranks:
             raise InputError(f"{place}: of {ranks} ranks' parts {len(parts)} are there: keep them together")
+        _of_one_run(place, parts)
+        _in_one_rank(place, parts)
         return list(parts)
     by_shard: dict[Shard, list[Part]] = {}
     for part in parts:
@@ -131,9 +133,25 @@ def _of_one_run(place: str | Path, parts: Sequence[Part]) -> None:
     first = parts[0]
     for part in parts[1:]:
         if differs := _differs(first, part):
+            what, other = (f"shard {one.shard}" if one.shard else one.path.name for one in (part, first))
+            remedy = "make one of both again" if part.shard else "run them all again"
+            raise InputError(f"{place}: {what} does not belong to {other}: {differs}: {remedy}")
+
+
+def _in_one_rank(place: str | Path, parts: Sequence[Part]) -> None:
+    """Ranks of two runs may have divided the texts otherwise."""
+    if len(parts) == 1:
+        return
+    seen = set[str]()
+    for part in parts:
+        with reading(part.path) as file:
+            ids = file.parquet.read(columns=["id"])["id"].unique().to_pylist()
+        if both := sorted(seen.intersection(ids)):
             raise InputError(
-                f"{place}: shard {part.shard} does not belong to shard {first.shard}: {differs}: make one of both again"
+                f"{place}: texts of {part.path.name}, such as {both[0]}, are in another rank's part, too: these are of "
+                "different runs: run them all again"
             )
+        seen.update(ids)
 
 
 def _differs(one: Part, other: Part) -> str:
@@ -152,11 +170,24 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[st
     """
     if one["data_sha256"] != other["data_sha256"]:
         yield "they are of different texts or labels"
+    yield from _scored_otherwise(one.get("scored_by"), other.get("scored_by"))
     before, after = one["options"], other["options"]
     of_attacks = {name for attack in ATTACKS.values() for name in attack.fields}
     for name in sorted({*before, *after} - _NOT_OF_TEXTS - of_attacks):
         if before.get(name) != after.get(name):
             yield f"the option {name} is {before.get(name)!r} in one and {after.get(name)!r} in the other"
+
+
+def _scored_otherwise(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Iterator[str]:
+    """In what the model was given differently; by hand, and before it was written, nobody says."""
+    if not one or not other:
+        return
+    if one["model"] != other["model"]:
+        yield f"--model is {one['model']} in one and {other['model']} in the other"
+    before, after = one["model_args"], other["model_args"]
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            yield f"{name} of --model_args is {before.get(name)!r} in one and {after.get(name)!r} in the other"
 
 
 def _each_text_once(place: str | Path, parts: Sequence[Part]) -> None:

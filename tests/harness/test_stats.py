@@ -19,6 +19,7 @@ from midistill_tasks.cli.attack import _values
 from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.options import parse_options
+from midistill_tasks.harness.task import MIATask
 from midistill_tasks.metrics.estimate import Estimate
 from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.offline.writing import write
@@ -137,6 +138,40 @@ def test_another_model_s_statistics_never_mix_with_the_last_ones(run: Callable[.
     assert set(two["view"]) == {"text"}
     assert one.attrs["midistill"]["model_identity"] != two.attrs["midistill"]["model_identity"]
     assert not np.allclose(np.concatenate(one[one["view"] == "text"]["logprob"]), np.concatenate(two["logprob"]))
+
+
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        ({"pretrained": "org/base", "peft": "runs/a"}, "runs/a"),
+        ({"pretrained": "org/base", "delta": "org/delta"}, "org/delta"),
+        ({"path": "models/tiny.gguf"}, "models/tiny.gguf"),
+        ({"engine": "davinci"}, "davinci"),
+        ({"pretrained": "org/base", "revision": "main"}, "org/base"),
+        ({"pretrained": "org/base", "revision": "step-3"}, "org/base@step-3"),
+        ({"pretrained": "org/base", "subfolder": "student", "revision": 7}, "org/base/student@7"),
+        ({"pretrained": "org/base", "gguf_file": "q4.gguf"}, "org/base/q4.gguf"),
+        ({}, "model"),
+    ],
+)
+def test_a_model_s_name_tells_it_from_others_of_its_base(args, name):
+    assert MIATask.model_name(SimpleNamespace(config=SimpleNamespace(metadata=args))) == name
+
+
+def test_two_revisions_of_a_model_have_a_file_each(run, files, tmp_path):
+    for revision in ("main", "step-3"):
+        metadata = {"mia": files | {"save_stats": str(tmp_path)}, "pretrained": "org/model", "revision": revision}
+        run("mia_loss_files", metadata=metadata)
+    found = {path.parent.name for path in tmp_path.rglob("files.parquet")}
+    assert found == {"org__model", "org__model__step-3"}
+    assert {table.attrs["midistill"]["model"] for table in load_all(tmp_path)} == {"org/model", "org/model@step-3"}
+
+
+def test_that_another_model_s_statistics_are_replaced_is_said(run, tmp_path, scoring, tiny, said):
+    for seed in (0, 0, 3):
+        assert not said("held the statistics of another model of this name: they are replaced")
+        run("mia_loss_files", {"save_stats": str(tmp_path)}, model=scoring.load(tiny("gpt2", seed=seed)))
+    assert said("held the statistics of another model of this name: they are replaced")
 
 
 def test_parts_of_several_ranks_are_one_table_and_all_must_be_there(saved, tmp_path):

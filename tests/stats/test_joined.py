@@ -21,6 +21,8 @@ from midistill_tasks.stats import texts
 from midistill_tasks.stats.parts import parts_below
 from midistill_tasks.stats.tables import load_stats
 
+from .conftest import ABOUT
+
 SWEPT = {"mia": {"mink": {"k": [0.1, 0.2, 0.3]}}}
 
 
@@ -148,6 +150,32 @@ def test_a_text_in_two_files_is_refused(written):
 def test_shards_of_different_runs_are_refused(written, changes, said):
     with pytest.raises(InputError, match=said):
         parts_below(written(3, views=("text",), of_2=changes).shards)
+
+
+def test_shards_by_different_model_args_are_refused(written):
+    by = [{"scored_by": {"model": "hf", "model_args": args}} for args in ({}, {"max_length": 8})]
+    with pytest.raises(InputError, match="max_length of --model_args is None in one and 8 in the other"):
+        parts_below(written(2, views=("text",), of_1=by[0], of_2=by[1]).shards)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "said"),
+    [
+        ({"model_identity": "other"}, slice(1, None, 2), "they are of different models of this name: run them all"),
+        ({"data_sha256": "other"}, slice(1, None, 2), "they are of different texts or labels: run them all again"),
+        ({}, slice(80, None), r"texts of files-2-of-2\.parquet, such as \w+, are in another rank's part, too"),
+    ],
+)
+def test_ranks_of_different_runs_are_refused(written, tmp_path, changes, rows, said):
+    made = written(2, views=("text",)).made
+    about = {**ABOUT, "ranks": 2}
+    all_rows = [stats.row_of(doc, "text", found["text"], True) for doc, found in made]
+    stats.write(tmp_path / "files-1-of-2.parquet", all_rows[::2], about)
+    stats.write(tmp_path / "files-2-of-2.parquet", all_rows[1::2], about)
+    assert len(load_stats(tmp_path)) == 160
+    stats.write(tmp_path / "files-2-of-2.parquet", all_rows[rows], about | changes)
+    with pytest.raises(InputError, match=said):
+        load_stats(tmp_path)
 
 
 def test_other_options_of_attacks_alone_do_not_keep_shards_apart(written):
