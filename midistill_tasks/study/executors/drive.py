@@ -158,7 +158,8 @@ class _Course:
         if not left:
             return ""
         mean = sum(self.seconds) / len(self.seconds)
-        about = timedelta(seconds=round(mean * left / max(1, min(left, len(self.running) + 1))))
+        places = 1 + sum(name in self.seen for name in self.running)  # what is handed over may wait for one
+        about = timedelta(seconds=round(mean * left / min(left, places)))
         return f"; {_counted(left, 'part')} left, about {about}"
 
 

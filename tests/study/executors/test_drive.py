@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from midistill_tasks.errors import InputError
@@ -66,6 +68,29 @@ def test_a_student_that_fails_keeps_only_those_waiting_that_need_it(studies, cap
         assert ["vanilla@stop-1/0" in names for names in executor.began] == ([True] if orders else [False] * 2)
         assert work.written(next(part for part in work.parts if part.key == "evaluate:nonorm/0")).exists()
         assert f"its log: {work.study.output}/logs/train/vanilla/0/output.log" in caplog.text
+
+
+def test_the_time_left_is_by_the_places_that_run_and_not_by_what_waits_for_one(work, caplog, monkeypatch):
+    monkeypatch.setattr(drive.time, "monotonic", iter(range(0, 10**6, 10)).__next__)
+
+    caplog.set_level("INFO")
+
+    class OneAtATime(Made):
+        first = None
+
+        def where(self, unit):
+            return "here" if unit is self.first else ""
+
+        def ended(self):
+            self.first = self.running[0]
+            return super().ended()
+
+    assert drive.drive(OneAtATime(orders=True), work, work.parts, ["r"]) == {}
+    said = re.findall(r"done in (\d+) s on here; (\d) parts? left, about 0:(\d\d):(\d\d)", caplog.text)
+    assert len(said) > 2
+    for number, (_, left, minutes, seconds) in enumerate(said, 1):
+        mean = sum(int(took) for took, *_ in said[:number]) / number
+        assert 60 * int(minutes) + int(seconds) == pytest.approx(mean * int(left), abs=1)
 
 
 def test_a_teacher_that_fails_ends_the_study(work):
