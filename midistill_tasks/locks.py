@@ -5,6 +5,7 @@ On other machines the holder is known by a lease beside it, as not every shared 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 _LOCK, _HOLDER = ".midistill.lock", ".midistill.holder"
 """In the folder while it is held; a killed process leaves them, free to take."""
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+
 
 class HeldError(InputError):
     """Another process holds it."""
@@ -38,7 +41,8 @@ def held(folder: Path, key: str) -> Iterator[None]:
     Raises:
         InputError: another process holds it (which host, which process, since when), or it cannot be written.
     """
-    made = not folder.exists()
+    with writing(f"{key}: {folder}"):
+        made = not folder.exists()
     try:
         with _locked(folder / _LOCK, folder / _HOLDER, folder, key, wait=False):
             yield
@@ -71,7 +75,7 @@ def is_empty(folder: Path) -> bool:
 def _locked(lock: Path, holder: Path, folder: Path, key: str, wait: bool) -> Iterator[None]:
     ours, lease = FileLock(lock), Lease(holder)
     try:
-        with writing(f"{key}: {folder}"):
+        with writing(f"{key}: {folder}"), _needing_locks(f"{key}: {folder}"):
             lock.parent.mkdir(parents=True, exist_ok=True)
             _acquire(ours, lease, folder, key, wait)
         yield
@@ -81,6 +85,18 @@ def _locked(lock: Path, holder: Path, folder: Path, key: str, wait: bool) -> Ite
             with suppress(OSError):  # who waits for it finds out that the file is no more, and makes it anew
                 lock.unlink(missing_ok=True)
         ours.release()
+
+
+@contextmanager
+def _needing_locks(place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise InputError(
+            f"{place} is on a file system without locks ({error.strerror}): give a folder on another one"
+        ) from error
 
 
 def _acquire(ours: FileLock, lease: Lease, folder: Path, key: str, wait: bool) -> None:

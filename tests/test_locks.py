@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 
 import pytest
+from filelock import FileLock
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.locks import held, held_beside, is_empty
@@ -64,6 +66,22 @@ def test_who_waits_goes_on_as_soon_as_the_other_is_through(tmp_path, caplog):
     assert order == ["first", "second"]
     assert f"process {os.getpid()}, since" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, number):
+    def none(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", none)
+    for hold in (held, held_beside):
+        with (
+            pytest.raises(
+                InputError, match=r"output: .*out is on a file system without locks \(.*\): give a folder on"
+            ),
+            hold(tmp_path / "out", "output"),
+        ):
+            pytest.fail("held")
 
 
 def test_a_folder_in_which_nothing_came_about_is_gone_unless_it_was_there(tmp_path):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from midistill_tasks.cli.console import logged
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import writing
 from midistill_tasks.study.executors import EXECUTORS
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def _logs(output: str, only: str | None) -> Path:
     from midistill_tasks.study.executors.units import logs_folder
 
     folder = logs_folder(output, only) if only else None
-    return folder if folder and folder.is_dir() else Path(output)
+    with writing(f"output: {output}"):
+        return folder if folder and folder.is_dir() else Path(output)
 
 
 def _elsewhere(args: argparse.Namespace) -> Elsewhere | None:
@@ -85,10 +87,10 @@ def _elsewhere(args: argparse.Namespace) -> Elsewhere | None:
         raise InputError("--only: does one part, here: leave --executor and --jobs out")
     from midistill_tasks.study.executors import make_executor
     from midistill_tasks.study.executors.drive import drive
+    from midistill_tasks.study.executors.units import kept_recipe
 
     executor = make_executor(args.executor or "local", args.jobs)
-    recipe = [args.recipe, *(f"--set={each}" for each in args.set)]
-    return lambda work, left: drive(executor, work, left, recipe)
+    return lambda work, left: drive(executor, work, left, kept_recipe(work.study))
 
 
 def say(outcome: Outcome) -> int:

@@ -18,7 +18,7 @@ from midistill_tasks.distill.dp.trainer import DPTrainer
 from midistill_tasks.distill.loader import Collator, TextDataset
 from midistill_tasks.distill.student import check_lengths
 from midistill_tasks.errors import InputError
-from midistill_tasks.files import whole_folder
+from midistill_tasks.files import whole_folder, writing
 from midistill_tasks.locks import held_beside
 from midistill_tasks.models.loading import (
     check_vocabulary,
@@ -91,11 +91,17 @@ def _is_there(folder: Path, made: dict[str, Any]) -> bool:
 
 
 def _holds(folder: Path, made: dict[str, Any]) -> bool:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
+    with writing(f"teacher.fine_tune.folder: {folder}"):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return False
     if not (folder / MADE).is_file():
         raise InputError(f"teacher.fine_tune.folder: {folder} holds no teacher of midistill: give a new folder")
-    earlier = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    try:
+        earlier = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(
+            f"teacher.fine_tune.folder: {folder / MADE} is damaged: remove that folder, or give another one"
+        ) from None
     differing = [key for key in made if earlier.get(key) != made[key]]
     if differing:
         raise InputError(

@@ -46,9 +46,12 @@ def open_run(recipe: Recipe, resume: bool) -> Path | None:
 def check_output(recipe: Recipe, resume: bool) -> None:
     """Refuses what `open_run` would refuse, and changes nothing."""
     folder = Path(recipe.output)
-    if (folder / RECIPE).is_file():
+    with writing(f"output: {folder}"):
+        is_run = (folder / RECIPE).is_file()
+        is_other = not is_run and folder.exists() and not (folder.is_dir() and is_empty(folder))
+    if is_run:
         _check_same_run(recipe, folder, resume)
-    elif folder.exists() and (not folder.is_dir() or not is_empty(folder)):
+    elif is_other:
         raise InputError(f"output: {folder} exists and holds no run of midistill: give an empty or a new folder")
 
 

@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from midistill_tasks.distill.run_folder import flat
 from midistill_tasks.errors import InputError
+from midistill_tasks.files import writing
 from midistill_tasks.locks import is_empty
 from midistill_tasks.models.architectures import register
 from midistill_tasks.models.loading import from_pretrained
@@ -21,6 +22,7 @@ from midistill_tasks.recipes.file import read_stored
 from midistill_tasks.splits.sources import local_files
 from midistill_tasks.study.folders import data_folder
 from midistill_tasks.study.graph import Part
+from midistill_tasks.study.made import check_arms, check_models, check_teacher
 from midistill_tasks.study.options import resolved
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.texts import DIVIDED
@@ -29,7 +31,8 @@ from midistill_tasks.study.work import Work
 STUDY = "study.yaml"
 """The recipe of the study that a folder holds."""
 GROWS = ("arms", "models", "controls", "seeds", "shadows", "resources")
-"""What may be added to a study that has begun, or says where it runs; a student that is there is never overwritten."""
+"""What may be added to a study that has begun, or says where it runs. Of arms and models what was made under a name
+must stay as it was (`made`); a student that is there is never overwritten."""
 HASHES = "inputs.json"
 """Beside the study's recipe: file of texts → its SHA-256 when the study began (of a folder of data there is none)."""
 
@@ -38,11 +41,18 @@ def check_output(study: Study) -> None:
     """Looks at what the study's folder holds.
 
     Raises:
-        InputError: where that is another study, with the keys that differ, or something else.
+        InputError: where that is another study, with the keys that differ, students or figures of what the recipe
+            says otherwise by now, or something else; where it cannot be looked at.
     """
     path = Path(study.output) / STUDY
-    if path.is_file():
-        earlier, ours = (_fixed(recipe) for recipe in (read_stored(path, Study), study.model_dump(mode="json")))
+    with writing(f"output: {study.output}"):
+        is_study = path.is_file()
+        is_other = not is_study and path.parent.exists() and not (path.parent.is_dir() and is_empty(path.parent))
+    if is_other:
+        raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
+    if is_study:
+        stored = read_stored(path, Study)
+        earlier, ours = (_fixed(recipe) for recipe in (stored, study.model_dump(mode="json")))
         differing = [key for key in {**earlier, **ours} if earlier.get(key) != ours.get(key)]
         if differing:
             key = differing[0]
@@ -51,8 +61,8 @@ def check_output(study: Study) -> None:
                 f"output: {study.output} holds a study with another {key} ({earlier.get(key)!r} there, "
                 f"{ours.get(key)!r} here{more}): give the same recipe and --set as then, or another output"
             )
-    elif path.parent.exists() and not is_empty(path.parent):
-        raise InputError(f"output: {study.output} exists and holds no study: give an empty or a new folder")
+        check_arms(study, stored)
+        check_models(study)
 
 
 def _fixed(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,12 +80,14 @@ def check(work: Work, left: Sequence[Part]) -> None:
     """Looks at what the parts that are `left` will need.
 
     Raises:
-        InputError: for a file of texts that is not there or is not the one that the study began with, a model whose
-            config cannot be loaded, or what a step itself looks at (an arm that is no recipe, an unknown task).
+        InputError: for a file of texts that is not there or is not the one that the study began with, another study's
+            teacher in the place of this one's, a model whose config cannot be loaded, or what a step itself looks at
+            (an arm that is no recipe, an unknown task).
     """
     if not left:
         return
     _check_files(work.study)
+    check_teacher(work.study)
     register()
     models = {key: model for part in left for key, model in work.step(part).loads(work.study, part).items()}
     for key, (name, revision) in models.items():

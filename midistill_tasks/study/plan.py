@@ -20,7 +20,7 @@ def plan(study: Study) -> str:
     """
     check_output(study)
     work = Work(study)
-    left = [part for part in work.parts if not work.done(part)]
+    left = work.left(work.parts)
     check(work, left)
     costs = costs_of(work, left)
     lines, total, unknown = [], 0.0, 0

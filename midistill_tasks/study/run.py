@@ -15,7 +15,7 @@ from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import write_atomically
 from midistill_tasks.locks import held
 from midistill_tasks.models.sharded import check_launcher, refuse_under_fsdp
-from midistill_tasks.processes import by_first, from_first, processes
+from midistill_tasks.processes import by_first, first_alone, from_first, processes
 from midistill_tasks.recipes.file import dump_recipe, find_recipe, read_yaml
 from midistill_tasks.report.build import build, write
 from midistill_tasks.report.page import Page
@@ -86,8 +86,8 @@ def _run(study: Study, only: str | None, show_texts: bool, elsewhere: Elsewhere 
     work = Work(study, states_folder(study))
     chosen = work.parts if only is None else _named(work, only)
     # Asked once and by one process: a slower one would find done what it has to take part in.
-    done = from_first([work.done(part) for part in chosen])
-    left = [part for part, ready in zip(chosen, done, strict=True) if not ready]
+    asked = from_first([part.key for part in work.left(chosen)])
+    left = [part for part in chosen if part.key in asked]
     check(work, left)
     _begin(study)
     if only is not None and not left:
@@ -116,6 +116,7 @@ def _here(work: Work, chosen: Sequence[Part], left: Sequence[Part]) -> dict[str,
 def _report(study: Study, failed: Mapping[str, str], only: str | None, show_texts: bool) -> Outcome:
     if only is not None or not processes().is_main_process:
         return Outcome(None, None, failed)
+    check_output(study)  # one part alone may have been run by another recipe meanwhile
     root = Path(study.output)
     write_atomically(root / MANIFEST, json.dumps(_manifest(study, failed), indent=2) + "\n")
     page = build(read_group([root]), show_texts)
@@ -158,6 +159,7 @@ def _try(work: Work, part: Part) -> str:
     """Does a part; why a student's failed, or "". Of several processes none can go on without the others."""
     start, what = time.monotonic(), work.step(part).what
     try:
+        first_alone(lambda: work.make_way(part))
         work.step(part).run(work, part)
     except Exception as error:
         if part.name == TEACHER or processes().num_processes > 1:

@@ -51,8 +51,15 @@ def logs_texts(study: Study) -> bool:
 
 
 def teachers_texts(study: Study) -> Texts:
-    """What a teacher is fine-tuned on: all members, or of a null control the half that is not judged."""
+    """What a teacher is fine-tuned on: all members, or of a null control the half that is not judged.
+
+    Of documents that are not divided yet, what it will be.
+    """
     data = study_data(study)
+    if study.documents and not (data_folder(study) / DIVIDED).is_file():
+        sides = divided_texts(study, study.documents)
+        judged = Texts(sides["members"], sides["nonmembers"])
+        return Texts(sides["train"], judged.members + judged.nonmembers) if "train" in sides else judged
     texts = load_texts(data.model_copy(update={"n": None}))
     if data.distil_on is None or not study.documents:  # a user's distil_on keeps the members from the students only
         return texts

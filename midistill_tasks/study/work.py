@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from midistill_tasks.distill.data import Texts, texts_of
 from midistill_tasks.distill.reading import Readings
+from midistill_tasks.files import writing
 from midistill_tasks.harness.options import parse_options
 from midistill_tasks.recipes.wording import in_recipes_words
 from midistill_tasks.splits import SPLITS
 from midistill_tasks.splits.documents import Documents, documents
 from midistill_tasks.study.evaluate import Harness
+from midistill_tasks.study.folders import set_aside
 from midistill_tasks.study.graph import Part, in_order
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.steps import StudyStep, steps_of
 from midistill_tasks.study.texts import study_data, study_options
+
+logger = logging.getLogger(__name__)
 
 
 class Work:
@@ -45,7 +50,26 @@ class Work:
 
     def done(self, part: Part) -> bool:
         """Whether it need not be run again."""
-        return self.written(part).exists()
+        path = self.written(part)
+        with writing(path):
+            return path.exists()
+
+    def left(self, parts: Sequence[Part]) -> list[Part]:
+        """Those of these parts that are to be run; where a model is to be made anew, its evaluations, too."""
+        missing = [part for part in self.parts if not self.done(part)]
+        anew = [each for part in missing for each in self.evaluations(part)]
+        return [part for part in parts if part in missing or part in anew]
+
+    def evaluations(self, made: Part) -> list[Part]:
+        """Of the model, and of its checkpoints, that a part trains; none of a part that trains none."""
+        trains = made.step in ("teacher", "train")
+        return [part for part in self.parts if trains and part.step == "evaluate" and made.is_needed_by(part)]
+
+    def make_way(self, part: Part) -> None:
+        """Sets aside the figures of an earlier model in the place of the one that a part is about to train."""
+        for other in filter(self.done, self.evaluations(part)):
+            kept = set_aside(self.study, self.written(other))
+            logger.info("%s: its model is trained anew; the figures of the earlier one are in %s", other.name, kept)
 
     @cached_property
     def harness(self) -> Harness:

@@ -150,6 +150,13 @@ def test_a_folder_with_something_else_is_refused(recipe_of):
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_that_cannot_be_had_is_one_sentence(recipe_of, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^output: .* cannot be written \(File name too long\): give a folder that can"
+    ):
+        open_run(recipe_of(output=str(tmp_path / ("x" * 300))), resume=False)
+
+
 def test_resuming_takes_the_last_whole_checkpoint_and_moves_a_half_written_one_aside(recipe_of):
     recipe = recipe_of()
     open_run(recipe, resume=False)

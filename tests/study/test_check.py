@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import math
+import shutil
+from pathlib import Path
 
 import lm_eval.tasks
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from midistill_tasks.cli.main import main
 from midistill_tasks.errors import InputError
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.study.check import HASHES, check
@@ -19,6 +23,7 @@ from midistill_tasks.study.evaluate import _warnings_only
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import load_study, run_study
+from midistill_tasks.study.texts import divide, teachers_texts
 from midistill_tasks.study.work import Work
 
 
@@ -178,6 +183,98 @@ def test_models_of_a_study_take_model_args(files, shared):
     assert (same == teacher).all()
     assert (half != teacher).any()
     assert half == pytest.approx(teacher, rel=0.02)
+
+
+def test_figures_of_another_model_of_the_same_name_are_refused_also_where_it_was_left_out_meanwhile(
+    finished, tmp_path, shared
+):
+    study, grown = finished
+    shutil.copytree(shared / "models" / "stories260K", tmp_path / "other")
+    other = study.model_copy(update={"models": {"student": str(tmp_path / "other")}})
+    without = study.model_copy(update={"models": {"another": study.teacher.model}})
+    said = r"^models\.student: .*results/student holds figures of another model \(pretrained '.*stories260K' there, '"
+    for begin in (run_study, plan):
+        with pytest.raises(InputError, match=said):
+            begin(other)
+    assert run_study(without).failed == {}
+    with pytest.raises(InputError, match=said):
+        run_study(other)
+    assert run_study(grown).failed == {}
+    shutil.rmtree(tmp_path / "study" / "results" / "student")
+    assert run_study(other).failed == {}
+    assert read_run(f"{study.output}/results/student/0").model == str(tmp_path / "other")
+
+
+def test_a_model_s_args_are_what_it_is_too(files, shared):
+    model = str(shared / "models" / "stories260K")
+    study = files(models={"half": f"{model},dtype=bfloat16"})
+    assert run_study(study).failed == {}
+    assert run_study(study).failed == {}
+    with pytest.raises(InputError, match=r"\(dtype 'bfloat16' there, 'float32' here\)"):
+        run_study(files(models={"half": model}))
+
+
+@pytest.fixture
+def taught(files, tmp_path):
+    """``taught(output, **fine_tune)``: studies that share the folder of a teacher, which the first one trains."""
+
+    def make(output, **changes):
+        given = {"folder": str(tmp_path / "T"), "epochs": 1, "learning_rate": 1e-3}
+        teacher = {"model": files().teacher.model, "fine_tune": given | changes.pop("fine_tune", {})}
+        return files(output=str(tmp_path / output), teacher=teacher, **changes)
+
+    assert run_study(make("first"), "teacher:teacher").failed == {}
+    return make
+
+
+def test_a_teacher_that_another_study_made_otherwise_is_refused(taught, tmp_path):
+    shutil.copy(tmp_path / "nonmembers.jsonl", tmp_path / "other.jsonl")
+    swapped = {"members": str(tmp_path / "other.jsonl"), "nonmembers": str(tmp_path / "members.jsonl")}
+    for changes, differs in (({"data": swapped}, "members"), ({"fine_tune": {"epochs": 2}}, "fine_tune")):
+        for begin in (run_study, plan, lambda study: run_study(study, "evaluate:teacher")):
+            with pytest.raises(
+                InputError, match=rf"^teacher\.fine_tune\.folder: .*made otherwise \({differs} differ\)"
+            ):
+                begin(taught("second", **changes))
+        assert not (tmp_path / "second").exists()
+    assert run_study(taught("second"), "teacher").failed == {}
+    (tmp_path / "T" / "midistill_teacher.json").write_text("{")
+    with pytest.raises(InputError, match=r"midistill_teacher\.json is damaged: remove that folder"):
+        plan(taught("third"))
+
+
+@pytest.mark.parametrize("null_control", [False, True])
+def test_what_a_teacher_learns_of_documents_is_known_before_they_are_divided(files, tmp_path, null_control):
+    path = tmp_path / "documents.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{n} is the number of this story of many"}) + "\n" for n in range(60)))
+    study = files(data=None, documents={"path": str(path), "tokens": 16, "null_control": null_control})
+    before = teachers_texts(study)
+    divide(study, study.documents)
+    assert before.members == teachers_texts(study).members
+
+
+@pytest.mark.parametrize("begin", [run_study, plan])
+def test_an_output_that_cannot_be_had_is_one_sentence(files, tmp_path, begin, monkeypatch, capsys):
+    (tmp_path / "afile").touch()
+    long = str(tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match=r"^output: .*afile exists and holds no study: give an empty or a new folder"):
+        begin(files(output=str(tmp_path / "afile")))
+    with pytest.raises(
+        InputError, match=r"^output: .* cannot be written \(File name too long\): give a folder that can"
+    ):
+        begin(files(output=long))
+    assert main(["study", "study-bios", "--set", f"output={long}", "--only", "teacher"]) == 2
+    assert "File name too long" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"midistill_teacher\.json cannot be written \(File name too long\): give a"):
+        begin(files(teacher={"model": files().teacher.model, "fine_tune": {"folder": long}}))
+
+    def no_entry(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", no_entry)
+        with pytest.raises(InputError, match=r"^output: .* cannot be written \(Permission denied\): give a folder"):
+            begin(files())
 
 
 def test_a_study_that_was_begun_without_hashes_has_them_from_then_on(finished, tmp_path):

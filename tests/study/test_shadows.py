@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from made_runs import recipe_of
 
+from midistill_tasks.distill.fine_tune import _made
 from midistill_tasks.errors import InputError
 from midistill_tasks.results.roles import read_group
 from midistill_tasks.splits.bios import biographies
@@ -70,13 +71,18 @@ def by_hand(monkeypatch):
             did.append((step.key, Path(work.study.output).name, part.name))
             written = self.writes(work.study, part)
             written.parent.mkdir(parents=True, exist_ok=True)
-            written.write_text("")
+            written.write_text(json.dumps(_made_as_is(work.study)) if step is TeacherStep else "")
 
         monkeypatch.setattr(step, "run", run)
 
     for step in (TeacherStep, EvaluateStep, SelectStep, TrainStep):
         stands_in(step)
     return did
+
+
+def _made_as_is(study):
+    """What a teacher's folder says of how it was made, which is looked at."""
+    return _made(study.teacher, study.teacher.fine_tune, study_data(study), teachers_texts(study))
 
 
 # ---------------------------------------------------------------------- draws

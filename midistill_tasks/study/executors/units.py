@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from midistill_tasks.files import write_atomically
 from midistill_tasks.study.executors.resources import estimated_memory, need_of
 from midistill_tasks.study.executors.unit import Unit
 from midistill_tasks.study.folders import TEACHER
 from midistill_tasks.study.graph import Part, needs_of_all
+from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.work import Work
 
 
@@ -31,6 +35,19 @@ class StudyUnit(Unit):
         return self.parts[0].name == TEACHER
 
 
+GIVEN = "given.yaml"
+"""In the study's folder: its recipe as it was given; in the one with all defaults, one of an attack's own section would
+come before what was said for all attacks."""
+
+
+def kept_recipe(study: Study) -> list[str]:
+    """The study as units name it on their command lines: they begin when the user's file may say something else."""
+    path = Path(study.output) / GIVEN
+    given = study.model_dump(mode="json", exclude_unset=True)
+    write_atomically(path, yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+    return [str(path)]
+
+
 def logs_folder(output: str, only: str) -> Path:
     """Where the logs of a unit are, by its name or by what ``--only`` is told."""
     return Path(output) / "logs" / only.partition(",")[0].replace(":", "/")
@@ -42,7 +59,7 @@ def units_of(work: Work, left: Sequence[Part], recipe: Sequence[str]) -> list[St
     Args:
         work: the study.
         left: of its parts.
-        recipe: the study as a command line names it: recipe, and any ``--set``.
+        recipe: the study as a command line names it (`kept_recipe`).
     """
     needs = needs_of_all(work.parts)
     groups = [tuple(part for part in group if part in left) for group in cut(work.parts, needs)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ from midistill_tasks.distill.dp.guarantee import check_run
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.run_folder import RECIPE, RECORD
 from midistill_tasks.errors import InputError
+from midistill_tasks.processes import first_alone
 from midistill_tasks.recipes.privacy import check_dp
 from midistill_tasks.recipes.schema import Data, Recipe
 from midistill_tasks.splits.sources import local_files
-from midistill_tasks.study.folders import student_folder, teacher_model
+from midistill_tasks.study.folders import set_aside, student_folder, teacher_model
 from midistill_tasks.study.frontier import arm_of, fewer, stopped, vanilla
 from midistill_tasks.study.graph import Part
 from midistill_tasks.study.recipe import Study, with_changes
@@ -76,7 +77,15 @@ class TrainStep(StudyStep):
         arm, seed = _arm(part.name)
         stops = stopped(work.study, seed) if arm == vanilla(work.study) else {}
         folders = {student_folder(work.study, name): share for name, share in stops.items()}
+        if not resume:  # the training keeps those that are there, as a run that goes on needs them
+            first_alone(lambda: _set_aside(work.study, folders))
         run_recipe(student_recipe(work.study, part.name), resume, work.texts, folders, work.readings)
+
+
+def _set_aside(study: Study, folders: Iterable[Path]) -> None:
+    for folder in folders:
+        if folder.exists():
+            set_aside(study, folder)
 
 
 def _check_files(arm: str, data: Data) -> None:
