@@ -154,8 +154,8 @@ class AttackResult:
 
     @property
     def variance(self) -> float:
-        """Factor on the variance of its AUROC: above 1 where the scores were learnt from labels."""
-        return VARIANCE if self.metadata.get("learnt") else 1.0
+        """Factor on the variance of its AUROC: above 1 where the scores were learnt from labels, as decisions are."""
+        return VARIANCE if self.metadata.get("learnt") or self.given is not None else 1.0
 
     @property
     def constant(self) -> bool:
