@@ -71,7 +71,8 @@ def over_documents(ids: Sequence[str], losses: FloatArray, sizes: FloatArray, do
     Passages of one article are about as hard as each other, so they are no independent texts.
     """
     codes = cluster_codes([documents.get(id, f"text {number}") for number, id in enumerate(ids)], len(ids))
-    return ratio(np.bincount(codes, losses), np.bincount(codes, sizes))
+    sums = (np.asarray(np.bincount(codes, weights=each), dtype=np.float64) for each in (losses, sizes))
+    return ratio(*sums)
 
 
 def read_likelihoods(run: Run, task: str, metric: str) -> tuple[list[str], FloatArray] | None:
