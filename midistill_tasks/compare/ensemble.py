@@ -13,6 +13,7 @@ import numpy as np
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import Scored
+from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.results.matching import check_comparable
 from midistill_tasks.results.run import AttackResult, Run
 
@@ -69,19 +70,19 @@ def _combine(runs: Sequence[Run], rule: str, combine: Callable[[Sequence[AttackR
 
 
 def _mean(results: Sequence[AttackResult]) -> AttackResult:
-    return _rescored(results, np.mean([result.scores for result in results], axis=0).tolist(), None)
+    return _rescored(results, np.mean([result.scores for result in results], axis=0))
 
 
 def _vote(results: Sequence[AttackResult]) -> AttackResult:
     shares = np.mean([result.decisions for result in results], axis=0)
     missing = np.any([np.isnan(result.scores) for result in results], axis=0)
-    return _rescored(results, np.where(missing, math.nan, shares).tolist(), tuple((shares > 0.5).tolist()))
+    return replace(_rescored(results, np.where(missing, math.nan, shares)), voters=tuple(results))
 
 
-def _rescored(results: Sequence[AttackResult], scores: Sequence[float], given: tuple[bool, ...] | None) -> AttackResult:
+def _rescored(results: Sequence[AttackResult], scores: FloatArray) -> AttackResult:
     first = results[0]
     items = tuple(
-        Scored(item.label, score, item.id, item.cluster) for item, score in zip(first.items, scores, strict=True)
+        Scored(item.label, score, item.id, item.cluster)
+        for item, score in zip(first.items, scores.tolist(), strict=True)
     )
-    blind = {"blind_auroc": first.blind}
-    return replace(first, items=items, figures=blind, given=given)
+    return replace(first, items=items, figures={"blind_auroc": first.blind})

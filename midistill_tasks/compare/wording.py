@@ -222,7 +222,7 @@ DEFENCES = {"stopped": "stopping early", "fewer": "training on fewer texts"}
 """What everybody can do without an intervention."""
 
 NO_SEED = "its seeds and those of the vanilla arm have no frontier in common"
-NO_HELDOUT = "not all of these students were measured on the same held-out texts"
+NO_HELDOUT = "not all of these students have a finite perplexity on the same held-out texts"
 
 
 def against_frontier(arm: str, word: FrontierWord, reduction: Interval) -> str:

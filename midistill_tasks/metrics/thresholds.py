@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,18 +16,14 @@ import numpy.typing as npt
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.clusters import (
-    Counts,
     cluster_codes,
     mean_variance,
-    resample,
     share_stderr,
     two_sample_variance,
 )
 from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.metrics.redrawn import majority, redrawn
 from midistill_tasks.metrics.scored import BoolArray, FloatArray, IntArray, Scored, columns
-
-_AT_ONCE = 2**20
-"""Places of texts in bootstrap draws that are worked on together."""
 
 
 class Accuracies(NamedTuple):
@@ -165,16 +161,28 @@ def accuracies(items: Sequence[Scored], decisions: BoolArray) -> Accuracies:
 def crossfit_accuracies(items: Sequence[Scored], draws: int = 200) -> Accuracies:
     """Accuracies of `crossfit_decisions`, with errors that allow for the choice of the thresholds.
 
-    Other texts would have set the thresholds (and the sign) elsewhere, which moves member and non-member accuracy
-    against each other by much more than their binomial errors say, and their mean a little. So each has a bootstrap's
-    error, where it is the larger one: in each half the documents are drawn again by kind, and both rules are chosen
-    again. `tests/campaigns/coverage.py` measures how often ± its quantile covers.
-
     Raises:
         InputError: as `crossfit_decisions`.
     """
-    judged = accuracies(items, crossfit_decisions(items))
-    spreads = np.std(_redrawn(items, draws), axis=0, ddof=1)
+    return voted_accuracies(items, crossfit_decisions(items), columns(items)[1][None], draws)
+
+
+def voted_accuracies(items: Sequence[Scored], decisions: BoolArray, voters: FloatArray, draws: int = 200) -> Accuracies:
+    """Accuracies of decisions [n] by more than half of some voters, with errors that allow for their thresholds.
+
+    Other texts would have set the thresholds (and the sign) elsewhere, which moves member and non-member accuracy
+    against each other by much more than their binomial errors say, and their mean a little. So each has a bootstrap's
+    error, where it is the larger one, see `redrawn`. `tests/campaigns/coverage.py` measures how often ± its quantile
+    covers.
+
+    Args:
+        items: labels, ids and clusters; a text that a voter has no score for has none.
+        decisions: whether each is called a member.
+        voters: the scores by which each voter decides, [V, n]; one voter = his own decisions.
+        draws: of the bootstrap.
+    """
+    judged = accuracies(items, decisions)
+    spreads = np.std(_redrawn(items, voters, draws), axis=0, ddof=1)
     return Accuracies(
         *(
             Estimate(part.value, float(np.maximum(part.stderr, spread)))
@@ -183,65 +191,20 @@ def crossfit_accuracies(items: Sequence[Scored], draws: int = 200) -> Accuracies
     )
 
 
-def _redrawn(items: Sequence[Scored], draws: int) -> FloatArray:
+def _redrawn(items: Sequence[Scored], voters: FloatArray, draws: int) -> FloatArray:
     """The `Accuracies` of each bootstrap draw, [draws, 3]."""
     labels, scores, clusters = columns(items)
-    codes, fold, scored = cluster_codes(clusters, len(items)), folds(items), ~np.isnan(scores)
-    halves = [np.flatnonzero((fold == number) & scored) for number in (0, 1)]
-
-    def drawn(number: int) -> Iterator[Counts]:
-        """How often each text of a half is drawn, [some of the draws, n]; the same ones whenever it is asked."""
-        half = halves[number]
-        documents = np.unique(codes[half], return_inverse=True)[1]
-        for portion in resample(labels[half], documents, draws, np.random.default_rng(number)):
-            yield from np.array_split(portion, math.ceil(portion.size / _AT_ONCE))
-
-    rules = [
-        np.concatenate([_best_rules(labels[half], scores[half], times) for times in drawn(number)])
-        for number, half in enumerate(halves)
-    ]
+    scored = np.flatnonzero(~np.isnan(scores))
+    labels, codes = labels[scored], cluster_codes(clusters, len(items))[scored]
     right, total = np.zeros((draws, 2)), np.zeros((draws, 2))
-    for number, half in enumerate(halves):
-        start = 0
-        for times in drawn(number):
-            rows = slice(start, start := start + len(times))
-            sign, threshold = rules[1 - number][rows].T[..., None]
-            called = sign * scores[half] > threshold
-            for side, (own, decided) in enumerate(((labels[half], called), (~labels[half], ~called))):
-                right[rows, side] += (times * decided)[:, own].sum(1)
-                total[rows, side] += times[:, own].sum(1)
-    shares = right / total
-    return np.column_stack([shares.sum(1) / 2, shares])
-
-
-def _best_rules(labels: BoolArray, scores: FloatArray, times: Counts) -> FloatArray:
-    """`best_rule` of samples of the same texts, in which each stands so many times, [draws, n]: sign and threshold of
-    each, [draws, 2]."""
-    n_members, n_others = times[:, labels].sum(1), times[:, ~labels].sum(1)
-    worth = times * np.where(labels, n_others[:, None], -n_members[:, None])
-    (plain, its_gain), (turned, gain) = (_best_thresholds(sign * scores, times > 0, worth) for sign in (1, -1))
-    return np.column_stack([np.where(gain > its_gain, -1, 1), np.where(gain > its_gain, turned, plain)])
-
-
-def _best_thresholds(scores: FloatArray, there: BoolArray, worth: IntArray) -> tuple[FloatArray, IntArray]:
-    """`best_threshold` of each sample and Youden's J times M·N there, [draws]; `there` [draws, n] are the texts that a
-    sample has, `worth` [draws, n] what calling one of them a member adds to that."""
-    order = np.argsort(-scores, kind="stable")
-    falling, there = scores[order], there[:, order]
-    gain = np.cumsum(worth[:, order], axis=1)
-    # The first text of a sample at or after each place; beyond the last one there is none, and no threshold either.
-    places = np.where(there, np.arange(len(falling)), len(falling))
-    following = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1][:, 1:]
-    ends = (falling[:-1] > falling[1:]) & (following < len(falling))
-    gain = np.where(ends, gain[:, :-1], 0)
-    rows, end = np.arange(len(gain)), np.argmax(gain, axis=1)
-    best = gain[rows, end]
-    # Where there is a gain the first text of that gain is one of the sample's, and so is the score above.
-    above, below = falling[end], falling[np.minimum(following[rows, end], len(falling) - 1)]
+    for half in redrawn(labels, voters[:, scored], codes, folds(items)[scored], draws):
+        called, own = majority(half.called), labels[half.texts]
+        for side, (members, decided) in enumerate(((own, called), (~own, ~called))):
+            right[half.rows, side] += (half.times * decided)[:, members].sum(1)
+            total[half.rows, side] += half.times[:, members].sum(1)
     with np.errstate(invalid="ignore"):
-        middle = below + (above - below) / 2
-    threshold = np.where((below <= middle) & (middle < above), middle, below)
-    return np.where(best > 0, threshold, np.inf), best
+        shares = right / total
+    return np.column_stack([shares.sum(1) / 2, shares])
 
 
 def share_at_least(items: Sequence[Scored], members: bool, score: float) -> Estimate:

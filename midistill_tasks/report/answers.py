@@ -109,7 +109,7 @@ def _alone(entry: Entry, split: str) -> tuple[tuple[str, Cell], ...]:
 def perplexities(group: Group, entries: Mapping[str, Entry]) -> dict[str, Perplexity | None]:
     """By name; the one that all runs of the page share, else one of a model's and its teacher's; None where is none.
 
-    Its error is one over texts: that of a mean over students is at most the mean of theirs, as they read the same ones.
+    Its error is one over documents: that of a mean over students is at most the mean of theirs, which read the same.
     """
     shared = shared_perplexity(group.runs)
     before = () if group.teacher is None else group.teacher.runs

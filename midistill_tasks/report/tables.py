@@ -100,7 +100,7 @@ def agreements(comparisons: Sequence[Comparison]) -> Table:
         for student in attack.students
     ]
     columns = ("split", "arm", "attack", "student", "Jaccard", "Cohen's kappa", "texts unscored")
-    return Table("agreement", "Agreement on which members are vulnerable, ± jackknife error", columns, tuple(rows))
+    return Table("agreement", "Agreement on which members are vulnerable, ± standard error", columns, tuple(rows))
 
 
 def _by_attack(comparisons: Sequence[Comparison]) -> Iterator[tuple[tuple[str, str, str], ComparedAttack]]:

@@ -15,9 +15,10 @@ from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import METRICS, Scored, intervals
 from midistill_tasks.metrics.crossfit import VARIANCE
 from midistill_tasks.metrics.estimate import Estimate, Interval, share
+from midistill_tasks.metrics.redrawn import majority
 from midistill_tasks.metrics.roc import TPR_BOUNDS
 from midistill_tasks.metrics.scored import BoolArray, FloatArray
-from midistill_tasks.metrics.thresholds import accuracies, crossfit_accuracies, crossfit_decisions
+from midistill_tasks.metrics.thresholds import crossfit_decisions, voted_accuracies
 
 FIGURES = ("auroc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "balanced_acc", "member_acc", "nonmember_acc")
 """What `AttackResult.measured` holds, in the order of the tables."""
@@ -53,7 +54,7 @@ class AttackResult:
         blind_ranks: see `metrics.blind.Blind.ranks`, in the order of `items`; empty or NaN where they are not known.
         names: what the user calls the texts, by id; empty where the run has none.
         groups: of canaries: how often each is repeated, by id; empty elsewhere.
-        given: decisions of an ensemble's vote in the order of `items`; None where thresholds are cross-fitted.
+        voters: of an ensemble's vote, whose decisions it counts; empty where it decides by its own scores.
     """
 
     name: str
@@ -68,7 +69,7 @@ class AttackResult:
     blind_ranks: tuple[float, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
-    given: tuple[bool, ...] | None = None
+    voters: tuple[AttackResult, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Scored]:
@@ -99,12 +100,17 @@ class AttackResult:
         Raises:
             InputError: where there are too few scored texts of a class to choose a threshold on.
         """
-        if self.given is not None:
-            return np.array(self.given, dtype=np.bool_)
+        if self.voters:
+            return majority(np.stack([voter.decisions for voter in self.voters]))
         try:
             return crossfit_decisions(self.items)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
+
+    @property
+    def deciding(self) -> FloatArray:
+        """The scores behind its decisions: its own, or those of each voter, [V, n]."""
+        return np.stack([voter.scores for voter in self.voters or (self,)])
 
     @cached_property
     def measured(self) -> dict[str, Estimate]:
@@ -119,8 +125,7 @@ class AttackResult:
             stderr = as_number(metric.stderr(self.items)) if metric.stderr else math.nan
             stderr *= math.sqrt(self.variance) if name == "auroc" else 1.0
             measured[name] = Estimate(metric.value(self.items), stderr)
-        voted = self.given is not None
-        judged = accuracies(self.items, self.decisions) if voted else crossfit_accuracies(self.items)
+        judged = voted_accuracies(self.items, self.decisions, self.deciding)
         return measured | {
             "balanced_acc": judged.balanced,
             "member_acc": judged.member,
@@ -154,8 +159,8 @@ class AttackResult:
 
     @property
     def variance(self) -> float:
-        """Factor on the variance of its AUROC: above 1 where the scores were learnt from labels."""
-        return VARIANCE if self.metadata.get("learnt") else 1.0
+        """Factor on the variance of its AUROC: above 1 where the scores were learnt from labels, as decisions are."""
+        return VARIANCE if self.metadata.get("learnt") or self.voters else 1.0
 
     @property
     def constant(self) -> bool:

@@ -75,8 +75,7 @@ def test_rmia_is_the_papers(drawn, gamma, a):
     texts = range(len(target))
     if a is None:
         reference = rmia.online(shadows, inside)
-        both = [inside[:, text].any() and not inside[:, text].all() for text in texts]
-        p = [p_of(shadows, inside, text, (True, False)) if both[text] else math.nan for text in texts]
+        p = [(p_of(shadows, inside, text, (True,)) + p_of(shadows, inside, text, (False,))) / 2 for text in texts]
     else:
         reference = rmia.offline(shadows, inside, a)
         p = [0.5 * ((1 + a) * p_of(shadows, inside, text, (False,)) + (1 - a)) for text in texts]
@@ -89,6 +88,19 @@ def test_rmia_is_the_papers(drawn, gamma, a):
         else:
             beats = [0.5 * (gamma == 1.0) if each == x else ratio[x] / ratio[each] >= gamma for each in z]
             assert got[x] == pytest.approx(sum(beats) / len(z), abs=1e-12)
+
+
+def test_where_half_of_the_shadows_saw_each_text_p_is_the_mean_over_all_of_them(drawn):
+    _, shadows, inside, _ = drawn
+    shadows, inside = np.concatenate([shadows, shadows - 0.2]), np.concatenate([inside, ~inside])
+    assert rmia.online(shadows, inside) == pytest.approx(np.log(np.exp(shadows).mean(axis=0)))
+
+
+def test_how_many_shadows_saw_a_text_is_no_part_of_its_score():
+    """Of two equal texts one was seen by one shadow of four, the other by three."""
+    inside = np.array([[True, True], [False, True], [False, True], [False, False]])
+    reference = rmia.online(np.where(inside, -1.0, -2.0), inside)
+    assert reference[0] == pytest.approx(reference[1])
 
 
 def test_rmia_orders_the_sides_as_the_ratios_do(drawn):

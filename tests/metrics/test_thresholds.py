@@ -7,7 +7,7 @@ import pytest
 from made_scores import draw, make_items
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.metrics import thresholds
+from midistill_tasks.metrics import redrawn, thresholds
 from midistill_tasks.metrics.clusters import resample
 
 
@@ -173,7 +173,7 @@ def test_a_draw_of_the_bootstrap_is_both_halves_drawn_again_and_judged_across():
     labels, scores = draw(np.random.default_rng(9), 40)
     items = make_items(labels, scores)
     fold, names = thresholds.folds(items), sorted(item.cluster for item in items)
-    found = list(thresholds._redrawn(items, 3))
+    found = list(thresholds._redrawn(items, scores[None], 3))
     rows = [[item for item, own in zip(items, fold, strict=True) if own == half] for half in (0, 1)]
     drawn = [list(weights(rows[half], names, half, 3)) for half in (0, 1)]
     for number, (_, member, nonmember) in enumerate(found):
@@ -196,7 +196,7 @@ def test_the_rules_of_many_samples_at_once_are_those_of_each(seed):
     scores = generator.normal(size=30).round(seed % 3) + (seed % 2) * labels
     scores[:2] = (math.inf, -math.inf)
     (times,) = resample(labels, np.arange(30), 100, generator)
-    for drawn, (sign, threshold) in zip(times, thresholds._best_rules(labels, scores, times), strict=True):
+    for drawn, (sign, threshold) in zip(times, redrawn._best_rules(labels, scores, times), strict=True):
         texts = np.repeat(np.arange(30), drawn)
         assert thresholds.best_rule(labels[texts], scores[texts]) == (sign, threshold)
 

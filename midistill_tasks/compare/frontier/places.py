@@ -10,8 +10,8 @@ import numpy as np
 
 from midistill_tasks.compare.frontier.interpolation import front
 from midistill_tasks.compare.verdict import strongest_area
-from midistill_tasks.metrics.estimate import Estimate, Interval, ratio
-from midistill_tasks.results.likelihoods import read_heldout
+from midistill_tasks.metrics.estimate import Estimate, Interval
+from midistill_tasks.results.likelihoods import documents_of, over_documents, read_heldout
 from midistill_tasks.results.matching import comparable_results
 from midistill_tasks.results.roles import Frontier, Group
 from midistill_tasks.results.run import Run
@@ -26,7 +26,7 @@ class Place(NamedTuple):
         seeds: whose mean it is.
         attack: the strongest.
         leak: |AUROC − 0.5| under it, 95 % over texts, the choice of the attack and, from three on, seeds.
-        utility: held-out log-perplexity, nats a byte (or word), with the error over texts.
+        utility: held-out log-perplexity, nats a byte (or word), with the error over documents.
         on_line: whether it is on the frontier: of a lower perplexity than all with less training.
     """
 
@@ -75,11 +75,16 @@ def _by_name(frontier: Frontier, defence: str) -> dict[str, list[Run]]:
 
 
 def _place(name: str, defence: str, runs: Sequence[Run], split: str) -> Place | None:
-    held = [read_heldout(run, split) for run in runs if run.on(split)]
+    runs = [run for run in runs if run.on(split)]
+    held = [read_heldout(run, split) for run in runs]
     if not held or None in held:
         return None
-    attack, area = strongest_area(comparable_results([run for run in runs if run.on(split)], split))
-    ratios = [ratio(each.losses, each.sizes) for each in held if each]
+    attack, area = strongest_area(comparable_results(runs, split))
+    ratios = [
+        over_documents(each.ids, each.losses, each.sizes, documents_of(run, split))
+        for run, each in zip(runs, held, strict=True)
+        if each
+    ]
     utility = Estimate(*(float(np.mean(figures)) for figures in zip(*ratios, strict=True)))
     return Place(name, defence, len(held), attack, leak_of(area), utility, on_line=False)
 

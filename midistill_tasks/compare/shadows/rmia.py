@@ -33,12 +33,13 @@ def scores(target: FloatArray, reference: FloatArray, population: BoolArray, gam
 
 
 def online(shadows: FloatArray, inside: BoolArray) -> FloatArray:
-    """log p(x), [n]: the mean of p(x | θ') over all shadows, of which half saw the text, about.
+    """log p(x), [n]: p(x) = ½(p_in + p_out), each the mean of p(x | θ') over the shadows that saw the text or did not.
 
-    NaN where none saw it, or all: the mean would be of one side.
+    The mean over all shadows is the same where half of them saw each text. Here coins decide, and how many of them came
+    up heads says nothing of the text. NaN where a side has no shadow.
     """
-    both = inside.any(axis=0) & (~inside).any(axis=0)
-    return np.where(both, np.log(_mean(shadows, np.ones_like(inside))), np.nan)
+    reference: FloatArray = np.log((_mean(shadows, inside) + _mean(shadows, ~inside)) / 2)
+    return reference
 
 
 def offline(shadows: FloatArray, inside: BoolArray, a: float) -> FloatArray:

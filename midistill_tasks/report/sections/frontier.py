@@ -45,8 +45,8 @@ AGAINST_NOTE = (
     "among all answers of the page (Holm); p is this comparison's alone."
 )
 PLACES_NOTE = (
-    "Leak of the strongest attack [95 %]; perplexity a byte (or word) of held-out texts [95 % over texts]. On the "
-    "frontier: of a lower perplexity than all students of the same row of trainings that had less of it."
+    "Leak of the strongest attack [95 %]; perplexity a byte (or word) of held-out texts [95 % over documents]. On "
+    "the frontier: of a lower perplexity than all students of the same row of trainings that had less of it."
 )
 HEIGHT = 360
 """Of the chart, px."""

@@ -17,7 +17,7 @@ from midistill_tasks.report.svg import COLOURS, NARROW, Canvas
 
 AGREEMENT_NOTE = (
     "Jaccard: members found in both models / found in one or both. Kappa: the same beyond chance (0 = chance, 1 = the "
-    "same members)."
+    "same members). Errors allow for thresholds that other texts would have set elsewhere."
 )
 
 

@@ -47,8 +47,8 @@ WORDS = (
     ),
     (
         "rmia",
-        "the share of non-members whose p, over its mean among the shadows, is at most that of the text (Zarifzadeh et "
-        "al. 2024, γ = 1)",
+        "the share of non-members whose p, over its mean among the shadows (of those that saw it and of those that did "
+        "not, half each), is at most that of the text (Zarifzadeh et al. 2024, γ = 1)",
     ),
     ("rmia_offline", "the same without the shadows that saw the text, whose p is guessed from the others"),
 )

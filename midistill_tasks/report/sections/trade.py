@@ -38,8 +38,9 @@ CAPTION = (
 )
 NOTE = (
     "Leak: of the strongest attack, ± standard error. A model on the front has no rival that is at least as good in "
-    "both and better in one, as measured; the errors say how firm that is. No single score is given: it would hide one "
-    "behind the other."
+    "both and better in one, as measured; the errors say how firm that is. A perplexity's error is over documents: "
+    "those of the attacks where it is of their texts, else what one sample of its task holds. No single score is "
+    "given: it would hide one behind the other."
 )
 
 

@@ -105,7 +105,22 @@ def test_students_of_the_frontier_that_are_not_all_there_leave_the_rest(folder, 
     samples = tmp_path / "results" / "better" / "0"
     next(samples.glob("samples_heldout*")).unlink()
     page = build(read_group([tmp_path]))
-    assert "not all of these students were measured on the same held-out texts" in page.statements[1].sentence
+    assert (
+        "not all of these students have a finite perplexity on the same held-out texts" in page.statements[1].sentence
+    )
+
+
+def test_an_arm_that_gives_a_held_out_text_no_probability_has_no_comparison_and_the_rest_stands(write_output, tmp_path):
+    """As with a red_list that holds one of its tokens."""
+    write_study(tmp_path, write_output, {"better": ARMS["better"], "listed": (0.4, 0.0)}, seeds=1, n=100)
+    (samples,) = (tmp_path / "results" / "listed").rglob("samples_heldout*")
+    first, *others = samples.read_text().splitlines()
+    row = json.loads(first)
+    row["byte_perplexity"][0] = -math.inf
+    samples.write_text("\n".join([json.dumps(row), *others]) + "\n")
+    said = {each.about: each.sentence for each in build(read_group([tmp_path])).statements}
+    assert "not all of these students have a finite perplexity on the same held-out texts" in said["listed"]
+    assert "finite perplexity" not in said["better"]
 
 
 def test_a_chart_of_undefined_limits_holds_no_nan():
