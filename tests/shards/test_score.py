@@ -80,6 +80,7 @@ def views(tmp_path):
     return [part.views for part in parts_below(tmp_path / "stats")[0]]
 
 
+@pytest.mark.slow
 def test_views_that_none_of_the_shards_has_are_made(score_command, tmp_path, capsys):
     command = score_command(shards=2, task="mia_loss_files")
     assert main(command) == 0
@@ -97,6 +98,7 @@ def test_views_that_none_of_the_shards_has_are_made(score_command, tmp_path, cap
     assert "hold what these tasks do not ask for (after_shots): name those of before" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_killed_between_its_tasks_is_made_to_its_end(score_command, tmp_path, monkeypatch):
     command, write = score_command(shards=1), stats.write
     (tmp_path / "both.yaml").write_text("group: both\ntask: [mia_loss_files, mia_recall_files]\n")
@@ -169,7 +171,7 @@ def test_shards_of_another_run_are_not_gone_on_with(score_command, tmp_path, cap
     assert "of another run (they are of different texts or labels): give another --output" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("missing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_shards_of_other_weights_in_the_same_folder_are_not_gone_on_with(
     score_command, tmp_path, tiny, capsys, missing
 ):
@@ -209,6 +211,7 @@ def test_shards_by_other_model_args_are_not_gone_on_with(score_command, tmp_path
         assert f"is shard 1/1 of another run ({said}): give another --output" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_shards_that_say_nothing_of_model_args_and_views_are_gone_on_with(score_command, tmp_path):
     command = score_command(shards=2, task="mia_loss_files")
     assert main(command) == 0
