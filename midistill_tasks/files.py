@@ -118,3 +118,12 @@ def whole_folder(folder: Path, key: str = "") -> Iterator[Path]:
 def _unfinished(path: Path) -> Path:
     """A name beside it that no other process has, on this machine or another."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.unfinished")
+
+
+def unused(path: Path) -> Path:
+    """The path, or with the first number behind it (from ``-2`` on) of which nothing is there yet."""
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from midistill_tasks.errors import InputError
-from midistill_tasks.files import write_atomically, writing
+from midistill_tasks.files import unused, write_atomically, writing
 from midistill_tasks.locks import is_empty
 from midistill_tasks.recipes.file import dump_recipe, read_stored
 from midistill_tasks.recipes.schema import Recipe
@@ -83,6 +84,13 @@ def flat(values: Any, above: str = "") -> dict[str, Any]:
     }
 
 
+def another(differing: Sequence[str], theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What differs, the first key with its values: "another KEY (1 there, 2 here and 3 more)"."""
+    key = differing[0]
+    more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    return f"another {key} ({theirs.get(key)!r} there, {ours.get(key)!r} here{more})"
+
+
 def delete_checkpoints(recipe: Recipe) -> None:
     """Of a finished run, whose student has all of them but the optimizer's state; what loggers wrote there stays."""
     folder = Path(recipe.output) / CHECKPOINTS
@@ -100,17 +108,8 @@ def _last_whole_checkpoint(folder: Path) -> Path | None:
             whole[step] = checkpoint
         else:
             with writing(f"output: {folder}"):
-                checkpoint.rename(_unused(folder / f"incomplete-{step}"))
+                checkpoint.rename(unused(folder / f"incomplete-{step}"))
     return whole[max(whole)] if whole else None
-
-
-def _unused(path: Path) -> Path:
-    number = 1
-    candidate = path
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
 
 
 def _is_whole(checkpoint: Path) -> bool:

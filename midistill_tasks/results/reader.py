@@ -62,21 +62,21 @@ def read_attacks(places: Iterable[str | Path]) -> dict[str, AttackResult]:
             cannot be used or has no texts.
     """
     newest: dict[str, tuple[str, Path]] = {}
-    beside: set[Path] = set()
+    beside: dict[Path, Mapping[str, Any]] = {}
     for path in _sample_files(places):
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise InputError(f"{path} is not named samples_mia_<attack>_<split>_<date>.jsonl: give the harness's file")
         dated = (match["date"], path)
-        beside.add(_results_of(match["date"], path))
+        results_file = _results_of(match["date"], path)
+        if results_file not in beside:
+            beside[results_file] = load_results(results_file) if results_file.is_file() else {}
         newest[match["task"]] = max(newest.get(match["task"], dated), dated)
-    named = {task: _attack_and_split(task, date, path) for task, (date, path) in newest.items()}
+    named = {task: _attack_and_split(task, *dated, beside[_results_of(*dated)]) for task, dated in newest.items()}
     splits = sorted({split for _, split in named.values()})
     if len(splits) > 1:
         raise InputError(f"these samples belong to several splits ({', '.join(splits)}): give the files of one")
-    models = sorted(
-        {str(load_results(results).get("model_name") or "") for results in beside if results.is_file()} - {""}
-    )
+    models = sorted({str(content.get("model_name") or "") for content in beside.values()} - {""})
     if len(models) > 1:
         raise InputError(
             f"these samples are of {len(models)} models ({', '.join(models)}): give the folder or the files of one"
@@ -109,17 +109,16 @@ def _sample_files(places: Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-def _attack_and_split(task: str, date: str, samples: Path) -> tuple[str, str]:
+def _attack_and_split(task: str, date: str, samples: Path, results: Mapping[str, Any]) -> tuple[str, str]:
     """As the results beside the samples say, for both may hold an underscore; else by the attacks that are known."""
-    results = _results_of(date, samples)
-    described = _mia_tasks(load_results(results)).get(task, {}) if results.is_file() else {}
+    described = _mia_tasks(results).get(task, {})
     if {"attack", "split"} <= described.keys():
         return str(described["attack"]), str(described["split"])
     known = [attack for attack in ATTACKS if task.startswith(f"mia_{attack}_")]
     if not known:
         raise InputError(
-            f"{samples}: no attack that is known here begins this name, and there is no {results.name} beside it that "
-            "says which it is: keep both files of one run together"
+            f"{samples}: no attack that is known here begins this name, and there is no "
+            f"{_results_of(date, samples).name} beside it that says which it is: keep both files of one run together"
         )
     attack = max(known, key=len)
     return attack, task.removeprefix(f"mia_{attack}_")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics import Scored
-from midistill_tasks.results.strict import number
+from midistill_tasks.results.strict import from_strict
 
 FILTERS = ("none", "crossfit")
 """Of the harness's: the score, or where options were swept that of the value chosen on the other half of the texts."""
@@ -91,11 +91,11 @@ def _sample(line: bytes, place: str) -> _Row:
     try:
         row = json.loads(line)
         doc = row["doc"]
-        label, score = doc["label"], number(doc["score"])
+        label, score = doc["label"], from_strict(doc["score"])
         ids, text = (str(doc["id"]), str(doc.get("cluster", doc["id"]))), doc.get("text")
         name, group = (None if doc.get(key) is None else str(doc[key]) for key in ("name", "group"))
-        rank, filter_name = number(doc.get("blind_rank")), str(row.get("filter", "none"))
-        parts = {str(name): number(part) for name, part in dict(doc.get("scores") or {}).items()}
+        rank, filter_name = from_strict(doc.get("blind_rank")), str(row.get("filter", "none"))
+        parts = {str(name): from_strict(part) for name, part in dict(doc.get("scores") or {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError(f"{place} is not a sample of a MIA task: give the file that the harness wrote") from None
     if label not in (0, 1) or not isinstance(label, int):

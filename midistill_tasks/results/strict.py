@@ -34,14 +34,14 @@ def strict(value: Any, infinite: float | None = None) -> Any:
 
 
 def strict_sample(value: Any) -> Any:
-    """As `strict`, for what is said of one text; `number` reads it."""
+    """As `strict`, for what is said of one text; `from_strict` reads it."""
     return strict(value, INFINITE)
 
 
-def number(value: Any) -> float:
+def from_strict(value: Any) -> float:
     """A figure of a sample: NaN for null.
 
-    >>> number(None), number(2), number(strict_sample(float("-inf")))
+    >>> from_strict(None), from_strict(2), from_strict(strict_sample(float("-inf")))
     (nan, 2.0, -inf)
     """
     found = math.nan if value is None else float(value)

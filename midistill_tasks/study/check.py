@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from transformers import AutoConfig
 
-from midistill_tasks.distill.run_folder import flat
+from midistill_tasks.distill.run_folder import another, flat
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import writing
 from midistill_tasks.locks import is_empty
@@ -55,11 +55,9 @@ def check_output(study: Study) -> None:
         earlier, ours = (_fixed(recipe) for recipe in (stored, study.model_dump(mode="json")))
         differing = [key for key in {**earlier, **ours} if earlier.get(key) != ours.get(key)]
         if differing:
-            key = differing[0]
-            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
             raise InputError(
-                f"output: {study.output} holds a study with another {key} ({earlier.get(key)!r} there, "
-                f"{ours.get(key)!r} here{more}): give the same recipe and --set as then, or another output"
+                f"output: {study.output} holds a study with {another(differing, earlier, ours)}: give the same recipe "
+                "and --set as then, or another output"
             )
         check_arms(study, stored)
         check_models(study)

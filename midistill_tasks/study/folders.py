@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from midistill_tasks.files import writing
+from midistill_tasks.files import unused, writing
 from midistill_tasks.study.recipe import Study
 
 TEACHER = "teacher"
@@ -43,11 +43,7 @@ def states_folder(study: Study) -> Path:
 
 def set_aside(study: Study, path: Path) -> Path:
     """Moves what stands below the study's folder to ``earlier/`` there, where no report looks; its new place."""
-    place = Path(study.output) / "earlier" / path.relative_to(study.output)
-    new, number = place, 1
-    while new.exists():
-        number += 1
-        new = place.with_name(f"{place.name}-{number}")
+    new = unused(Path(study.output) / "earlier" / path.relative_to(study.output))
     with writing(f"output: {new}"):
         new.parent.mkdir(parents=True, exist_ok=True)
         path.rename(new)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from midistill_tasks.distill.fine_tune import is_made
-from midistill_tasks.distill.run_folder import RECIPE, flat
+from midistill_tasks.distill.run_folder import RECIPE, another, flat
 from midistill_tasks.errors import InputError
 from midistill_tasks.models.loading import MODEL_ARGS, split_args
 from midistill_tasks.recipes.file import read_stored
@@ -41,12 +41,10 @@ def check_arms(study: Study, earlier: Mapping[str, Any]) -> None:
         for theirs in (*known, *_of_students(root / "students" / arm)):
             differing = sorted(key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key))
             if differing:
-                key = differing[0]
-                more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+                places = " and ".join(str(root / place) for place in there)
                 raise InputError(
-                    f"arms.{arm}: {root} holds students of this name with another {key} ({theirs.get(key)!r} there, "
-                    f"{ours.get(key)!r} here{more}): give the arm another name, or remove "
-                    f"{' and '.join(str(root / place) for place in there)} to have them made anew"
+                    f"arms.{arm}: {root} holds students of this name with {another(differing, theirs, ours)}: give the "
+                    f"arm another name, or remove {places} to have them made anew"
                 )
 
 

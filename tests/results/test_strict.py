@@ -15,7 +15,7 @@ from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.report.build import build, write
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.results.roles import read_group
-from midistill_tasks.results.strict import number, strict, strict_sample
+from midistill_tasks.results.strict import from_strict, strict, strict_sample
 
 
 def refuse(word: str) -> Any:
@@ -55,7 +55,7 @@ def test_only_what_is_no_number_changes(value):
 @pytest.mark.parametrize("value", [-math.inf, math.inf, math.nan, 0.0, -1.5])
 def test_a_text_s_score_comes_back_as_it_was(value):
     line = json.dumps(strict_sample({"score": value}), allow_nan=False)
-    np.testing.assert_equal(number(json.loads(line)["score"]), value)
+    np.testing.assert_equal(from_strict(json.loads(line)["score"]), value)
 
 
 def test_infinite_scores_count_on_the_page_as_in_the_table(draw, write_output, tmp_path):
