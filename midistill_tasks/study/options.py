@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.errors import InputError, nearest
@@ -50,6 +57,12 @@ class _Section(Strict):
             raise ValueError(str(error).removeprefix("--metadata 'mia': ")) from None
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A default that is written out in an attack's own section would come before what was said for all attacks."""
+        written: dict[str, Any] = handler(self)
+        return written | {name: value for name, value in self._sections.items() if name in written}
+
     @property
     def chosen(self) -> list[str]:
         """The attacks that run."""
@@ -62,12 +75,14 @@ class _Section(Strict):
     @property
     def options(self) -> dict[str, Any]:
         """What is said here of the options of ``--metadata '{"mia": …}'``."""
-        given = {name: getattr(self, name) for name in KEYS}
-        return {
-            name: value.model_dump(exclude_unset=True) if isinstance(value, Strict) else value
-            for name, value in given.items()
-            if value is not None
-        }
+        given = {name: getattr(self, name) for name in KEYS} | self._sections
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def _sections(self) -> dict[str, dict[str, Any]]:
+        """What is said in attacks' own sections."""
+        sections = {name: value for name in KEYS if isinstance(value := getattr(self, name), Strict)}
+        return {name: section.model_dump(mode="json", exclude_unset=True) for name, section in sections.items()}
 
     @property
     def reference_model(self) -> tuple[str, str | None] | None:

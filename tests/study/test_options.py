@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from midistill_tasks.errors import InputError
 from midistill_tasks.harness.options import known_options, parse_options
 from midistill_tasks.recipes.data import Data
+from midistill_tasks.recipes.file import dump_recipe
 from midistill_tasks.study.check import check_output
 from midistill_tasks.study.options import Evaluate
 from midistill_tasks.study.recipe import Study
-from midistill_tasks.study.run import run_study
+from midistill_tasks.study.run import load_study, run_study
 from midistill_tasks.study.texts import study_options
 from midistill_tasks.study.work import Work
 
@@ -49,6 +50,22 @@ def test_a_flat_key_reaches_every_attack_that_has_it_and_a_section_one():
     assert options.attacks["mink"] == {"k": 0.3}
     assert options.attacks["minkpp"] == {"k": 0.4}
     assert options.attacks["recall"] == {"as_published": True}
+
+
+@pytest.mark.parametrize("section", [{}, {"entropy": True}])
+def test_the_recipe_with_all_defaults_written_out_says_the_same(section, tmp_path):
+    study = made(k=0.5, surp=section)
+    (tmp_path / "study.yaml").write_text(dump_recipe(study))
+    read = load_study(str(tmp_path / "study.yaml"), [])
+    assert read == study
+    assert parse_options({"mia": study_options(read)}).attacks["surp"]["k"] == 0.5
+
+
+def test_another_option_for_all_attacks_is_another_study_though_an_attack_has_a_section_of_its_own(tmp_path):
+    before, after = (made(str(tmp_path), attacks=["surp"], k=k, surp={"entropy": True}) for k in (0.5, 0.6))
+    (tmp_path / "study.yaml").write_text(dump_recipe(before))
+    with pytest.raises(InputError, match=r"another evaluate\.surp\.k \(0\.5 there, 0\.6 here\)"):
+        check_output(after)
 
 
 def test_what_a_study_does_not_say_is_each_attacks_own_default():

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from midistill_tasks.files import write_atomically
+from midistill_tasks.recipes.file import dump_recipe
 from midistill_tasks.study.executors.resources import estimated_memory, need_of
 from midistill_tasks.study.executors.unit import Unit
 from midistill_tasks.study.folders import TEACHER
@@ -36,15 +35,14 @@ class StudyUnit(Unit):
 
 
 GIVEN = "given.yaml"
-"""In the study's folder: its recipe as it was given; in the one with all defaults, one of an attack's own section would
-come before what was said for all attacks."""
+"""In the study's folder: its recipe for the units. The folder's own is written anew by each command, and one may do
+a part with an arm more or less."""
 
 
 def kept_recipe(study: Study) -> list[str]:
     """The study as units name it on their command lines: they begin when the user's file may say something else."""
     path = Path(study.output) / GIVEN
-    given = study.model_dump(mode="json", exclude_unset=True)
-    write_atomically(path, yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+    write_atomically(path, dump_recipe(study))
     return [str(path)]
 
 
