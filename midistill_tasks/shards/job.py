@@ -108,7 +108,11 @@ class Job:
 
             if not Path(self.task).is_file():
                 raise InputError(f"{self.task}: there is no such file")
-            return load_yaml(self.task, resolve_func=True)
+            config = load_yaml(self.task, resolve_func=True)
+            if "task" not in config or not isinstance(config["task"], str):  # the harness builds one task of a file
+                name = config.get("group", "a task's or group's name")
+                raise InputError(f"{self.task} is no task's file: give {name} --include_path {Path(self.task).parent}")
+            return config
         name = f"mia_{self.task}" if self.task in SPLITS else self.task
         if name not in manager.all_tasks:
             known = [*SPLITS, *(each for each in manager.all_tasks if each.startswith("mia_"))]

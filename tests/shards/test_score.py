@@ -143,11 +143,15 @@ def test_a_shard_that_lacks_a_view_is_made_again(command, tmp_path):
     assert main(["attack", str(tmp_path / "stats"), "--attack", "recall"]) == 0
 
 
+GROUP = HERE / "task_yamls" / "leaderboard_privacy.yaml"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({1: "biosphere"}, "there is no task or split 'biosphere'"),
         ({1: "nowhere.yaml"}, "nowhere.yaml: there is no such file"),
+        ({1: str(GROUP)}, f"is no task's file: give leaderboard_privacy --include_path {GROUP.parent}"),
         ({9: "{"}, "--metadata {: give JSON"),
         ({9: '{"mia": {"shard": "1/2"}}'}, "'shard' is what --shards says: leave it out"),
         ({11: "0"}, "--shards 0: give 1 or more"),
