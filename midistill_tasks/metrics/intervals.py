@@ -52,12 +52,16 @@ def auroc_interval(
 
 
 def mean_auroc_interval(areas: Areas, alpha: float = 0.05) -> Interval:
-    """Mean AUROC of one model, or of the seeds of an arm over the same texts, with limits on the logit scale."""
+    """Mean AUROC of one model, or of the seeds of an arm over the same texts, with limits on the logit scale.
+
+    Where one of them is 0 or 1 the error has `newcombe_stderr`, the distance to a limit on the scale of the AUROC
+    itself. On the logit scale of a mean next to 1 it would lead anywhere, so there the limits are value ± half.
+    """
     value = float(areas.values.mean())
     half = mean_half_width(areas.values, areas.covariance, areas.freedom, alpha)
     if math.isnan(value) or math.isnan(half):
         return Interval(value, *NO_INTERVAL)
-    if value in (0.0, 1.0):  # the limits of `newcombe_stderr`, which the covariance holds
+    if np.isin(areas.values, (0.0, 1.0)).any():
         return Interval(value, max(0.0, value - half), min(1.0, value + half))
     wide = half / (value * (1 - value))
     return Interval(value, float(expit(logit(value) - wide)), float(expit(logit(value) + wide)))

@@ -251,6 +251,16 @@ def test_the_limits_of_an_auroc_are_delongs_on_the_logit_scale():
     assert separated.lower < 0.97
 
 
+def test_a_seed_that_is_separated_among_others_that_nearly_are_leaves_the_mean_an_interval():
+    labels = np.repeat([1, 0], 250)
+    separated = labels + np.linspace(0, 0.5, 500)
+    nearly = separated.copy()
+    nearly[0] = nearly[498] + 1e-6  # one member below one non-member
+    found = intervals.mean_auroc_interval(roc.auroc_covariance(labels, [separated, nearly, nearly]))
+    assert 0.99 < found.lower < found.value - 1.96 * roc.newcombe_stderr(250, 250) / 3
+    assert found.upper == 1
+
+
 def test_few_texts_that_carry_the_error_widen_the_limits():
     """Satterthwaite's degrees of freedom; where all texts carry it, those of the smaller class."""
     rng = np.random.default_rng(9)
