@@ -122,7 +122,6 @@ class _Pass:
         ours = {key: value for key, value in saved.items() if key not in ("model", "ranks", "model_identity", "learnt")}
         of_attacks = {name for other in ATTACKS.values() for name in other.fields}
         run_options = {key: value for key, value in saved["options"].items() if key not in of_attacks}
-        reasons = scores.reasons()
         picked = () if scores.taught is None else scores.taught.picked
         return ours | {
             "attack": scores.attack.name,
@@ -130,8 +129,8 @@ class _Pass:
             **({"chosen": list(picked)} if picked else {}),
             **({"blind_texts": self.blind_texts} if self.blind and self.blind_texts < len(self.names) else {}),
             "options": {**self.options.attacks[scores.attack.name], **run_options},
-            "counts": {**saved["counts"], "unscored": sum(reasons.values())},
-            "unscored_reasons": reasons,
+            "counts": {**saved["counts"], **scores.counts()},
+            "unscored_reasons": scores.reasons(),
             "from_stats": True,
         }
 

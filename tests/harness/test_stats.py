@@ -97,6 +97,19 @@ def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_
     assert run.published["files"].auroc == pytest.approx(Estimate(*found[-1].figures["none"]["auroc"]))
 
 
+def test_texts_that_are_cut_are_counted_as_in_the_run(run, scoring, tiny, tmp_path):
+    lm = scoring.load(tiny("gpt2"), max_length=20)
+    reference = {"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32", "max_length": 12}
+    options = {"save_stats": str(tmp_path), "reference": reference}
+    configs = run("mia_loss_files,mia_ref_files", options, model=lm)["configs"]
+
+    found, _ = attack_stats(parts_below(tmp_path)[0], parse_options({}), ["loss", "ref"])
+
+    of_run = [configs[one.task]["metadata"]["midistill"]["counts"] for one in found]
+    assert [one.about["counts"] for one in found] == of_run
+    assert of_run[1]["common_part"] == of_run[0]["truncated"] == 2 * N
+
+
 def test_the_command_sweeps_options_and_writes_what_reports_read(saved, tmp_path, capsys):
     command = ["attack", str(saved.folder), "--attack", "mink,zlib", "--k", "0.1:0.3:0.1", "--output", str(tmp_path)]
     assert main(command) == 0
