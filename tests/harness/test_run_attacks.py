@@ -167,15 +167,17 @@ def test_a_backend_that_does_not_generate_costs_only_these_attacks_their_figures
     assert said("the backend TableLM does not generate text")
 
 
-def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies_it(run: Run, lm, monkeypatch):
+def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies_it(run: Run, lm, monkeypatch, said):
     plain = run("mia_extraction_files", limit=16)
     assert 0 <= plain["results"]["mia_extraction_files"]["auroc,none"] <= 1
     contexts = []
     monkeypatch.setattr(lm, "generate_until", lambda requests: [contexts.append(r.args[0]) or "" for r in requests])
     monkeypatch.setattr(lm, "apply_chat_template", lambda chat, **_: f"<user>{chat[0]['content']}</user>")
     monkeypatch.setattr(lm, "chat_template", lambda name=False: "template", raising=False)
-    run("mia_extraction_files", limit=16, apply_chat_template=True)
+    run("mia_extraction_files", limit=16, apply_chat_template=True, system_instruction="Be kind.")
     assert all(context.startswith("<user>") for context in contexts)
+    assert not any("Be kind." in context for context in contexts)
+    assert len(said("--system_instruction does not apply")) == 1
 
 
 def test_neighbours_are_one_view_each_and_the_model_that_makes_them_must_be_named(run: Run, said, monkeypatch):
