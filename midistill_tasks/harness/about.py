@@ -71,7 +71,7 @@ def about(
         keys: the task's.
         documents: of its split.
         scored: id and label of the documents that the whole run scores.
-        outcome: empty before the run. It knows this rank's texts: with several ranks nothing is counted from it.
+        outcome: empty before the run. Its scores are of this rank: with several ranks nothing is counted from them.
         ranks: of the run.
     """
     counts = dict(documents.counts)
