@@ -145,12 +145,11 @@ class _Words:
     def __init__(self, total: int) -> None:
         self.total, self.rows, self.texts = total, list[int](), list[str]()
         self.below = BLIND_TEXTS / total if total > BLIND_TEXTS else 1.0
-        self.whole, self.seen = True, 0
+        self.seen = 0
 
     def add(self, doc: Mapping[str, Any]) -> None:
-        """The next text, if it is to be judged."""
-        self.whole = self.whole and "text" in doc
-        if self.whole and _share_of(doc["cluster"]) < self.below:
+        """The next text, if it is to be judged; before files kept them, those without a score had no words."""
+        if "text" in doc and _share_of(doc["cluster"]) < self.below:
             self.rows.append(self.seen)
             self.texts.append(doc["text"])
         self.seen += 1
@@ -163,7 +162,7 @@ class _Words:
     def blind(self, names: Names) -> tuple[Blind | None, FloatArray]:
         """The baseline, None where texts were left out of the files, and the ranks of all texts."""
         ranks = np.full(len(names), math.nan)
-        if not self.whole:
+        if not self.rows:
             return None, ranks
         rows: IntArray = np.array(self.rows, dtype=np.int64)
         found = blind_auroc(

@@ -29,7 +29,7 @@ from midistill_tasks.stats.parts import parts_below
 from midistill_tasks.stats.tables import load_all
 from midistill_tasks.views import LOWER, TEXT
 
-from .conftest import N
+from .conftest import N, write_rows
 
 FEW = {"samples": 1}
 """To generate takes the longest."""
@@ -108,6 +108,26 @@ def test_texts_that_are_cut_are_counted_as_in_the_run(run, scoring, tiny, tmp_pa
     of_run = [configs[one.task]["metadata"]["midistill"]["counts"] for one in found]
     assert [one.about["counts"] for one in found] == of_run
     assert of_run[1]["common_part"] == of_run[0]["truncated"] == 2 * N
+
+
+@pytest.mark.parametrize("length", [8, 256])
+def test_the_blind_baseline_is_the_runs_where_texts_are_cut_or_have_no_score(
+    length, run, scoring, tiny, people, tmp_path
+):
+    lm = scoring.load(tiny("gpt2"), max_length=length)
+    members = write_rows(tmp_path / "members.jsonl", [{"text": text} for text in (*people[0], "a")])
+    options = {"members": str(members), "save_stats": str(tmp_path / "stats")}
+    result = run("mia_loss_files", options, model=lm)
+
+    parts = parts_below(tmp_path / "stats")[0]
+    (one,), _ = attack_stats(parts, parse_options({}), ["loss"])
+
+    assert one.about["unscored_reasons"] == {"its only token is the first, which is never scored": 1}
+    assert one.figures["none"]["blind_auroc"][0] == result["results"]["mia_loss_files"]["blind_auroc,none"] > 0
+    rows = {row["doc"]["id"]: row["doc"] for row in result["samples"]["mia_loss_files"]}
+    for sample in samples(parts, one):
+        assert sample["doc"]["text"] == rows[sample["doc"]["id"]]["text"]
+        assert sample["doc"].get("blind_rank") == rows[sample["doc"]["id"]].get("blind_rank")
 
 
 def test_the_command_sweeps_options_and_writes_what_reports_read(saved, tmp_path, capsys):
