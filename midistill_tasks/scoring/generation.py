@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated | Unscored]:
     """An answer for each request, in order; where the backend does not generate, they say so."""
-    wanted = {_call(request, n): request for request in requests if not request.skip for n in _samples(request)}
+    why = [_no_room(lm, request) for request in requests]
+    able = [request for request, reason in zip(requests, why, strict=True) if not (request.skip or reason)]
+    wanted = {_call(request, n): request for request in able for n in _samples(request)}
     calls = [
         SimpleNamespace(args=(request.context, _kwargs(lm, request, number)), repeats=1)
         for (_, _, number), request in wanted.items()
@@ -29,9 +31,19 @@ def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated 
     return [
         Unscored(request.skip, whole_task=True)
         if request.skip is not None
+        else Unscored(reason)
+        if reason
         else Generated(tuple(str(texts[_call(request, n)]) for n in _samples(request)), request.prompt.rest)
-        for request in requests
+        for request, reason in zip(requests, why, strict=True)
     ]
+
+
+def _no_room(lm: Any, request: GenerationRequest) -> str:
+    """Why the continuation does not fit into a model of this process, which would end the run; "" where it does."""
+    room, wanted = getattr(lm, "max_length", None), int(request.prompt.gen_kwargs.get("max_gen_toks", 0))
+    if room is None or hasattr(lm, "_create_payload") or wanted < room:  # what a server has room for, it says itself
+        return ""
+    return f"to go on with it may take {wanted} tokens, and the model reads {room} at once"
 
 
 def _kwargs(lm: Any, request: GenerationRequest, number: int) -> dict[str, Any]:

@@ -180,6 +180,16 @@ def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies
     assert len(said("--system_instruction does not apply")) == 1
 
 
+def test_a_text_too_long_to_be_gone_on_with_costs_its_own_score_alone(run: Run, lm, people, tmp_path, said):
+    assert lm.max_length == 256
+    members = write_rows(tmp_path / "members.jsonl", [{"text": text} for text in (" ".join(people[0]), *people[0])])
+    rows = run("mia_extraction_files,mia_loss_files", {"members": str(members)})["samples"]
+    missing = [row["doc"]["text"] for row in rows["mia_extraction_files"] if math.isnan(row["doc"]["score"])]
+    assert missing == [" ".join(people[0])]
+    assert not any(math.isnan(row["doc"]["score"]) for row in rows["mia_loss_files"])
+    assert said("1 of 49 texts are not scored: to go on with it may take 384 tokens, and the model reads 256 at once")
+
+
 def test_neighbours_are_one_view_each_and_the_model_that_makes_them_must_be_named(run: Run, said, monkeypatch):
     def reworded(model: str, text: str, count: int) -> tuple[str, ...]:
         return tuple(f"{text} {model}{number}" for number in range(count))
