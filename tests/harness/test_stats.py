@@ -255,7 +255,14 @@ def test_a_notebook_gets_the_same_table_of_any_texts(people, lm, scoring):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0.1", 0.1), ("3", 3), ("0.1,0.2", [0.1, 0.2]), ("0.1:0.3:0.1", [0.1, 0.2, 0.3]), ("true,false", [True, False])],
+    [
+        ("0.1", 0.1),
+        ("3", 3),
+        ("0.1,0.2", [0.1, 0.2]),
+        ("0.1:0.3:0.1", [0.1, 0.2, 0.3]),
+        ("0.1:0.5:0.25", [0.1, 0.35]),
+        ("true,false", [True, False]),
+    ],
 )
 def test_values_of_the_command_line(text, value):
     assert _values("k", text) == value
@@ -267,7 +274,7 @@ def test_words_stay_words_where_they_look_like_numbers(saved, capsys):
     assert "| gradnorm | norm=1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["0.1:0.5:0", "0.5:0.1:0.1", "a:b:c"])
+@pytest.mark.parametrize("text", ["0.1:0.5:0", "0.5:0.1:0.1", "a:b:c", "0:inf:1"])
 def test_a_range_that_is_none_says_how_it_is_written(text):
     with pytest.raises(InputError, match="a range is FIRST:LAST:STEP"):
         _values("k", text)
