@@ -17,11 +17,13 @@ from tqdm import tqdm
 from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.attacks.judging import judged_text
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness.about import chance
 from midistill_tasks.harness.figures import metrics_of
 from midistill_tasks.harness.keys import default_metrics
 from midistill_tasks.harness.options import Options
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
+from midistill_tasks.metrics.halves import nonmembers_by_half
 from midistill_tasks.metrics.scored import FloatArray, IntArray
 from midistill_tasks.offline.scores import Names, Scores
 from midistill_tasks.results.run import as_number
@@ -117,6 +119,12 @@ class _Pass:
         about = self._about(scores, saved)
         return Attacked(f"mia_{attack.name}_{saved['split']}", figures, about, scores, self.blind_ranks)
 
+    def _nonmembers(self, attack: Attack) -> list[int]:
+        """Of each part that a TPR is taken on."""
+        if not attack.picks:
+            return [self.names.labels.count(0)]
+        return nonmembers_by_half(self.names.items(np.full(len(self.names), math.nan)))
+
     def _about(self, scores: Scores, saved: Mapping[str, Any]) -> dict[str, Any]:
         """What a run would say of the task."""
         ours = {key: value for key, value in saved.items() if key not in ("model", "ranks", "model_identity", "learnt")}
@@ -131,6 +139,7 @@ class _Pass:
             "options": {**self.options.attacks[scores.attack.name], **run_options},
             "counts": {**saved["counts"], **scores.counts()},
             "unscored_reasons": scores.reasons(),
+            "chance": chance(self._nonmembers(scores.attack)),
             "from_stats": True,
         }
 

@@ -25,6 +25,7 @@ from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.offline.writing import write
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.scoring.requests import ViewRequest
+from midistill_tasks.splits.bios import biographies
 from midistill_tasks.stats.parts import parts_below
 from midistill_tasks.stats.tables import load_all
 from midistill_tasks.views import LOWER, TEXT
@@ -284,3 +285,20 @@ def test_a_folder_that_cannot_be_written_ends_the_run_with_a_sentence(run: Calla
     (tmp_path / "file").write_text(json.dumps({}))
     with pytest.raises(InputError, match="cannot be written"):
         run("mia_loss_files", {"save_stats": str(tmp_path / "file" / "stats")})
+
+
+def test_the_strongest_attack_s_chance_is_that_of_its_halves(run: Callable[..., Any], tmp_path):
+    """Its TPR is the mean of those of two halves, each at a threshold of its own."""
+    made = [f"{text} {number}" for number, text in enumerate(biographies(300, seed=5))]
+    paths = [
+        write_rows(tmp_path / f"{name}.jsonl", [{"text": " ".join(text.split()[-9:])} for text in texts])
+        for name, texts in (("members", made[:40]), ("nonmembers", made[40:292]))
+    ]
+    options = {"members": str(paths[0]), "nonmembers": str(paths[1]), "save_stats": str(tmp_path / "stats")}
+    configs = run("mia_strongest_files,mia_loss_files", options)["configs"]
+
+    found, _ = attack_stats(parts_below(tmp_path / "stats")[0], parse_options({}), ["strongest", "loss"])
+
+    for one, expected in zip(found, ((1 + 1) / (125 + 1), (2 + 1) / (250 + 1)), strict=True):
+        assert configs[one.task]["metadata"]["midistill"]["chance"] == {"tpr_at_1pct_fpr": pytest.approx(expected)}
+        assert one.about["chance"] == {"tpr_at_1pct_fpr": pytest.approx(expected)}
