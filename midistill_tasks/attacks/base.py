@@ -143,14 +143,22 @@ class Attack:
         return tuple(dict.fromkeys([*self.fields, *corpus, *(name for view in self.views for name in view.options)]))
 
 
+def covered(stats: Sequence[TokenStats]) -> int | None:
+    """How many leading characters all views cover; None where none was cut.
+
+    A view that changes the text may be longer or shorter than another and whole nevertheless.
+    """
+    return min((view.n_chars for view in stats if view.truncated and view.n_chars is not None), default=None)
+
+
 def common_part(stats: Sequence[TokenStats]) -> list[TokenStats]:
     """The views of a text, each to its last token within the characters that all of them cover.
 
     Two models, or a text after a prefix, may hold different amounts of a long text: a mean over its beginning is not to
     be compared with one over the whole.
     """
-    known = [view.n_chars for view in stats if view.n_chars is not None]
-    return [view.head(min(known)) for view in stats] if known else list(stats)
+    end = covered(stats)
+    return list(stats) if end is None else [view.head(end) for view in stats]
 
 
 ATTACKS: Registry[Attack] = Registry(

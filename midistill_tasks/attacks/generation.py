@@ -23,7 +23,8 @@ def halves(text: str) -> tuple[str, str]:
 
 
 def continue_half(samples: int, sampled: bool, text: str) -> Prompt:
-    """The first half of the words; two tokens are allowed for each word of the rest, and eight more."""
+    """The first half of the words; two tokens are allowed for each word of the rest, and eight more; where the
+    rest has more under the model's own tokenizer, that many (`scoring.generation`)."""
     context, rest = halves(text)
     length = 2 * len(rest.split()) + 8
     kwargs = {"until": [], "max_gen_toks": -(-length // STEP) * STEP, "do_sample": sampled}

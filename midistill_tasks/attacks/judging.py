@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from midistill_tasks.attacks.base import Attack, common_part
+from midistill_tasks.attacks.base import Attack, common_part, covered
 from midistill_tasks.attacks.strongest import candidates
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.crossfit import crossfit_choice, crossfit_scores, pick_strongest
@@ -67,9 +67,9 @@ def judged_text(
         for view in attack.views_over(variants)
         if view in given and (view.name not in attack.optional or not isinstance(given[view], Unscored))
     }
-    unequal = (
-        not attack.picks and len({answer.n_chars for answer in answers.values() if isinstance(answer, TokenStats)}) > 1
-    )
+    scored = [answer for answer in answers.values() if isinstance(answer, TokenStats)]
+    end = None if attack.picks else covered(scored)
+    unequal = end is not None and any((answer.n_chars or 0) > end for answer in scored)
     if refused := next((answer for answer in answers.values() if isinstance(answer, Unscored)), None):
         return Found(TextScore(math.nan), why=refused.reason, silent=refused.whole_task, common_part=unequal)
     seen: dict[View, Any] = {view: answer for view, answer in answers.items() if not isinstance(answer, Unscored)}

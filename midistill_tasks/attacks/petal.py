@@ -18,7 +18,7 @@ EMBEDDERS: Registry[Embedder] = Registry(
 )
 
 LENGTH = 8
-"""Tokens that are generated for one word."""
+"""Tokens that are generated for one word, at least."""
 _GREEDY: Mapping[str, Any] = {"until": [], "max_gen_toks": LENGTH, "do_sample": False, "temperature": 0.0}
 
 

@@ -87,16 +87,16 @@ def _table(title: str, attacked: Sequence[Attacked]) -> str:
 
 
 def _values(name: str, text: str) -> object:
-    """``0.1`` → a number, ``0.1,0.2`` → a list, ``0.1:0.5:0.1`` → a list with both ends, ``true`` → a truth value."""
+    """``0.1`` → a number, ``0.1,0.2`` → a list, ``0.1:0.5:0.1`` → a list up to 0.5, ``true`` → a truth value."""
     from midistill_tasks.errors import InputError
 
     if text.count(":") == 2:
         try:
             first, last, step = map(float, text.split(":"))
-            count = round((last - first) / step)
+            count = math.floor((last - first) / step + 1e-9)  # of steps that do not lead beyond the last
             if count < 0 or step == 0 or count > 1000:
                 raise ValueError
-        except (ValueError, ZeroDivisionError):
+        except (OverflowError, ValueError, ZeroDivisionError):
             raise InputError(f"--{name} {text}: a range is FIRST:LAST:STEP, such as 0.1:0.5:0.1") from None
         return [round(first + number * step, 10) for number in range(count + 1)]
     parts = text.split(",")

@@ -12,6 +12,8 @@ from weakref import WeakSet
 from midistill_tasks import __version__
 from midistill_tasks.harness.keys import TaskKeys
 from midistill_tasks.harness.scores import Outcome
+from midistill_tasks.metrics import Scored
+from midistill_tasks.metrics.halves import nonmembers_by_half
 from midistill_tasks.metrics.intervals import ENOUGH_DOCUMENTS, quantile
 from midistill_tasks.metrics.roc import TPR_BOUNDS, chance_tpr
 from midistill_tasks.results.schema import SCHEMA_VERSION
@@ -44,10 +46,21 @@ def _left_out(documents: Documents) -> dict[str, Any]:
     return {"members_left_out": listed, **({"members_left_out_more": more} if more else {})} if listed else {}
 
 
-def _chance(nonmembers: int) -> dict[str, float]:
-    """What the TPRs are on average for scores that say nothing."""
-    levels = {name: chance_tpr(nonmembers, bound) for name, bound in TPR_BOUNDS.items()}
+def chance(nonmembers: Sequence[int]) -> dict[str, float]:
+    """What the TPRs are on average for scores that say nothing: the mean over parts of so many non-members each."""
+    levels = {
+        name: math.fsum(chance_tpr(count, bound) for count in nonmembers) / len(nonmembers)
+        for name, bound in TPR_BOUNDS.items()
+    }
     return {name: level for name, level in levels.items() if not math.isnan(level)}
+
+
+def _nonmembers(keys: TaskKeys, documents: Documents, scored: Sequence[tuple[str, int]]) -> list[int]:
+    """Of each part that a TPR is taken on: both halves for an attack that `picks`, else all texts."""
+    if not keys.attack.picks or keys.options.shard is not None:  # a shard has no figures
+        return [sum(label == 0 for _, label in scored)]
+    cluster = dict(zip(documents.docs["id"], documents.docs["cluster"], strict=True))
+    return nonmembers_by_half([Scored(label, math.nan, name, cluster[name]) for name, label in scored])
 
 
 def _say_few_documents(keys: TaskKeys, documents: Documents) -> None:
@@ -71,7 +84,7 @@ def about(
         keys: the task's.
         documents: of its split.
         scored: id and label of the documents that the whole run scores.
-        outcome: empty before the run. It knows this rank's texts: with several ranks nothing is counted from it.
+        outcome: empty before the run. Its scores are of this rank: with several ranks nothing is counted from them.
         ranks: of the run.
     """
     counts = dict(documents.counts)
@@ -94,7 +107,7 @@ def about(
         "counts": counts,
         "unscored_reasons": dict(outcome.reasons),
         **_left_out(documents),
-        "chance": _chance(sum(label == 0 for _, label in scored)),
+        "chance": chance(_nonmembers(keys, documents, scored)),
         "data_sha256": documents.data_sha256 if whole else data_sha256(scored),
         **({"shard": str(keys.options.shard)} if keys.options.shard else {}),
         **({"data_commits": dict(documents.commits)} if documents.commits else {}),

@@ -35,9 +35,10 @@ NO_REFERENCE = (
 
 def lacking(name: str, metadata: Mapping[str, Any]) -> str | None:
     """What a task, tag or group of this name cannot do without, as far as the name tells, and these options lack."""
-    options = metadata.get("mia") or {}
+    nested = metadata.get("mia")
+    options = {**metadata, **(nested if isinstance(nested, Mapping) else {})}  # an option may stand beside 'mia', too
     attacks = [attack for attack in ATTACKS if f"{name}_".startswith(f"mia_{attack}_")]
-    if any(ATTACKS[attack].needs_reference for attack in attacks) and "reference" not in options:
+    if any(ATTACKS[attack].needs_reference for attack in attacks) and options.get("reference") is None:
         return NO_REFERENCE
     for attack in attacks:
         section = options.get(attack)

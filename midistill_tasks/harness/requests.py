@@ -23,8 +23,10 @@ Doc = dict[str, Any]
 def say_what_does_not_apply(keys: TaskKeys, flags: Mapping[str, Any]) -> None:
     """Warns, once, of the harness's flags that change nothing here."""
     generates = any(view.prompt for view in keys.views)
-    ignored = [key for key in ("apply_chat_template", "system_instruction") if flags.get(key) and not generates]
-    if ignored:
+    ignored = [key for key in ("apply_chat_template", "system_instruction") if flags.get(key)]
+    if generates and "system_instruction" in ignored:  # the template is applied
+        warn_once("MIA tasks whose model writes give it the text alone: --system_instruction does not apply")
+    elif ignored and not generates:
         warn_once(f"MIA tasks score texts as they are: {' and '.join('--' + key for key in ignored)} does not apply")
     if flags.get("cache_requests") or flags.get("rewrite_requests_cache"):
         warn_once("MIA tasks do not use --cache_requests, whose key ignores --metadata")

@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
         scores: by the document's id, of the first filter.
-        reasons: why texts have no score → how many.
+        reasons: why texts have no score → how many, on all ranks.
         silent: whether that holds for the whole task, so that it reports nothing.
         common_part: how many texts are judged by the beginning that all views of the attack cover.
         beside: of an attack that `picks`: by id, what a sample says of the attack whose score it has, and all scores.
@@ -61,16 +61,17 @@ def outcome(keys: TaskKeys, instances: Sequence[Instance]) -> Outcome:
         scores = found[instance.doc["id"]].scores
         instance.resps = [repr(instance.resps[0])]
         instance.filtered_resps |= {name: scores.get(name, math.nan) for name in filters}
+    why = reasons(found, filters[0])
     made = Outcome(
         {name: one.length._replace(score=one.scores.get(filters[0], math.nan)) for name, one in found.items()},
-        reasons(found, filters[0]),
+        dict(sum(map(Counter, gathered(why)), Counter())),
         any(one.silent for one in found.values()),
         sum(one.common_part for one in found.values()),
         {name: one.beside for name, one in found.items() if one.beside},
         chosen_of(found),
     )
     if not made.silent:
-        _say(keys, made)
+        _say(keys, made, why)
     return made
 
 
@@ -158,13 +159,13 @@ def gathered(value: T) -> list[T]:
     return values
 
 
-def _say(keys: TaskKeys, outcome: Outcome) -> None:
+def _say(keys: TaskKeys, outcome: Outcome, why: Mapping[str, int]) -> None:
     count = len(outcome.scores)
     if outcome.chosen:
         logger.info(
             "[%s] each half is judged by what is strongest on the other: %s", keys.task, ", ".join(outcome.chosen)
         )
-    for reason, texts in outcome.reasons.items():
+    for reason, texts in why.items():
         logger.warning("[%s] %d of %d texts are not scored: %s", keys.task, texts, count, reason)
     cut = sum(text.truncated for text in outcome.scores.values())
     if cut:

@@ -20,6 +20,11 @@ def halves(items: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
     return first, second
 
 
+def nonmembers_by_half(items: Sequence[Scored]) -> list[int]:
+    """How many non-members each half has."""
+    return [sum(item.label == 0 for item in half) for half in halves(items)]
+
+
 def _mean_of(metric: Metric) -> Metric:
     def value(items: Sequence[Scored]) -> float:
         return math.fsum(metric.value(half) for half in halves(items)) / 2

@@ -44,11 +44,11 @@ def as_scored(items: Iterable[Sequence[Any]]) -> list[Scored]:
         try:
             label, score, *rest = item
             row = Scored(int(label), float("nan") if score is None else float(score), *_names(rest, position))
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):  # int() of an infinite label
             raise InputError(
                 f"MIA metrics, item {position}: {item!r} is no (label, score) or (label, score, id, cluster)"
             ) from None
-        if row.label not in (0, 1):
+        if row.label not in (0, 1) or row.label != float(label):
             raise InputError(f"MIA metrics, item {position}: label {label!r} must be 1 (member) or 0 (non-member)")
         scored.append(row)
     return scored

@@ -17,11 +17,13 @@ from tqdm import tqdm
 from midistill_tasks.attacks import ATTACKS, Attack
 from midistill_tasks.attacks.judging import judged_text
 from midistill_tasks.errors import InputError
+from midistill_tasks.harness.about import chance
 from midistill_tasks.harness.figures import metrics_of
 from midistill_tasks.harness.keys import default_metrics
 from midistill_tasks.harness.options import Options
 from midistill_tasks.metrics import Scored
 from midistill_tasks.metrics.blind import Blind, blind_auroc
+from midistill_tasks.metrics.halves import nonmembers_by_half
 from midistill_tasks.metrics.scored import FloatArray, IntArray
 from midistill_tasks.offline.scores import Names, Scores
 from midistill_tasks.results.run import as_number
@@ -117,12 +119,17 @@ class _Pass:
         about = self._about(scores, saved)
         return Attacked(f"mia_{attack.name}_{saved['split']}", figures, about, scores, self.blind_ranks)
 
+    def _nonmembers(self, attack: Attack) -> list[int]:
+        """Of each part that a TPR is taken on."""
+        if not attack.picks:
+            return [self.names.labels.count(0)]
+        return nonmembers_by_half(self.names.items(np.full(len(self.names), math.nan)))
+
     def _about(self, scores: Scores, saved: Mapping[str, Any]) -> dict[str, Any]:
         """What a run would say of the task."""
         ours = {key: value for key, value in saved.items() if key not in ("model", "ranks", "model_identity", "learnt")}
         of_attacks = {name for other in ATTACKS.values() for name in other.fields}
         run_options = {key: value for key, value in saved["options"].items() if key not in of_attacks}
-        reasons = scores.reasons()
         picked = () if scores.taught is None else scores.taught.picked
         return ours | {
             "attack": scores.attack.name,
@@ -130,8 +137,9 @@ class _Pass:
             **({"chosen": list(picked)} if picked else {}),
             **({"blind_texts": self.blind_texts} if self.blind and self.blind_texts < len(self.names) else {}),
             "options": {**self.options.attacks[scores.attack.name], **run_options},
-            "counts": {**saved["counts"], "unscored": sum(reasons.values())},
-            "unscored_reasons": reasons,
+            "counts": {**saved["counts"], **scores.counts()},
+            "unscored_reasons": scores.reasons(),
+            "chance": chance(self._nonmembers(scores.attack)),
             "from_stats": True,
         }
 
@@ -146,12 +154,11 @@ class _Words:
     def __init__(self, total: int) -> None:
         self.total, self.rows, self.texts = total, list[int](), list[str]()
         self.below = BLIND_TEXTS / total if total > BLIND_TEXTS else 1.0
-        self.whole, self.seen = True, 0
+        self.seen = 0
 
     def add(self, doc: Mapping[str, Any]) -> None:
-        """The next text, if it is to be judged."""
-        self.whole = self.whole and "text" in doc
-        if self.whole and _share_of(doc["cluster"]) < self.below:
+        """The next text, if it is to be judged; before files kept them, those without a score had no words."""
+        if "text" in doc and _share_of(doc["cluster"]) < self.below:
             self.rows.append(self.seen)
             self.texts.append(doc["text"])
         self.seen += 1
@@ -164,7 +171,7 @@ class _Words:
     def blind(self, names: Names) -> tuple[Blind | None, FloatArray]:
         """The baseline, None where texts were left out of the files, and the ranks of all texts."""
         ranks = np.full(len(names), math.nan)
-        if not self.whole:
+        if not self.rows:
             return None, ranks
         rows: IntArray = np.array(self.rows, dtype=np.int64)
         found = blind_auroc(

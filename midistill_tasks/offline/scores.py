@@ -49,7 +49,7 @@ class Scores:
         self.attack, self.variants = attack, variants
         self.filters, self.learns = filters_of(variants), attack.learns(variants)
         self.by_variant = {name: array("d") for name in variants}
-        self.n_tokens, self.truncated = array("i"), bytearray()
+        self.n_tokens, self.truncated, self.common_part = array("i"), bytearray(), 0
         self._reasons, self._why = {"": 0}, array("i")
         self._features, self._with_features = array("d"), array("q")
         self.taught: Taught | None = None
@@ -63,6 +63,7 @@ class Scores:
             self._features.extend(found.features)
         self.n_tokens.append(found.length.n_tokens)
         self.truncated.append(found.length.truncated)
+        self.common_part += found.common_part
         self._why.append(self._reasons.setdefault(found.why, len(self._reasons)))
 
     def teach(self, names: Names) -> None:
@@ -86,6 +87,11 @@ class Scores:
         said, few = list(self._reasons), "" if self.taught is None else self.taught.why
         missing = np.flatnonzero(np.isnan(self.of(self.filters[0]))).tolist()
         return dict(Counter(said[self._why[row]] or few or UNDEFINED for row in missing))
+
+    def counts(self) -> dict[str, int]:
+        """How many texts have no score, are cut, or are judged by what all views cover, as results keep them."""
+        common = {"common_part": self.common_part} if self.common_part else {}
+        return {"unscored": sum(self.reasons().values()), **common, "truncated": sum(self.truncated)}
 
     def sample(self, row: int, filter_name: str) -> dict[str, Any]:
         """What a sample says of a text beside its document."""

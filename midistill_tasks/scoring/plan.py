@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from midistill_tasks.errors import InputError
+from midistill_tasks.errors import InputError, warn_once
 from midistill_tasks.scoring.protocol import Job, Result, Scorer
 from midistill_tasks.scoring.requests import ViewRequest
 from midistill_tasks.views import IntArray, TokenStats, UnscorableError, Unscored
@@ -58,6 +58,11 @@ def plan(scorer: Scorer, requests: Sequence[ViewRequest]) -> Plan:
     jobs: dict[Job, list[Planned]] = defaultdict(list)
     unscored: dict[ViewRequest, Unscored] = {}
     prefixes: dict[tuple[str, ...], tuple[int, ...] | Unscored] = {(): ()}
+    if scorer.prefix_token is None and not scorer.pseudo and any(each.first_token == "prefix" for each in requests):
+        warn_once(
+            "first_token 'prefix' has no effect: the tokenizer has no token for the beginning or end of a text; name "
+            "one with --model_args prefix_token_id=…"
+        )
     for request in tqdm(requests, desc="Tokenizing texts", disable=scorer.rank != 0, leave=False):
         if request.text in request.shots:
             unscored[request] = Unscored("it is one of the shots that stand in front of the others")

@@ -16,7 +16,7 @@ import numpy as np
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.splits.shards import Shard
-from midistill_tasks.views import TokenStats, Unscored
+from midistill_tasks.views import TEXT, TokenStats, Unscored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,9 +83,11 @@ def statistics(row: Mapping[str, Any]) -> TokenStats | Unscored:
 
 
 def row_of(doc: Mapping[str, Any], view: str, answer: TokenStats | Unscored, with_text: bool) -> dict[str, Any]:
-    """The row of a document (id, label, cluster) in a view."""
+    """The row of a document (id, label, cluster, perhaps text) in a view."""
     row: dict[str, Any] = {"id": doc["id"], "label": doc["label"], "cluster": doc["cluster"], "view": view}
     row |= {"group": doc.get("group"), **({"place": doc["place"]} if "place" in doc else {})}
+    if with_text and view == TEXT.name and (isinstance(answer, Unscored) or answer.truncated):
+        row["whole"] = doc.get("text")  # which the blind baseline reads
     if isinstance(answer, Unscored):
         return row | {"n_chars": 0, "truncated": False, "unscored": answer.reason}
     has = answer.has
@@ -148,12 +150,12 @@ def _schema(about: Mapping[str, Any], sharded: bool = False) -> Any:
     import pyarrow as pa
 
     kinds = {
-        **{name: pa.string() for name in ("id", "cluster", "view", "group", "text", "unscored")},
+        **{name: pa.string() for name in ("id", "cluster", "view", "group", "text", "unscored", "whole")},
         **{name: pa.list_(pa.float32()) for name in ("logprob", "mean", "std", "frequency", "gradient")},
         **{"label": pa.int8(), "n_chars": pa.int32(), "truncated": pa.bool_(), "place": pa.int64()},
         **{"greedy": pa.list_(pa.bool_()), "tokens": pa.list_(pa.int64()), "ends": pa.list_(pa.int32())},
     }
     order = ("id", "label", "cluster", "view", "logprob", "mean", "std", "greedy", "tokens", "ends", "frequency")
-    more = ("group", "gradient", "n_chars", "truncated", "text", "unscored", *(["place"] if sharded else []))
+    more = ("group", "gradient", "n_chars", "truncated", "text", "whole", "unscored", *(["place"] if sharded else []))
     fields = [(name, kinds[name]) for name in (*order, *more)]
     return pa.schema(fields, metadata={_ABOUT: json.dumps(about, default=str)})

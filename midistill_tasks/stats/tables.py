@@ -25,7 +25,8 @@ def load_stats(place: str | Path) -> pd.DataFrame:
       each ends; ``frequency`` float32 [n] and, of one view, ``gradient`` float32 [9], see `TokenStats`. None where
       backend or run did not give it;
     - ``n_chars``, how many characters were scored, ``truncated``, whether the model cut the text, ``text``, what was
-      scored (None where ``log_text`` was false), ``unscored``, why there is no figure, or None.
+      scored (None where ``log_text`` was false), ``whole``, all of a text that was cut or not scored, of the view
+      ``text``, ``unscored``, why there is no figure, or None.
 
     ``.attrs["midistill"]`` says how they came about: model, split, options, hashes of data and model, versions.
 

@@ -17,7 +17,7 @@ from midistill_tasks.views import TokenStats, Unscored
 
 AT_ONCE = 256
 """Rows of a file that are in memory."""
-OF_DOC = ("id", "label", "cluster", "group", "view", "text")
+OF_DOC = ("id", "label", "cluster", "group", "view", "text", "whole")
 
 
 class Text(NamedTuple):
@@ -48,7 +48,7 @@ def docs(parts: Sequence[Part]) -> Iterator[Mapping[str, Any]]:
 def _doc(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = rows[0]
     doc = {"id": first["id"], "label": int(first["label"]), "cluster": first["cluster"]}
-    words = next((row["text"] for row in rows if row["view"] == "text"), None)
+    words = next((row.get("whole") or row["text"] for row in rows if row["view"] == "text"), None)
     beside = {"text": words, "group": first.get("group")}
     return doc | {name: value for name, value in beside.items() if value is not None}
 

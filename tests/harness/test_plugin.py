@@ -206,8 +206,12 @@ def test_what_a_pattern_catches_and_the_run_cannot_serve_is_left_out_and_said(ma
     free = sorted(f"mia_all_{name}" for name, split in SPLITS.items() if not split.needs)
     assert manager.match_tasks(["mia_all_*"]) == free
     assert manager.match_tasks(["mia_ref_bios", "mia_loss_files"]) == ["mia_loss_files", "mia_ref_bios"]
-    given = manager_module.TaskManager(metadata={"mia": {"reference": "gpt2", "members": "a", "nonmembers": "b"}})
-    assert {"mia_ref", "mia_ref_bios", "mia_loss_files", "heldout_files"} <= set(given.match_tasks(["*"]))
+    options = {"reference": "gpt2", "members": "a", "nonmembers": "b"}
+    for metadata in ({"mia": options}, options):
+        given = manager_module.TaskManager(metadata=metadata)
+        assert {"mia_ref", "mia_ref_bios", "mia_loss_files", "heldout_files"} <= set(given.match_tasks(["*"]))
+    without = manager_module.TaskManager(metadata={"mia": {"reference": None}})
+    assert "mia_ref_bios" not in without.match_tasks(["mia_*_bios"])
 
 
 def test_a_task_that_stands_in_no_file_is_built_like_any_other(manager_module, files):

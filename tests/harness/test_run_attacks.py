@@ -167,15 +167,47 @@ def test_a_backend_that_does_not_generate_costs_only_these_attacks_their_figures
     assert said("the backend TableLM does not generate text")
 
 
-def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies_it(run: Run, lm, monkeypatch):
+def test_a_real_model_continues_texts_in_its_chat_template_where_the_run_applies_it(run: Run, lm, monkeypatch, said):
     plain = run("mia_extraction_files", limit=16)
     assert 0 <= plain["results"]["mia_extraction_files"]["auroc,none"] <= 1
     contexts = []
     monkeypatch.setattr(lm, "generate_until", lambda requests: [contexts.append(r.args[0]) or "" for r in requests])
     monkeypatch.setattr(lm, "apply_chat_template", lambda chat, **_: f"<user>{chat[0]['content']}</user>")
     monkeypatch.setattr(lm, "chat_template", lambda name=False: "template", raising=False)
-    run("mia_extraction_files", limit=16, apply_chat_template=True)
+    run("mia_extraction_files", limit=16, apply_chat_template=True, system_instruction="Be kind.")
     assert all(context.startswith("<user>") for context in contexts)
+    assert not any("Be kind." in context for context in contexts)
+    assert len(said("--system_instruction does not apply")) == 1
+
+
+def test_a_text_that_the_model_knows_by_heart_comes_back_however_many_tokens_a_word_has(
+    run: Run, lm, people, monkeypatch
+):
+    """Names and numbers have more than two tokens a word, and what is cut short is not the text."""
+    rest = {halves(text)[0]: halves(text)[1] for side in people for text in side}
+    words_alone = [2 * len(text.split()) + 8 for text in rest.values()]
+    assert any(
+        len(lm.tok_encode(text)) > 32 * -(-allowed // 32)
+        for text, allowed in zip(rest.values(), words_alone, strict=True)
+    )
+
+    def by_heart(requests):
+        tokens = [lm.tok_encode(rest[request.args[0]])[: request.args[1]["max_gen_toks"]] for request in requests]
+        return [lm.tok_decode(each) for each in tokens]
+
+    monkeypatch.setattr(lm, "generate_until", by_heart)
+    result = run("mia_extraction_files")["results"]["mia_extraction_files"]
+    assert (result["verbatim_members,none"], result["verbatim_nonmembers,none"]) == (1.0, 1.0)
+
+
+def test_a_text_too_long_to_be_gone_on_with_costs_its_own_score_alone(run: Run, lm, people, tmp_path, said):
+    assert lm.max_length == 256
+    members = write_rows(tmp_path / "members.jsonl", [{"text": text} for text in (" ".join(people[0]), *people[0])])
+    rows = run("mia_extraction_files,mia_loss_files", {"members": str(members)})["samples"]
+    missing = [row["doc"]["text"] for row in rows["mia_extraction_files"] if math.isnan(row["doc"]["score"])]
+    assert missing == [" ".join(people[0])]
+    assert not any(math.isnan(row["doc"]["score"]) for row in rows["mia_loss_files"])
+    assert said("1 of 49 texts are not scored: to go on with it may take ")
 
 
 def test_neighbours_are_one_view_each_and_the_model_that_makes_them_must_be_named(run: Run, said, monkeypatch):

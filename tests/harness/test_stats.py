@@ -25,11 +25,12 @@ from midistill_tasks.offline.attacks import attack_stats
 from midistill_tasks.offline.writing import write
 from midistill_tasks.results.reader import read_run
 from midistill_tasks.scoring.requests import ViewRequest
+from midistill_tasks.splits.bios import biographies
 from midistill_tasks.stats.parts import parts_below
 from midistill_tasks.stats.tables import load_all
 from midistill_tasks.views import LOWER, TEXT
 
-from .conftest import N
+from .conftest import N, write_rows
 
 FEW = {"samples": 1}
 """To generate takes the longest."""
@@ -95,6 +96,39 @@ def test_attacks_on_the_file_are_those_of_the_run_to_the_last_figure(saved, tmp_
     combined = run.tasks["mia_combined_files"]
     assert combined.measured["auroc"] == pytest.approx(Estimate(*found[-2].figures["none"]["auroc"]))
     assert run.published["files"].auroc == pytest.approx(Estimate(*found[-1].figures["none"]["auroc"]))
+
+
+def test_texts_that_are_cut_are_counted_as_in_the_run(run, scoring, tiny, tmp_path):
+    lm = scoring.load(tiny("gpt2"), max_length=20)
+    reference = {"pretrained": str(tiny("gpt2", seed=1)), "dtype": "float32", "max_length": 12}
+    options = {"save_stats": str(tmp_path), "reference": reference}
+    configs = run("mia_loss_files,mia_ref_files", options, model=lm)["configs"]
+
+    found, _ = attack_stats(parts_below(tmp_path)[0], parse_options({}), ["loss", "ref"])
+
+    of_run = [configs[one.task]["metadata"]["midistill"]["counts"] for one in found]
+    assert [one.about["counts"] for one in found] == of_run
+    assert of_run[1]["common_part"] == of_run[0]["truncated"] == 2 * N
+
+
+@pytest.mark.parametrize("length", [8, 256])
+def test_the_blind_baseline_is_the_runs_where_texts_are_cut_or_have_no_score(
+    length, run, scoring, tiny, people, tmp_path
+):
+    lm = scoring.load(tiny("gpt2"), max_length=length)
+    members = write_rows(tmp_path / "members.jsonl", [{"text": text} for text in (*people[0], "a")])
+    options = {"members": str(members), "save_stats": str(tmp_path / "stats")}
+    result = run("mia_loss_files", options, model=lm)
+
+    parts = parts_below(tmp_path / "stats")[0]
+    (one,), _ = attack_stats(parts, parse_options({}), ["loss"])
+
+    assert one.about["unscored_reasons"] == {"its only token is the first, which is never scored": 1}
+    assert one.figures["none"]["blind_auroc"][0] == result["results"]["mia_loss_files"]["blind_auroc,none"] > 0
+    rows = {row["doc"]["id"]: row["doc"] for row in result["samples"]["mia_loss_files"]}
+    for sample in samples(parts, one):
+        assert sample["doc"]["text"] == rows[sample["doc"]["id"]]["text"]
+        assert sample["doc"].get("blind_rank") == rows[sample["doc"]["id"]].get("blind_rank")
 
 
 def test_the_command_sweeps_options_and_writes_what_reports_read(saved, tmp_path, capsys):
@@ -222,7 +256,14 @@ def test_a_notebook_gets_the_same_table_of_any_texts(people, lm, scoring):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0.1", 0.1), ("3", 3), ("0.1,0.2", [0.1, 0.2]), ("0.1:0.3:0.1", [0.1, 0.2, 0.3]), ("true,false", [True, False])],
+    [
+        ("0.1", 0.1),
+        ("3", 3),
+        ("0.1,0.2", [0.1, 0.2]),
+        ("0.1:0.3:0.1", [0.1, 0.2, 0.3]),
+        ("0.1:0.5:0.25", [0.1, 0.35]),
+        ("true,false", [True, False]),
+    ],
 )
 def test_values_of_the_command_line(text, value):
     assert _values("k", text) == value
@@ -234,7 +275,7 @@ def test_words_stay_words_where_they_look_like_numbers(saved, capsys):
     assert "| gradnorm | norm=1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["0.1:0.5:0", "0.5:0.1:0.1", "a:b:c"])
+@pytest.mark.parametrize("text", ["0.1:0.5:0", "0.5:0.1:0.1", "a:b:c", "0:inf:1"])
 def test_a_range_that_is_none_says_how_it_is_written(text):
     with pytest.raises(InputError, match="a range is FIRST:LAST:STEP"):
         _values("k", text)
@@ -244,3 +285,20 @@ def test_a_folder_that_cannot_be_written_ends_the_run_with_a_sentence(run: Calla
     (tmp_path / "file").write_text(json.dumps({}))
     with pytest.raises(InputError, match="cannot be written"):
         run("mia_loss_files", {"save_stats": str(tmp_path / "file" / "stats")})
+
+
+def test_the_strongest_attack_s_chance_is_that_of_its_halves(run: Callable[..., Any], tmp_path):
+    """Its TPR is the mean of those of two halves, each at a threshold of its own."""
+    made = [f"{text} {number}" for number, text in enumerate(biographies(300, seed=5))]
+    paths = [
+        write_rows(tmp_path / f"{name}.jsonl", [{"text": " ".join(text.split()[-9:])} for text in texts])
+        for name, texts in (("members", made[:40]), ("nonmembers", made[40:292]))
+    ]
+    options = {"members": str(paths[0]), "nonmembers": str(paths[1]), "save_stats": str(tmp_path / "stats")}
+    configs = run("mia_strongest_files,mia_loss_files", options)["configs"]
+
+    found, _ = attack_stats(parts_below(tmp_path / "stats")[0], parse_options({}), ["strongest", "loss"])
+
+    for one, expected in zip(found, ((1 + 1) / (125 + 1), (2 + 1) / (250 + 1)), strict=True):
+        assert configs[one.task]["metadata"]["midistill"]["chance"] == {"tpr_at_1pct_fpr": pytest.approx(expected)}
+        assert one.about["chance"] == {"tpr_at_1pct_fpr": pytest.approx(expected)}

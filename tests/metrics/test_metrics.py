@@ -80,7 +80,9 @@ def test_rows_come_as_scored_as_json_or_as_pairs():
     assert rows[2] == Scored(1, 2.0, "c", "doc")
 
 
-@pytest.mark.parametrize("row", [3, (1,), (1, "x"), (2, 0.5), (1, 2, 3, 4, 5), (math.nan, 1.0)])
+@pytest.mark.parametrize(
+    "row", [3, (1,), (1, "x"), (2, 0.5), (1, 2, 3, 4, 5), (math.nan, 1.0), (math.inf, 1.0), (0.5, 1.0)]
+)
 def test_other_rows_are_refused_with_their_position(row):
     with pytest.raises(InputError, match="item 1"):
         as_scored([(1, 0.5), row])

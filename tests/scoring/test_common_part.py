@@ -10,6 +10,8 @@ import pytest
 from oracle import statistics
 
 from midistill_tasks.attacks import ATTACKS
+from midistill_tasks.attacks.judging import judged_text
+from midistill_tasks.attacks.neighbor import REWRITERS
 from midistill_tasks.scoring.requests import ViewRequest
 from midistill_tasks.views import REFERENCE, TEXT, TokenStats
 
@@ -65,12 +67,33 @@ def test_the_run_says_how_many_texts_are_judged_by_their_beginning(tiny, scoring
 
 
 def test_without_a_common_token_there_is_no_score():
-    def stats(ends):
+    def stats(ends, cut=False):
         logprob = np.full(len(ends), -1, dtype=np.float32)
-        return TokenStats(logprob, words="x" * ends[-1], ends=lambda: ends)
+        return TokenStats(logprob, words="x" * ends[-1], ends=lambda: ends, truncated=cut)
 
-    assert math.isnan(ATTACKS["ref"].score({"text": stats([9, 12]), "reference": stats([4, 6])}, {}))
-    assert ATTACKS["ref"].score({"text": stats([3, 12]), "reference": stats([4, 6])}, {}) == 0.0
+    assert math.isnan(ATTACKS["ref"].score({"text": stats([9, 12]), "reference": stats([4, 6], cut=True)}, {}))
+    assert ATTACKS["ref"].score({"text": stats([3, 12]), "reference": stats([4, 6], cut=True)}, {}) == 0.0
+
+
+def test_a_changed_text_of_another_length_is_compared_whole_unless_a_model_cut_one(tiny, scoring, monkeypatch):
+    """A neighbour is seldom as long as its text, and `İ` has two characters in lower case."""
+    monkeypatch.setitem(REWRITERS._items, "masked", lambda model, text, count: (f"{text} on", f"{text[:-6]} a"))
+    text = "Where İlker lives the river meets the sea near İstanbul"
+    neighbor = {"neighbor_model": "made-up", "neighbors": 2}
+    for limit, whole in ((256, True), (12, False)):
+        lm = scoring.load(tiny("gpt2"), max_length=limit)
+        for name, options, formula in (
+            ("neighbor", neighbor, lambda own, *others: own - np.mean(others)),
+            ("lowercase", {}, lambda own, lower: lower / own),
+        ):
+            views = ATTACKS[name].views_of(options)
+            answers = scoring.ask(lm, [ViewRequest(text, view) for view in views])
+            found = judged_text(ATTACKS[name], {"none": options}, dict(zip(views, answers, strict=True)))
+
+            means = [statistics(lm.model, lm.tok_encode(view.of(text)), 1)[:, 0].mean() for view in views]
+            assert math.isclose(found.scores["none"], formula(*means), rel_tol=1e-4) is whole
+            assert found.length.truncated is not whole
+            assert not (whole and found.common_part)
 
 
 @pytest.mark.slow

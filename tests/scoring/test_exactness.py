@@ -110,6 +110,20 @@ def test_a_batch_of_texts_of_one_token_is_scored_after_shots(tiny, texts, scorin
         assert answer.logprob == pytest.approx(statistics(lm.model, ids, len(shots))[:, 0], abs=1e-4)
 
 
+def test_a_tokenizer_without_bos_and_eos_has_the_same_figures(tiny, texts, scoring, views, caplog):
+    lm = scoring.load(tiny("gpt2"))  # whose tokenizer puts nothing in front
+    asked = [*views.plain(texts[:4]), *views.after(texts[:4], texts[6:8])]
+    before = scoring.ask(lm, asked)
+    lm.tokenizer.bos_token = lm.tokenizer.eos_token = None
+    assert lm.prefix_token_id is None
+
+    views.assert_same(scoring.ask(lm, asked), before)
+
+    assert "first_token 'prefix' has no effect" not in caplog.text
+    views.assert_same(scoring.ask(lm, views.plain(texts[:4], "prefix")), before[:4])
+    assert "first_token 'prefix' has no effect: the tokenizer has no token" in caplog.text
+
+
 def test_an_empty_text_has_nothing_to_score(tiny, scoring, views):
     for architecture in ("gpt2", "llama"):
         (answer,) = scoring.ask(scoring.load(tiny(architecture)), views.plain([""]))

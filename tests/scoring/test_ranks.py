@@ -101,6 +101,12 @@ def test_two_ranks_give_the_figures_of_one(evaluate, monkeypatch):
     assert nothing is None
     assert figures(two) == pytest.approx(figures(one), rel=1e-5, nan_ok=True)
     assert len(figures(one)) >= 6 * (len(ATTACKS) - 3)
+    reasons = [
+        {task: config["metadata"]["midistill"]["unscored_reasons"] for task, config in each["configs"].items()}
+        for each in (one, two)
+    ]
+    assert reasons[0] == reasons[1]
+    assert list(reasons[0]["mia_conrecall_files"].values()) == [2]  # the member shots
     for task, expected in by_id(one).items():
         got = by_id(two)[task]
         assert got.keys() == expected.keys()

@@ -98,8 +98,11 @@ class HFScorer(HarnessScorer):
 
     def encode(self, text: str) -> Encoded:
         """Characters by the tokenizer's own offsets where it is a fast one."""
-        ids = tuple(self.lm.tok_encode(text))
         tokenizer = self.lm.tokenizer
+        if self.prefix_token is None:  # a tokenizer without BOS and EOS, in which the harness looks for one of them
+            ids = tuple(tokenizer(text, verbose=False)["input_ids"])
+        else:
+            ids = tuple(self.lm.tok_encode(text))
         return Encoded(ids, lambda: ends_of(tokenizer, text, ids))
 
     @contextmanager
