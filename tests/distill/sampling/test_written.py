@@ -87,3 +87,13 @@ def test_a_student_of_what_the_teacher_writes_sees_no_member(recipe_of, tmp_path
     )
     card = (Path(recipe.output) / "README.md").read_text()
     assert "generate_from" in card
+
+
+def test_beginnings_that_leave_nothing_to_write_are_refused_before_anything_is_written(write, tmp_path):
+    (tmp_path / "others.jsonl").write_text(json.dumps({"text": " ".join(f"w{number}" for number in range(20))}))
+    refused = r"generate_from\.tokens: a beginning of 12 tokens .* set it below 12"
+    with pytest.raises(InputError, match=refused):
+        write(beginnings=str(tmp_path / "others.jsonl"), tokens=12)
+    assert not (tmp_path / "generated").exists()
+    texts, _ = write(beginnings=str(tmp_path / "others.jsonl"), tokens=11)
+    assert all(text.startswith("w0 w1 w2") for text in texts)
