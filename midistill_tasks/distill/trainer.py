@@ -46,7 +46,7 @@ class DistillationTrainer(DPTrainer):
             model=student,
             args=arguments(recipe),
             train_dataset=texts,
-            data_collator=Collator(),
+            data_collator=Collator(shifted=recipe.loss.compat is None),
         )
         if self.is_fsdp_enabled:  # it would have the loss and the head in bfloat16, too; autocast has neither
             self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
