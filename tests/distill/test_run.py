@@ -68,6 +68,7 @@ def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
     for name in ("loss_auroc", "heldout_byte_perplexity", "heldout_word_perplexity"):
         for role in ("student", "teacher"):
             assert f"{record.measured[f'{role}_{name}']:.4g}" in card
+    assert "perplexities on all non-members, the loss attack on a fixed sample of up to 8 members and as many" in card
     assert dump_recipe(recipe) in card
     with pytest.raises(InputError, match="finished"):
         run_recipe(recipe)

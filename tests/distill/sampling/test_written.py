@@ -86,7 +86,7 @@ def test_a_student_of_what_the_teacher_writes_sees_no_member(recipe_of, tmp_path
         record.counts[f"written_{why}"] for why in ("empty", "duplicates")
     )
     card = (Path(recipe.output) / "README.md").read_text()
-    assert "generate_from" in card
+    assert "trained on the members themselves: no (what its teacher wrote: `generate_from`)" in card
 
 
 def test_beginnings_that_leave_nothing_to_write_are_refused_before_anything_is_written(write, tmp_path):
