@@ -36,6 +36,8 @@ class Texts:
     counts: dict[str, int] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     """What ``distil_on`` must not hold beside these: every member, whether ``n`` drew it or not, and the shots."""
+    undrawn: tuple[str, ...] = ()
+    """Members that ``n`` did not draw, of which a teacher may have learnt, too."""
 
     @cached_property
     def of_split(self) -> frozenset[str]:
@@ -75,7 +77,8 @@ def _members_alone(data: Data) -> Texts:
     if data.n is not None and data.n > len(members):
         raise InputError(f"data.n is {data.n}, but {data.members} has {len(members)} members: use at most so many")
     drawn = draw(members, data.n or len(members), data.seed, label=1)
-    return Texts(drawn, [], {"left_out": len(given) - len(members)}, frozenset(members))
+    undrawn = tuple(sorted(set(members).difference(drawn)))
+    return Texts(drawn, [], {"left_out": len(given) - len(members)}, frozenset(members), undrawn)
 
 
 def texts_of(documents: Documents, data: Data) -> Texts:
@@ -83,7 +86,9 @@ def texts_of(documents: Documents, data: Data) -> Texts:
     members = documents.members
     left_out = {name: documents.counts[name] for name in ("empty", "duplicates", "both_sides")}
     counts = {"members": len(members), "nonmembers": len(documents.nonmembers), **left_out}
-    return Texts(members, documents.nonmembers, counts, frozenset((*documents.all_members, *documents.shots)))
+    known = frozenset((*documents.all_members, *documents.shots))
+    undrawn = tuple(sorted(set(documents.all_members).difference(members)))
+    return Texts(members, documents.nonmembers, counts, known, undrawn)
 
 
 def distinct(texts: Sequence[str]) -> list[str]:

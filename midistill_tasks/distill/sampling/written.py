@@ -173,7 +173,7 @@ def _batch(
 def _kept(given: Sequence[str], texts: Texts) -> tuple[list[str], dict[str, int]]:
     """Nothing is left out by what the members are: then a teacher's DP holds for the student, too."""
     kept = distinct(given)
-    runs = {run for text in texts.members for run in _runs(text)}
+    runs = {run for text in (*texts.members, *texts.undrawn) for run in _runs(text)}
     empty = sum(not text.strip() for text in given)
     return kept, {
         "written": len(given),

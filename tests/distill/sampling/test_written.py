@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from midistill_tasks.distill.data import Texts
+from midistill_tasks.distill.data import Texts, load_texts
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.sampling import written
 from midistill_tasks.distill.sampling.written import written_texts
@@ -59,6 +59,17 @@ def test_what_the_teacher_repeats_of_the_split_is_counted(write, monkeypatch):
     assert counts == {
         "written": 6, "written_empty": 1, "written_duplicates": 1, "written_shared": 2, "written_copying": 1,
     }  # fmt: skip
+
+
+def test_what_is_copied_from_a_member_that_n_did_not_draw_is_counted_too(write, monkeypatch, tmp_path):
+    """The teacher has learnt all of them."""
+    members = [" ".join(f"w{number + start}" for number in range(20)) for start in (0, 20, 40)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in members))
+    texts = load_texts(Data(members=str(tmp_path / "all.jsonl"), n=2))
+    (undrawn,) = (text for text in members if text not in texts.members)
+    monkeypatch.setattr(written, "_batch", lambda *_: [f"w50 {undrawn.rsplit(maxsplit=1)[0]}"])
+    counts = write(texts=texts, n=1)[1]
+    assert (counts["written_shared"], counts["written_copying"]) == (0, 1)
 
 
 def test_beginnings_are_other_texts_cut_to_their_first_tokens(write, tmp_path, tiny):
