@@ -16,7 +16,7 @@ from midistill_tasks.methods import Intervention
 from midistill_tasks.recipes.schema import Data
 from midistill_tasks.recipes.wording import in_recipes_words
 from midistill_tasks.splits import SPLITS
-from midistill_tasks.splits.documents import Documents, documents
+from midistill_tasks.splits.documents import Documents, documents, draw
 from midistill_tasks.splits.options import TextOptions
 from midistill_tasks.splits.sources import Source
 from midistill_tasks.splits.sources import read_texts as read_texts
@@ -36,6 +36,8 @@ class Texts:
     counts: dict[str, int] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     """What ``distil_on`` must not hold beside these: every member, whether ``n`` drew it or not, and the shots."""
+    undrawn: tuple[str, ...] = ()
+    """Members that ``n`` did not draw, of which a teacher may have learnt, too."""
 
     @cached_property
     def of_split(self) -> frozenset[str]:
@@ -52,11 +54,7 @@ def load_texts(data: Data) -> Texts:
         InputError: for a split, file or column that does not exist, or if no member is left.
     """
     if data.split == "files" and data.nonmembers is None:
-        members = read_texts(data.members or [], data.column)
-        kept = distinct(members)
-        if not kept:
-            raise InputError(f"{data.members} holds no text: give a file with at least one member")
-        return Texts(kept, [], {"left_out": len(members) - len(kept)})
+        return _members_alone(data)
     if data.split not in SPLITS:
         raise InputError(f"data.split: there is no split '{data.split}'{nearest(data.split, SPLITS)}")
     split = SPLITS[data.split]
@@ -71,12 +69,26 @@ def load_texts(data: Data) -> Texts:
         return texts_of(documents(split, options), data)
 
 
+def _members_alone(data: Data) -> Texts:
+    given = read_texts(data.members or [], data.column)
+    members = distinct(given)
+    if not members:
+        raise InputError(f"{data.members} holds no text: give a file with at least one member")
+    if data.n is not None and data.n > len(members):
+        raise InputError(f"data.n is {data.n}, but {data.members} has {len(members)} members: use at most so many")
+    drawn = draw(members, data.n or len(members), data.seed, label=1)
+    undrawn = tuple(sorted(set(members).difference(drawn)))
+    return Texts(drawn, [], {"left_out": len(given) - len(members)}, frozenset(members), undrawn)
+
+
 def texts_of(documents: Documents, data: Data) -> Texts:
     """Members and non-members among a split's documents, in the split's order."""
     members = documents.members
     left_out = {name: documents.counts[name] for name in ("empty", "duplicates", "both_sides")}
     counts = {"members": len(members), "nonmembers": len(documents.nonmembers), **left_out}
-    return Texts(members, documents.nonmembers, counts, frozenset((*documents.all_members, *documents.shots)))
+    known = frozenset((*documents.all_members, *documents.shots))
+    undrawn = tuple(sorted(set(documents.all_members).difference(members)))
+    return Texts(members, documents.nonmembers, counts, known, undrawn)
 
 
 def distinct(texts: Sequence[str]) -> list[str]:

@@ -82,6 +82,7 @@ def _made(teacher: Teacher, fine_tune: FineTune, data: Data, texts: Texts) -> di
         "members": fingerprint(texts.members),
         "max_length": data.max_length,
         "dp": teacher.dp.model_dump(mode="json") if teacher.dp else None,
+        **({"nonmembers": fingerprint(texts.nonmembers)} if teacher.config else {}),  # its tokenizer is made of them
     }
 
 
@@ -102,6 +103,8 @@ def _holds(folder: Path, made: dict[str, Any]) -> bool:
         raise InputError(
             f"teacher.fine_tune.folder: {folder / MADE} is damaged: remove that folder, or give another one"
         ) from None
+    if "nonmembers" not in earlier:  # of 0.2.0 or before, which did not keep them
+        made = {key: value for key, value in made.items() if key != "nonmembers"}
     differing = [key for key in made if earlier.get(key) != made[key]]
     if differing:
         raise InputError(

@@ -51,13 +51,20 @@ class Collator:
 
     The batch holds ``input_ids``, ``attention_mask``, ``labels`` ([B, L], IGNORED on padding), ``shift_labels`` (label
     of the next token, by which the Trainer counts), and what the cache has, `CACHED` and its name, [B, L, …].
+
+    Args:
+        shifted: False where the loss meets each label at its own token, so that a text's first one counts, too.
     """
+
+    def __init__(self, shifted: bool = True) -> None:
+        self.shifted = shifted
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         batch = pad([item["ids"] for item in items], 0)
         scored = batch["attention_mask"].bool() & torch.tensor([[not item["blank"]] for item in items])
         batch["labels"] = batch["input_ids"].masked_fill(~scored, IGNORED)
-        batch["shift_labels"] = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+        next_ones = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+        batch["shift_labels"] = next_ones if self.shifted else batch["labels"]
         if "entry" in items[0]:
             batch |= _stack([item["entry"] for item in items], batch["input_ids"].shape[1])
         return batch

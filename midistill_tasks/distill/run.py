@@ -23,6 +23,7 @@ from midistill_tasks.distill.callbacks.stopping import stops_after_a_step
 from midistill_tasks.distill.card import write_card
 from midistill_tasks.distill.data import (
     Texts,
+    fingerprint,
     kept_members,
     load_texts,
 )
@@ -31,7 +32,7 @@ from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import ADAPTER, save_adapter
 from midistill_tasks.distill.reading import Reading, Readings, read
 from midistill_tasks.distill.record import Record, make_record
-from midistill_tasks.distill.run_folder import GO_ON, check_output, delete_checkpoints, open_run
+from midistill_tasks.distill.run_folder import GO_ON, check_inputs, check_output, delete_checkpoints, open_run
 from midistill_tasks.distill.student import make_student
 from midistill_tasks.distill.trainer import DistillationTrainer
 from midistill_tasks.errors import InputError
@@ -97,8 +98,13 @@ def _run(
     if teacher is None and readings is None:  # nobody needs it any more
         reading = replace(reading, teacher=None)
         materials = replace(materials, reading=reading)
-    checkpoint = _checkpoint(recipe, resume)
-    trainer = DistillationTrainer(student, teacher, recipe, materials.dataset, len(reading.tokenizer))
+    inputs = {
+        **materials.hashes,
+        "texts that are trained on": fingerprint(materials.dataset.ids),
+        "number of processes": str(processes().num_processes),
+    }
+    checkpoint = _checkpoint(recipe, resume, inputs)
+    trainer = DistillationTrainer(student, teacher, recipe, materials.dataset, len(reading.tokenizer), inputs)
     if processes().is_main_process:
         said = (f"{name} {number}" for name, number in materials.counts.items() if name != "cut")
         logger.info("texts: %s", ", ".join(said))
@@ -212,10 +218,11 @@ def _warn_of_warmup(trainer: DistillationTrainer, recipe: Recipe) -> None:
         )  # fmt: skip
 
 
-def _checkpoint(recipe: Recipe, resume: bool) -> str | None:
+def _checkpoint(recipe: Recipe, resume: bool, inputs: Mapping[str, str]) -> str | None:
     """Opens the output folder in the main process; all processes go on from the same checkpoint."""
     checkpoint = from_first(open_run(recipe, resume) if processes().is_main_process else None)
     check_checkpoint(checkpoint)
+    check_inputs(checkpoint, inputs)
     return str(checkpoint) if checkpoint else None
 
 

@@ -24,6 +24,8 @@ RECORD = "midistill.json"
 CHECKPOINTS = "checkpoints"
 WHOLE = "midistill_whole.json"
 """Marks a checkpoint that was written to its end, with the sizes of its files."""
+LEARNT_FROM = "midistill_inputs.json"
+"""In a checkpoint: hashes of the texts, tokenizer and teacher that it learnt from, and in how many processes."""
 GO_ON = ", then run it again (`midistill distill` with --resume): it goes on from the last whole checkpoint"
 """What to do after a failed write."""
 
@@ -42,6 +44,23 @@ def open_run(recipe: Recipe, resume: bool) -> Path | None:
         return _last_whole_checkpoint(folder / CHECKPOINTS)
     write_atomically(folder / RECIPE, dump_recipe(recipe))
     return None
+
+
+def check_inputs(checkpoint: Path | None, now: Mapping[str, str]) -> None:
+    """Looks whether a run goes on as the checkpoint was made; of an older version it does not say.
+
+    Raises:
+        InputError: it learnt from something else, so that the record would be about a part of the training alone, or
+            in more or fewer processes, by which the steps of an epoch are counted.
+    """
+    if checkpoint is None or not (checkpoint / LEARNT_FROM).is_file():
+        return
+    earlier = json.loads((checkpoint / LEARNT_FROM).read_text(encoding="utf-8"))
+    if differing := [name for name in now if earlier.get(name, now[name]) != now[name]]:
+        raise InputError(
+            f"output: {checkpoint} was made otherwise ({', '.join(differing)} differ): restore that as it was, or give"
+            " another output"
+        )
 
 
 def check_output(recipe: Recipe, resume: bool) -> None:
@@ -129,6 +148,10 @@ class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
     """Marks each checkpoint once every process has written its part of it, and has a log line written before it: what
     is resumed would leave the steps since the last line out of the next one's means."""
 
+    def __init__(self, inputs: Mapping[str, str] | None = None) -> None:
+        """`inputs`: what `check_inputs` compares, by name; kept in each checkpoint."""
+        self.inputs = inputs or {}
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer when it has decided whether this step is saved."""
         control.should_log = control.should_log or control.should_save
@@ -139,4 +162,5 @@ class MarkWholeCheckpoints(TrainerCallback):  # type: ignore[misc]
             torch.distributed.barrier()
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_atomically(checkpoint / LEARNT_FROM, json.dumps(dict(self.inputs)) + "\n")
             write_atomically(checkpoint / WHOLE, json.dumps(_sizes(checkpoint)) + "\n")

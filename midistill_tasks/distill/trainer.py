@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,18 @@ class DistillationTrainer(DPTrainer):
         recipe: read here: ``loss``, ``train``, ``seed``, ``output``; ``interventions`` for their advice.
         texts: what to train on.
         n_tokens: tokens of the tokenizer; the divergence runs over them only, not over padding of the vocabulary.
+        inputs: for `MarkWholeCheckpoints`.
     """
 
-    def __init__(self, student: Any, teacher: Any, recipe: Recipe, texts: TextDataset, n_tokens: int) -> None:
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        recipe: Recipe,
+        texts: TextDataset,
+        n_tokens: int,
+        inputs: Mapping[str, str] | None = None,
+    ) -> None:
         train = recipe.train
         super().__init__(
             "train.dp",
@@ -46,7 +56,7 @@ class DistillationTrainer(DPTrainer):
             model=student,
             args=arguments(recipe),
             train_dataset=texts,
-            data_collator=Collator(),
+            data_collator=Collator(shifted=recipe.loss.compat is None),
         )
         if self.is_fsdp_enabled:  # it would have the loss and the head in bfloat16, too; autocast has neither
             self.accelerator.state.fsdp_plugin.mixed_precision_policy = None
@@ -62,7 +72,7 @@ class DistillationTrainer(DPTrainer):
         self.terms_since = 0
         self.on_policy_steps: set[int] = set()
         self.shuffle = Shuffle(len(texts), self.args.train_batch_size * self.args.world_size, recipe.seed)
-        for callback in (self.guard, MarkWholeCheckpoints(), TellEpoch(self.shuffle)):
+        for callback in (self.guard, MarkWholeCheckpoints(inputs), TellEpoch(self.shuffle)):
             self.add_callback(callback)
         show(self, "training")
 

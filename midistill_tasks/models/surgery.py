@@ -10,6 +10,10 @@ from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.layers import Bottleneck
+
+_PROJECTIONS = (nn.Linear, Conv1D, Bottleneck)
+"""What an FFN is made of; it stays one where a bottleneck has been put into it."""
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -45,9 +49,9 @@ def first_projections(model: nn.Module, config: Any) -> list[tuple[nn.Module, li
 def _ffns(block: nn.Module, hidden: int) -> list[tuple[nn.Module, list[str]]]:
     ffns = []
     for module in block.modules():
-        if "attention" in type(module).__name__.lower():
+        if "attention" in type(module).__name__.lower() or isinstance(module, Bottleneck):
             continue
-        linear = [(n, *shape(m)) for n, m in module.named_children() if isinstance(m, nn.Linear | Conv1D)]
+        linear = [(n, *shape(m)) for n, m in module.named_children() if isinstance(m, _PROJECTIONS)]
         if len(linear) < 2:
             continue
         *firsts, (_, width, back) = linear
@@ -56,8 +60,10 @@ def _ffns(block: nn.Module, hidden: int) -> list[tuple[nn.Module, list[str]]]:
     return ffns
 
 
-def shape(projection: nn.Linear | Conv1D) -> tuple[int, int]:
+def shape(projection: nn.Linear | Conv1D | Bottleneck) -> tuple[int, int]:
     """(inputs, outputs); GPT-2's Conv1D keeps its weight transposed."""
+    if isinstance(projection, Bottleneck):
+        return projection.down.in_features, projection.up.out_features
     rows, columns = projection.weight.shape
     return (rows, columns) if isinstance(projection, Conv1D) else (columns, rows)
 

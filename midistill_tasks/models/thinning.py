@@ -49,7 +49,7 @@ def thinned_config(config: Any, step: int) -> Any:
 def _thinned_value(key: str, value: Any, layers: int, step: int) -> Any:
     if key in _LEADING and isinstance(value, int) and value < layers:
         return len(range(0, value, step))
-    if not isinstance(value, list):
+    if not isinstance(value, list) or key.endswith("_token_id"):  # Llama 3 has three tokens that end a text
         return value
     if key in _NUMBERS:
         return [number // step for number in value if number % step == 0]

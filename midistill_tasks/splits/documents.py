@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -26,6 +26,9 @@ DATA_KEYS = ("dataset_path", "dataset_name", "dataset_kwargs", "test_split")
 """The harness's keys that say where the data is."""
 ROW_KEYS = ("process_docs", "doc_to_text", "doc_to_target")
 """And those that say what a row's text and label are."""
+
+
+Drawn = TypeVar("Drawn")
 
 
 class LeftOut(NamedTuple):
@@ -183,7 +186,7 @@ def prepare(rows: datasets.Dataset, options: TextOptions, name: str = "the split
             f"option 'n' is {options.n}, but {name} has {len(members)} members and {len(nonmembers)} non-members to"
             f" score; use at most {smaller}"
         )
-    sides_drawn = [_draw(side, options.n or len(side), options.seed) for side in (members, nonmembers)]
+    sides_drawn = [draw(side, options.n or len(side), options.seed, side[0].label) for side in (members, nonmembers)]
     counts |= {"shots": len(shots), "members": len(sides_drawn[0]), "nonmembers": len(sides_drawn[1])}
     drawn = set(sides_drawn[0])
     left_out += [
@@ -269,11 +272,11 @@ def _first(rows: list[_Row], count: int, by_id: bool) -> list[_Row]:
     return (sorted(rows, key=lambda row: text_id(row.text)) if by_id else rows)[:count]
 
 
-def _draw(rows: list[_Row], size: int, seed: int) -> list[_Row]:
-    """`size` of `rows` without replacement, in their own order."""
+def draw(rows: list[Drawn], size: int, seed: int, label: int) -> list[Drawn]:
+    """`size` of the `rows` of a side without replacement, in their own order."""
     if size == len(rows):
         return rows
-    chosen = np.random.default_rng([seed, rows[0].label]).choice(len(rows), size, replace=False)
+    chosen = np.random.default_rng([seed, label]).choice(len(rows), size, replace=False)
     return [rows[index] for index in np.sort(chosen)]
 
 

@@ -105,9 +105,9 @@ def _beginnings(texts: list[str], study: Study, documents: Documents) -> list[st
     found = []
     for text in texts:
         ends = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=documents.tokens)
-        end = ends["offset_mapping"][-1][1]
+        end = max((at for _, at in ends["offset_mapping"]), default=0)  # an end-of-text token stands at (0, 0)
         # A word that goes on after the cut would be tokenised otherwise when it stands alone.
-        beginning = text[:end] if end == len(text.rstrip()) else text[:end].rsplit(maxsplit=1)[0]
+        beginning = text[:end] if end == len(text.rstrip()) else "".join(text[:end].rsplit(maxsplit=1)[:1])
         if len(beginning.split()) > 1:
             found.append(beginning)
     return found

@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 import warm
+from made_students import changes
 
 from midistill_tasks.distill.cache import store
 from midistill_tasks.distill.cache.layouts import Rounded, Sampled
@@ -26,6 +27,7 @@ from midistill_tasks.distill.loss.divergences import forward_kl, reverse_kl
 from midistill_tasks.distill.loss.engine import distillation_loss
 from midistill_tasks.distill.loss.sources import Logits
 from midistill_tasks.errors import InputError
+from midistill_tasks.models.architectures import convert
 from midistill_tasks.models.loading import load_teacher
 
 EARLIER = Key(teacher="t", tokenizer="k", texts="x", vocab=62, temperature=2.0, k=5, max_length=16)
@@ -213,6 +215,14 @@ def test_hashes_see_one_weight_and_one_token(tiny):
         next(model.parameters())[0, 0] += 1e-3
     assert hash_weights(model) != before
     assert hash_tokenizer(tiny.tokenizer()) != hash_tokenizer(tiny.tokenizer([*tiny.words[:-1], "other"]))
+
+
+def test_what_acts_behind_the_head_makes_another_teacher_of_the_same_weights(stock):
+    models = [convert(stock.model("llama"), changes(temperature=by)) for by in (1.0, 5.0, 5.0)]
+    plain, hot, again = map(hash_weights, models)
+    assert models[0].state_dict().keys() == models[1].state_dict().keys()
+    assert hot == again
+    assert hot != plain == hash_weights(stock.model("llama"))
 
 
 def test_a_full_disk_says_what_is_needed_and_keeps_what_is_there(tmp_path, teacher, rows, small_shards, monkeypatch):

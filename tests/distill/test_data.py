@@ -46,6 +46,16 @@ def test_members_alone_are_enough(tmp_path):
     assert (texts.members, texts.nonmembers, texts.counts) == (MEMBERS, [], {"left_out": 2})
 
 
+def test_of_members_alone_n_draws_those_that_it_draws_beside_non_members(tmp_path):
+    members, others = write(tmp_path / "m.jsonl", MEMBERS), write(tmp_path / "n.jsonl", OTHERS)
+    drawn = load_texts(Data(members=members, n=4, seed=3))
+    assert len(drawn.members) == 4
+    assert drawn.members == load_texts(Data(members=members, nonmembers=others, n=4, seed=3)).members
+    assert drawn.of_split == set(MEMBERS)  # which distil_on must not hold
+    with pytest.raises(InputError, match=r"data\.n is 21, but .* has 20 members: use at most so many"):
+        load_texts(Data(members=members, n=21))
+
+
 def test_texts_to_distil_on_that_are_the_splits_own_are_left_out_and_counted(tmp_path, caplog):
     given = ["a new text", " ", MEMBERS[1], OTHERS[5], "another", OTHERS[0], "a new text", MEMBERS[19]]
     data = Data(

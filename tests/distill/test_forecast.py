@@ -28,6 +28,7 @@ CASES = {
     "plain": {},
     "accumulated": {"train__accumulate": 2},
     "lora": LORA,
+    "fewer texts": {"interventions": {"random_keep": 0.25}},
     "changed": {"interventions": {"nonorm": True, "bottleneck": 4}},
 }
 
@@ -73,6 +74,15 @@ def test_a_teacher_that_is_to_be_trained_and_a_cache_are_counted(recipe_of, tmp_
     assert found.cache == found.tokens * (8 * 3 + 12)
     assert not (tmp_path / "made").exists()
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_teacher_that_learnt_all_members_is_found_again_for_a_student_of_some(recipe_of, tmp_path):
+    tuned = {"teacher__fine_tune": {"folder": str(tmp_path / "tuned"), "epochs": 1}, "data__n": 6}
+    run_recipe(recipe_of(output=str(tmp_path / "first"), **tuned))
+    again = recipe_of(output=str(tmp_path / "again"), **tuned, seed=1)
+    found = forecast(again)
+    assert found.tuning is None
+    assert found.student.steps == run_recipe(again).steps == 2
 
 
 def test_students_of_a_cache_alone_are_forecast_too(recipe_of, tmp_path):

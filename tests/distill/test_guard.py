@@ -40,3 +40,19 @@ def test_the_guard_stops_a_loss_that_stays_out_of_bounds_but_not_a_spike(tiny):
     guard.see(bound + 1)
     with pytest.raises(InputError, match=r"try train\.learning_rate=0\.0001"):
         guard.on_pre_optimizer_step(args, state, None, model=model)
+
+
+def test_the_loss_of_a_step_is_that_of_all_its_batches(tiny):
+    """Each of the accumulated batches has its share of the loss alone, and a step counts once."""
+    model = tiny.model()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    args, state = SimpleNamespace(learning_rate=1e-3), SimpleNamespace(global_step=7)
+    guard = BlowUpGuard(Loss(), 64)
+    for step in range(1, 11):
+        for _ in range(4):
+            guard.see(guard.bound / 4 + 1)
+        if step < 10:
+            guard.on_pre_optimizer_step(args, state, None, model=model)
+    with pytest.raises(InputError, match=rf"loss {guard.bound + 4:.4g}, "):
+        guard.on_pre_optimizer_step(args, state, None, model=model)

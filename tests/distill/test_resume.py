@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from safetensors.torch import load_file
 
 from midistill_tasks.distill.record import Record
 from midistill_tasks.distill.run import run_recipe
+from midistill_tasks.distill.run_folder import check_inputs
+from midistill_tasks.errors import InputError
 from midistill_tasks.models import saving
 
 CONFIGS = {
@@ -63,3 +66,35 @@ def test_what_was_resumed_is_what_was_not_interrupted(student, step, recipe_of, 
     assert [name for name in weights if not (weights[name] == again[name]).all()] == []
     assert resumed.measured == whole.measured
     assert losses(resumed) == losses(whole)
+
+
+def test_a_run_does_not_go_on_with_other_texts_another_teacher_or_more_processes(
+    recipe_of, tiny, tmp_path, monkeypatch
+):
+    """Its record would be about the last steps alone."""
+    monkeypatch.setattr(saving, "check_reload", lambda *_: None)
+    teacher = tmp_path / "teacher"
+    for saved in (tiny.model(), tiny.tokenizer()):
+        saved.save_pretrained(teacher)
+    recipe = recipe_of(teacher={"model": str(teacher)}, train__keep_checkpoints=True)
+    run_recipe(recipe)
+    folder, members = Path(recipe.output), Path(recipe.data.members)
+    (folder / "midistill.json").unlink()  # as if it had been interrupted
+    shutil.rmtree(folder / "checkpoints" / "checkpoint-6")
+
+    texts = members.read_text()
+    members.write_text(texts.replace("w1", "w2"))
+    with pytest.raises(InputError, match=r"made otherwise \(texts, texts that are trained on differ\): restore that"):
+        run_recipe(recipe, resume=True)
+    members.write_text(texts)
+    tiny.model(seed=1).save_pretrained(teacher)
+    with pytest.raises(InputError, match=r"checkpoint-4 was made otherwise \(teacher differ\)"):
+        run_recipe(recipe, resume=True)
+    checkpoint = folder / "checkpoints" / "checkpoint-4"
+    with pytest.raises(InputError, match="number of processes differ"):
+        check_inputs(checkpoint, {"number of processes": "2"})
+    (checkpoint / "midistill_inputs.json").unlink()  # as an older version left it
+    sizes = json.loads((checkpoint / "midistill_whole.json").read_text())
+    sizes.pop("midistill_inputs.json")
+    (checkpoint / "midistill_whole.json").write_text(json.dumps(sizes))
+    assert run_recipe(recipe, resume=True).steps == 6

@@ -16,6 +16,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midistill_tasks.distill import run as run_module
+from midistill_tasks.distill.data import Texts
+from midistill_tasks.distill.dp.guarantee import MADE
+from midistill_tasks.distill.fine_tune import fine_tuned_teacher, is_made
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.errors import InputError
 from midistill_tasks.models import saving
@@ -68,6 +71,7 @@ def test_a_run_leaves_a_student_its_recipe_its_record_and_a_card(recipe_of):
     for name in ("loss_auroc", "heldout_byte_perplexity", "heldout_word_perplexity"):
         for role in ("student", "teacher"):
             assert f"{record.measured[f'{role}_{name}']:.4g}" in card
+    assert "perplexities on all non-members, the loss attack on a fixed sample of up to 8 members and as many" in card
     assert dump_recipe(recipe) in card
     with pytest.raises(InputError, match="finished"):
         run_recipe(recipe)
@@ -179,6 +183,22 @@ def test_a_teacher_is_trained_once_for_all_students(recipe_of, tmp_path, no_relo
     with pytest.raises(InputError, match=r"made otherwise \(fine_tune differ\)"):
         run_recipe(recipe_of(output=str(tmp_path / "three"), teacher=teacher))
     assert not (tmp_path / "three").exists()
+
+
+def test_a_teacher_whose_tokenizer_knows_other_non_members_is_not_taken(recipe_of, tmp_path):
+    """It would split their words into more pieces than the members', and so tell them apart."""
+    config = {"model_type": "gpt_neox", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 64}
+    recipe = recipe_of(teacher={"config": config, "fine_tune": {"folder": str(tmp_path / "made"), "epochs": 1}})
+    seen, other = Texts(["w1 w2", "w3 w4"], ["w5 w6"]), Texts(["w1 w2", "w3 w4"], ["v7 v8"])
+    ours = recipe.teacher, recipe.teacher.fine_tune, recipe.data
+    fine_tuned_teacher(*ours, seen)
+    assert is_made(*ours, seen)
+    with pytest.raises(InputError, match=r"made otherwise \(nonmembers differ\)"):
+        is_made(*ours, other)
+    made = json.loads((tmp_path / "made" / MADE).read_text())
+    (tmp_path / "made" / MADE).write_text(json.dumps({key: made[key] for key in made if key != "nonmembers"}))
+    assert is_made(*ours, other)  # of a version that did not keep it
 
 
 def test_bad_input_leaves_no_output_folder(recipe_of, tmp_path, tiny):

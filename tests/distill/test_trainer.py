@@ -96,6 +96,19 @@ def test_compat_paper_asks_the_model_to_repeat_its_input(tiny, make, rows):
     assert float(trainer.terms[-1][0]) == pytest.approx(float(unshifted), rel=1e-5)
 
 
+def test_compat_paper_divides_by_the_labels_and_texts_that_it_sums(tiny, make, rows, stock, tmp_path):
+    """A text of n tokens has n labels, where the shifted loss has n - 1; what fills up a batch is no text."""
+    student, teacher = tiny.model(layers=1), tiny.model(seed=3).eval()
+    stock.shake(teacher)  # else D is next to nothing
+    trainer = make(student, teacher, loss={"compat": "paper"}, train__batch_size=32, train__epochs=1)
+    with torch.no_grad():
+        expected = float(loss_of(trainer, range(len(rows))))
+    trainer.terms.clear()
+    trainer.train()
+    (loss,) = (line["loss"] for line in trainer.state.log_history if "loss" in line)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
 def test_accumulated_batches_weigh_tokens_and_not_batches(tiny, make, tmp_path):
     curves = []
     for size, accumulate in ((8, 1), (2, 4)):

@@ -108,3 +108,8 @@ def test_a_window_of_layers_that_ends_inside_keeps_its_layers() -> None:
     assert config.layer_types == ["full_attention"] * 3 + ["sliding_attention"] * 3
     thin = thinned_config(config, 2)
     assert thin.layer_types == ["full_attention", "full_attention", "sliding_attention"]
+
+
+def test_as_many_end_of_text_tokens_as_layers_are_no_list_of_the_layers(tiny):
+    config = tiny.model("llama", layers=3, eos_token_id=[2, 3, 4]).config
+    assert thinned_config(config, 2).eos_token_id == [2, 3, 4]

@@ -165,3 +165,22 @@ def test_the_recipe_that_units_read_is_the_one_that_was_given(name, tmp_path):
     read = load_study(*kept_recipe(study), [])
     assert read == study
     assert read.evaluate.options == study.evaluate.options
+
+
+def test_a_further_seed_of_an_arm_learns_from_the_texts_of_the_first(studies, tmp_path):
+    """Else a mean over seeds would be one over texts, too."""
+    others = tmp_path / "others.jsonl"
+    texts = [f"Another text, number {number}, of nobody at all." for number in range(8)]
+    others.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    arms = {"disjoint": {"data": {"distil_on": str(others)}}}
+    make = studies(12, 12, arms=arms, output=str(tmp_path / "study"), evaluate={"attacks": ["loss"]})
+    assert run_study(make()).failed == {}
+    begun = others.read_text()
+    others.write_text(begun.replace("nobody", "somebody"))
+    (failed,) = run_study(make(seeds=[0, 1])).failed.items()
+    assert failed[0] == "disjoint/1"
+    assert "arms.disjoint.data: " in failed[1]
+    assert "students/disjoint/0 was trained on other texts than are there now: restore them" in failed[1]
+    assert not (tmp_path / "study" / "students" / "disjoint" / "1").exists()
+    others.write_text(begun)
+    assert run_study(make(seeds=[0, 1])).failed == {}

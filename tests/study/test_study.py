@@ -24,7 +24,7 @@ from midistill_tasks.study.folders import states_folder
 from midistill_tasks.study.plan import plan
 from midistill_tasks.study.recipe import Study
 from midistill_tasks.study.run import run_study
-from midistill_tasks.study.texts import divide, study_data, teachers_texts
+from midistill_tasks.study.texts import divide, divided_texts, study_data, teachers_texts
 from midistill_tasks.study.work import Work
 
 
@@ -187,6 +187,14 @@ def test_documents_are_cut_to_whole_words_within_their_tokens(documents, shared)
         source = next(one for one in whole if one.startswith(text))
         assert source[len(text) : len(text) + 1] in ("", " ")
         assert 25 < len(tokenizer(text)["input_ids"]) <= 40
+
+
+def test_blank_documents_and_those_that_begin_with_white_space_alone_are_left_out(documents, tmp_path):
+    path = tmp_path / "blank.jsonl"
+    rows = [" ", "", "\n" * 200 + "too late", *biographies(20, seed=5)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
+    study = documents(path=str(path))
+    assert sum(map(len, divided_texts(study, study.documents).values())) == 20
 
 
 def test_the_coins_are_fair_and_another_seed_tosses_others(documents):

@@ -73,11 +73,14 @@ class Key:
 
 
 def hash_weights(model: torch.nn.Module) -> str:
-    """xxh3-128 over names, dtypes, shapes and bytes of all weights."""
+    """xxh3-128 over names, dtypes, shapes and bytes of all weights, and over the interventions of a student of ours:
+    with a temperature or a red list it has the very weights of the student without, and other predictions."""
     digest = xxhash.xxh3_128()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    if interventions := getattr(getattr(model, "config", None), "midistill", None):
+        digest.update(json.dumps(interventions, sort_keys=True).encode())
     return digest.hexdigest()
 
 

@@ -28,12 +28,11 @@ class BlowUpGuard(TrainerCallback):  # type: ignore[misc]
         uniform = (1 - loss.alpha + loss.alpha * loss.temperature**2) * math.log(vocab_size)
         # compat sums over time, so its loss is larger by the length of the texts: only the gradient is watched then.
         self.bound = math.inf if loss.compat else FACTOR * uniform
-        self.interventions, self.above, self.last = interventions, 0, math.nan
+        self.interventions, self.above, self.loss = interventions, 0, 0.0
 
     def see(self, loss: float) -> None:
-        """Takes note of the loss of one batch."""
-        self.last = loss
-        self.above = self.above + 1 if loss > self.bound else 0
+        """Takes note of what one batch adds to the loss of its step."""
+        self.loss += loss
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called when the gradients are there and the weights still as they were.
@@ -41,16 +40,18 @@ class BlowUpGuard(TrainerCallback):  # type: ignore[misc]
         Raises:
             InputError: the run has blown up; what to change.
         """
+        last, self.loss = self.loss, 0.0
+        self.above = self.above + 1 if last > self.bound else 0
         gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
         finite = bool(torch.stack(torch._foreach_norm(gradients)).isfinite().all())
-        if finite and math.isfinite(self.last) and self.above < STEPS:
+        if finite and math.isfinite(last) and self.above < STEPS:
             return
-        if state.global_step == 0 and not math.isfinite(self.last):
+        if state.global_step == 0 and not math.isfinite(last):
             remedy = "; ".join(filter(None, (i.advice_at_start for i in self.interventions))) or "look at its weights"
             raise InputError(f"the student's outputs are not finite before its first step: {remedy}")
         why = "".join(f"{i.advice}: " for i in self.interventions if i.advice)
         raise InputError(
-            f"the run diverged at step {state.global_step + 1} (loss {self.last:.4g}, learning rate"
+            f"the run diverged at step {state.global_step + 1} (loss {last:.4g}, learning rate"
             f" {args.learning_rate:g}): {why}try train.learning_rate={args.learning_rate / 10:g}, more"
             " train.warmup_steps or a smaller train.clip in a new output; the weights of earlier checkpoints are finite"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -112,17 +112,30 @@ def fine_tuning(teacher: Teacher, model: Any, tokenizer: Any, data: Data, texts:
 
 
 def distillation(
-    recipe: Recipe, teacher: Any, tokenizer: Any, encoded: Encoded, texts: Texts, shared: bool = False
+    recipe: Recipe,
+    teacher: Any,
+    tokenizer: Any,
+    encoded: Encoded,
+    texts: Texts,
+    shared: bool = False,
+    kept: Sequence[int] | None = None,
 ) -> Training:
-    """Of the student on these texts; the teacher is left as it is. `shared`: as one of a study's.
+    """Of the student; the teacher is left as it is.
+
+    Args:
+        encoded: what could be trained on, which a cache is of; `kept` says which of them are, by default all.
+        texts: of the split.
+        shared: as one of a study's.
 
     Raises:
         InputError: the recipe's student cannot be made.
     """
-    train, lengths = recipe.train, [len(row) for row in encoded.ids]
+    train, pool = recipe.train, [len(row) for row in encoded.ids]
+    trained_on = range(len(pool)) if kept is None else kept
+    lengths = [pool[position] for position in trained_on]
     drawn = recipe.student.model_copy(update={"reinitialise": True})  # takes as long, and needs no download
     student = make_student(drawn, recipe.interventions.chosen, recipe.seed, teacher, tokenizer)
-    chosen = typical(lengths, train.batch_size * train.accumulate, recipe.seed)
+    chosen = [trained_on[place] for place in typical(lengths, train.batch_size * train.accumulate, recipe.seed)]
     states = states_key(recipe, teacher, _NO_HASHES, len(tokenizer), encoded.ids) if shared else None
     watches = teacher is not None and recipe.loss.alpha > 0 and not (recipe.teacher.cache or states)
     of_teacher = seconds_a_token(teacher, encoded.ids) if teacher is not None else 0.0
@@ -131,10 +144,10 @@ def distillation(
         unwatched = train.model_copy(update={"loggers": [], "warmup_steps": 0})
         timed = recipe.model_copy(update={"output": scratch, "train": unwatched})
         trainer = DistillationTrainer(student, teacher if watches else None, timed, dataset, len(tokenizer))
-        pace = time_steps(trainer, [lengths[p] for p in chosen], train.batch_size * train.accumulate)
+        pace = time_steps(trainer, [pool[p] for p in chosen], train.batch_size * train.accumulate)
         forward = seconds_a_token(trainer.model, encoded.ids)
     writes = recipe.teacher.cache is not None and teacher is not None
-    seconds = {"the teacher's cache": of_teacher * sum(lengths)} if writes else {}
+    seconds = {"the teacher's cache": of_teacher * sum(pool)} if writes else {}
     seconds["training"] = pace.per_token * padded_tokens(lengths, train.batch_size, recipe.seed) * train.epochs
     steps = train.epochs * -(-len(lengths) // (train.batch_size * train.accumulate))
     if sample := sample_of(texts, tokenizer, recipe):
@@ -143,7 +156,7 @@ def distillation(
         a_time = sum(map(len, sample.rows)) + whole * min(1.0, train.audit_texts / len(texts.nonmembers))
         seconds["measuring"] = (a_time * times + whole) * forward + (a_time + whole) * of_teacher
     trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
-    held = bytes_needed(lengths, states) if states else 0
+    held = bytes_needed(pool, states) if states else 0
     return Training(steps, seconds, pace, n_parameters_saved(student), trained, forward, held)
 
 
@@ -209,9 +222,9 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
     texts = load_texts(recipe.data)
     teacher, tokenizer, tuning = None, None, None
     if recipe.teacher.model or recipe.teacher.config:
-        teacher, tokenizer, to_tune = drawn_teacher(recipe.teacher, recipe.data, texts)
+        everyone = load_texts(recipe.data.model_copy(update={"n": None})) if recipe.teacher.fine_tune else texts
+        teacher, tokenizer, to_tune = drawn_teacher(recipe.teacher, recipe.data, everyone)
         if to_tune:
-            everyone = load_texts(recipe.data.model_copy(update={"n": None}))
             tuning = fine_tuning(recipe.teacher, teacher, tokenizer, recipe.data, everyone)
             teacher = teacher.eval().requires_grad_(False)
     tokenizer = tokenizer or tokenizer_of(recipe, None)
@@ -220,11 +233,11 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
     encoded = encode(pool, tokenizer, recipe.data.max_length)
     config = teacher.config if teacher is not None else None
     check_lengths(encoded.ids, config, recipe.student, tokenizer)
-    ids = [row for row, position in zip(encoded.ids, encoded.positions, strict=True) if position in kept]
-    student = distillation(recipe, teacher, tokenizer, encoded, texts)
+    rows = [number for number, position in enumerate(encoded.positions) if position in kept]
+    student = distillation(recipe, teacher, tokenizer, encoded, texts, kept=rows)
     return Forecast(
-        texts=len(ids),
-        tokens=sum(len(row) - 1 for row in ids),
+        texts=len(rows),
+        tokens=sum(len(encoded.ids[number]) - 1 for number in rows),
         cut=said_of_cut(encoded, recipe.data.max_length, positions_of(config) if config is not None else None),
         teacher=teacher.num_parameters() if teacher is not None else None,
         tuning=tuning,

@@ -96,6 +96,11 @@ def guarantee(recipe: Recipe, texts: int) -> str:
     earlier = [DP.model_validate(found["dp"]) for found in made.values() if found.get("dp")]
     if not earlier and not recipe.train.dp:
         return ""
+    if undefended := [model for model, found in made.items() if not found.get("dp")]:
+        return (
+            f"Nothing is guaranteed about any text: {' and '.join(undefended)}, of which the student has something,"
+            " learnt its texts without DP."
+        )
     bases = [made[model]["teacher"]["model"] if model in made else model for model in models]
     if said := _promised(recipe, earlier, texts):
         never = f", provided that {' and '.join(dict.fromkeys(bases))} never saw it" if bases else ""

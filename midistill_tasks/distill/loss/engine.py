@@ -98,10 +98,12 @@ def distillation_loss(
 def _positions(labels: Tensor, compat: str | None, per_text: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Flat positions of the logits that count, their targets, and what each weighs in the sums of CE and of D: [n]."""
     if compat == "paper":
-        flat = labels.flatten()
+        texts = (labels != -100).any(1)  # without those that fill up a batch
+        rows = texts.repeat_interleave(labels.shape[1]).nonzero()[:, 0]
+        flat = labels.flatten()[rows]
         counts = (flat != -100).float()
-        of_text = counts.sum() / len(labels)  # the sums are divided by the number of labels afterwards
-        return torch.arange(len(flat), device=flat.device), flat.clamp(min=0), counts, of_text.expand(len(flat))
+        of_text = counts.sum() / texts.sum()  # the sums are divided by the number of labels afterwards
+        return rows, flat.clamp(min=0), counts, of_text.expand(len(flat))
     shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten()
     rows = (shifted != -100).nonzero()[:, 0]
     weight = torch.ones(len(rows), device=labels.device)

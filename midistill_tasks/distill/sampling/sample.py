@@ -61,7 +61,8 @@ def sample(
         pad_token_id=ends[0] if ends else 0,
     )  # fmt: skip
     known = LogitsProcessorList([_Known(n_tokens)])
-    with _seeded(seed, prompts.device), _evaluating(model), torch.no_grad():
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft: adapters act in it
+    with _seeded(seed, prompts.device), _evaluating(model), _without_own_config(model), torch.no_grad():
         written: Tensor = model.generate(
             input_ids=prompts, attention_mask=mask, generation_config=config, logits_processor=known
         )
@@ -79,6 +80,17 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _without_own_config(model: Any) -> Iterator[None]:
+    """Else `generate` takes from it whatever the config that it is given leaves open: min_p, max_new_tokens, …"""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 @contextmanager

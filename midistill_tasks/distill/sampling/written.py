@@ -65,7 +65,7 @@ def written_texts(
         InputError: there is nothing to begin with, nothing is left, or the disk is full.
     """
     own = _asked(data)
-    prompts, left_out = _prompts(data, texts, tokenizer)
+    prompts, left_out = _prompts(data, texts, teacher, tokenizer)
     key = _key(data, texts, prompts, hashes)
     folder = Path(own.folder) / key.name
     _write(folder, key, teacher, tokenizer, prompts)
@@ -81,7 +81,7 @@ def written_texts(
 
 def stand_in(data: Data, texts: Texts, teacher: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[list[str], float]:
     """For a forecast: as many texts, as long as the members, and the seconds to write them, by one batch."""
-    prompts, _ = _prompts(data, texts, tokenizer)
+    prompts, _ = _prompts(data, texts, teacher, tokenizer)
     key = _key(data, texts, prompts, {"teacher": "", "tokenizer": ""})
     begun = time.perf_counter()
     _batch(key, teacher, tokenizer, prompts, 0)
@@ -107,7 +107,9 @@ def _key(data: Data, texts: Texts, prompts: list[list[int]], hashes: Mapping[str
     )
 
 
-def _prompts(data: Data, texts: Texts, tokenizer: PreTrainedTokenizerBase) -> tuple[list[list[int]], dict[str, int]]:
+def _prompts(
+    data: Data, texts: Texts, teacher: Any, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[list[int]], dict[str, int]]:
     """Token ids that the texts begin with, in turn; what was left out of the beginnings."""
     own = _asked(data)
     if own.beginnings is None:
@@ -120,7 +122,18 @@ def _prompts(data: Data, texts: Texts, tokenizer: PreTrainedTokenizerBase) -> tu
         return [[start]], {}
     others, left_out = other_texts(own.beginnings, data.column, texts, "generate_from.beginnings")
     encoded = tokenizer(others, truncation=False, verbose=False)["input_ids"]
-    return [ids[: own.tokens] for ids in encoded], left_out
+    prompts, most = [ids[: own.tokens] for ids in encoded], _length(data.max_length, teacher)
+    if (longest := max(map(len, prompts))) >= most:
+        raise InputError(
+            f"data.generate_from.tokens: a beginning of {longest} tokens leaves the teacher nothing to write, since a"
+            f" text has at most {most} (data.max_length, or the teacher's positions): set it below {most}"
+        )
+    return prompts, left_out
+
+
+def _length(max_length: int, teacher: Any) -> int:
+    """Tokens of a text, its beginning among them."""
+    return min(max_length, positions_of(teacher.config) or max_length)
 
 
 def _write(folder: Path, key: Key, teacher: Any, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]]) -> None:
@@ -147,7 +160,7 @@ def _batch(
         teacher,
         prompt,
         mask,
-        length=min(key.max_length, positions_of(teacher.config) or key.max_length),
+        length=_length(key.max_length, teacher),
         n_tokens=len(tokenizer),
         seed=seed_of(key.seed, number),
         temperature=key.temperature,
@@ -160,7 +173,7 @@ def _batch(
 def _kept(given: Sequence[str], texts: Texts) -> tuple[list[str], dict[str, int]]:
     """Nothing is left out by what the members are: then a teacher's DP holds for the student, too."""
     kept = distinct(given)
-    runs = {run for text in texts.members for run in _runs(text)}
+    runs = {run for text in (*texts.members, *texts.undrawn) for run in _runs(text)}
     empty = sum(not text.strip() for text in given)
     return kept, {
         "written": len(given),

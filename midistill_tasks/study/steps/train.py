@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,25 @@ class TrainStep(StudyStep):
         folders = {student_folder(work.study, name): share for name, share in stops.items()}
         if not resume:  # the training keeps those that are there, as a run that goes on needs them
             first_alone(lambda: _set_aside(work.study, folders))
-        run_recipe(student_recipe(work.study, part.name), resume, work.texts, folders, work.readings)
+        recipe = student_recipe(work.study, part.name)
+        if work.study.arms[arm_of(part.name)].data:  # those of the study are looked at when it begins
+            _check_same_texts(work, recipe, arm)
+        run_recipe(recipe, resume, work.texts, folders, work.readings)
+
+
+def _check_same_texts(work: Work, recipe: Recipe, arm: str) -> None:
+    """Looks whether the arm's students that are there learnt from the texts of its own that are there now.
+
+    Raises:
+        InputError: they have changed since, so that the arm's seeds would differ in more than the seed.
+    """
+    now = work.readings.of(recipe, work.texts).hashes["texts"]
+    for path in sorted(Path(recipe.output).parent.glob(f"*/{RECORD}")):
+        if json.loads(path.read_text(encoding="utf-8"))["hashes"]["texts"] != now:
+            raise InputError(
+                f"arms.{arm}.data: {path.parent} was trained on other texts than are there now: restore them as they"
+                " were, or give the arm another name"
+            )
 
 
 def _set_aside(study: Study, folders: Iterable[Path]) -> None:

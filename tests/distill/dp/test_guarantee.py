@@ -15,10 +15,10 @@ OWN = {"epsilon": 2.0, "delta": 1e-6}
 
 @pytest.fixture
 def tuned(tmp_path):
-    """``tuned(dp, **teacher)``: a folder as of a teacher that was fine-tuned here."""
+    """``tuned(dp, folder, **teacher)``: a folder as of a teacher that was fine-tuned here."""
 
-    def tuned(dp, **teacher):
-        folder = tmp_path / "tuned"
+    def tuned(dp, folder="tuned", **teacher):
+        folder = tmp_path / folder
         folder.mkdir(exist_ok=True)
         (folder / MADE).write_text(json.dumps({"teacher": {"model": "org/base", **teacher}, "dp": dp}))
         return str(folder)
@@ -93,6 +93,20 @@ def test_a_dp_teacher_does_not_cover_a_student_that_saw_the_texts(recipe_of, tun
     assert said(recipe_of(teacher={"model": tuned(DP)})) == (
         "Nothing is guaranteed about any text: the student was trained on the texts themselves without DP, although"
         " its teacher is (8, 1e-05)-DP for them."
+    )
+
+
+@pytest.mark.parametrize("roles", [("private", "plain"), ("plain", "private")])
+@pytest.mark.parametrize("key", ["distil_on", "generate_from"])
+def test_one_model_with_dp_does_not_cover_another_without(recipe_of, tuned, others, tmp_path, roles, key):
+    """A teacher with DP and weights that the student begins with without, or the other way round."""
+    folders = {"private": tuned(DP, "private"), "plain": tuned(None, "plain")}
+    teacher, student = (folders[role] for role in roles)
+    data = {"distil_on": others, "generate_from": {"folder": str(tmp_path / "written")}}
+    begun = {"checkpoint": student, "reinitialise": False}
+    assert said(recipe_of(teacher={"model": teacher}, student=begun, **{f"data__{key}": data[key]})) == (
+        f"Nothing is guaranteed about any text: {folders['plain']}, of which the student has something, learnt its"
+        " texts without DP."
     )
 
 

@@ -54,3 +54,14 @@ def test_a_padded_prompt_is_gone_on_from_as_it_is_alone(tiny, stock):
     both = sample(model, prompts, mask, length=9, **cold)
     assert both[0, 2:].tolist() == sample(model, torch.tensor([[7]]), ALL, length=7, **cold)[0].tolist()
     assert both[1].tolist() == sample(model, prompts[1:], mask[1:], length=9, **cold)[0].tolist()
+
+
+def test_nothing_of_the_models_own_generation_config_reaches_the_draws(tiny):
+    """Transformers fills what a config leaves open from the model's own: a cut to the likeliest, and to 3 tokens."""
+    model, prompts, mask = tiny.model(seed=3), torch.tensor([[5], [6]]), torch.ones(2, 1, dtype=torch.long)
+    how = {"length": 12, "n_tokens": 62, "seed": 1, "to_the_end": True}
+    plain = sample(model, prompts, mask, **how)
+    own = {"min_p": 0.9, "no_repeat_ngram_size": 1, "suppress_tokens": [7], "max_new_tokens": 3}
+    model.generation_config.update(**own)
+    assert sample(model, prompts, mask, **how).tolist() == plain.tolist()
+    assert {key: getattr(model.generation_config, key) for key in own} == own

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from midistill_tasks.distill.data import Texts
+from midistill_tasks.distill.data import Texts, load_texts
 from midistill_tasks.distill.run import run_recipe
 from midistill_tasks.distill.sampling import written
 from midistill_tasks.distill.sampling.written import written_texts
@@ -61,6 +61,17 @@ def test_what_the_teacher_repeats_of_the_split_is_counted(write, monkeypatch):
     }  # fmt: skip
 
 
+def test_what_is_copied_from_a_member_that_n_did_not_draw_is_counted_too(write, monkeypatch, tmp_path):
+    """The teacher has learnt all of them."""
+    members = [" ".join(f"w{number + start}" for number in range(20)) for start in (0, 20, 40)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in members))
+    texts = load_texts(Data(members=str(tmp_path / "all.jsonl"), n=2))
+    (undrawn,) = (text for text in members if text not in texts.members)
+    monkeypatch.setattr(written, "_batch", lambda *_: [f"w50 {undrawn.rsplit(maxsplit=1)[0]}"])
+    counts = write(texts=texts, n=1)[1]
+    assert (counts["written_shared"], counts["written_copying"]) == (0, 1)
+
+
 def test_beginnings_are_other_texts_cut_to_their_first_tokens(write, tmp_path, tiny):
     others = ["w10 w11 w12 w13", "w20 w21", tiny.texts(40)[0]]
     (tmp_path / "others.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in others))
@@ -86,4 +97,14 @@ def test_a_student_of_what_the_teacher_writes_sees_no_member(recipe_of, tmp_path
         record.counts[f"written_{why}"] for why in ("empty", "duplicates")
     )
     card = (Path(recipe.output) / "README.md").read_text()
-    assert "generate_from" in card
+    assert "trained on the members themselves: no (what its teacher wrote: `generate_from`)" in card
+
+
+def test_beginnings_that_leave_nothing_to_write_are_refused_before_anything_is_written(write, tmp_path):
+    (tmp_path / "others.jsonl").write_text(json.dumps({"text": " ".join(f"w{number}" for number in range(20))}))
+    refused = r"generate_from\.tokens: a beginning of 12 tokens .* set it below 12"
+    with pytest.raises(InputError, match=refused):
+        write(beginnings=str(tmp_path / "others.jsonl"), tokens=12)
+    assert not (tmp_path / "generated").exists()
+    texts, _ = write(beginnings=str(tmp_path / "others.jsonl"), tokens=11)
+    assert all(text.startswith("w0 w1 w2") for text in texts)
