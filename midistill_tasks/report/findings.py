@@ -135,7 +135,7 @@ def answer(group: Group) -> Answers:
 
 def find(group: Group, split: str, answers: Answers, settings: Settings) -> Findings:
     """Everything about one split; `answers` are those of all splits."""
-    present = [(n, entry) for n, entry in enumerate(group.entries) if all(split in run.splits for run in entry.runs)]
+    present = [(n, entry) for n, entry in enumerate(group.entries) if entry.attacks(split)]
     results = [result for _, entry in present for run in entry.runs for result in run.on(split).values()]
     ran = {result.attack for result in results}
     known = [name for name in ATTACKS if name in ran]

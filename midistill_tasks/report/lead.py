@@ -9,7 +9,7 @@ from midistill_tasks.compare.verdict import ALPHA, alone, holm
 from midistill_tasks.compare.wording import not_among
 from midistill_tasks.report.findings import Findings, area, interval
 from midistill_tasks.report.page import Statement
-from midistill_tasks.results.matching import option_notes, skip_notes, version_notes
+from midistill_tasks.results.matching import left_out_notes, option_notes, skip_notes, version_notes
 from midistill_tasks.results.roles import Group
 from midistill_tasks.results.table import shown
 
@@ -44,7 +44,7 @@ def _said(comparison: Comparison, findings: Findings) -> str:
 def _alone(splits: Sequence[Findings]) -> tuple[Statement, ...]:
     """Of each model on each split, those undecided that do not hold among all of them (Holm)."""
     about = [(findings, entry) for findings in splits for _, entry in findings.entries]
-    said = [alone(entry.name, [run.on(findings.split) for run in entry.runs]) for findings, entry in about]
+    said = [alone(entry.name, entry.on(findings.split)) for findings, entry in about]
     adjusted = holm([one.p for one in said])
     made = []
     for (findings, entry), one, among in zip(about, said, adjusted, strict=True):
@@ -127,11 +127,20 @@ def warnings(group: Group, splits: Sequence[Findings]) -> tuple[str, ...]:
             )
         said += noted(findings.comparisons)
         if not findings.comparisons:
-            said += option_notes(findings.runs, findings.split)
+            said += [*_of_some_seeds(findings), *option_notes(findings.runs, findings.split)]
     left_out = dict.fromkeys(split for run in group.runs for split in run.splits if split not in group.splits)
     said += [f"{split} is left out: no model, or not all seeds of one, have figures on it" for split in left_out]
     said += [*version_notes(group.runs), *skip_notes(group.runs)]
     return tuple(warning if warning.endswith(".") else f"{warning}." for warning in dict.fromkeys(said))
+
+
+def _of_some_seeds(findings: Findings) -> list[str]:
+    """Attacks that not all students of an arm have, so that its answer is made without them."""
+    return [
+        f"{entry.name}: {note}"
+        for _, entry in findings.entries
+        for note in left_out_notes(entry.runs, entry.attacks(findings.split), findings.split)
+    ]
 
 
 def _blind_wins(findings: Findings) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -158,10 +158,16 @@ def notes(runs: Sequence[Run], results: Mapping[str, AttackResult], split: str) 
             f"{unscored} of the {len(first.items)} texts lack a score in one of the models, so verdict, paired tests "
             "and matrices leave them out"
         )
+    return [*said, *left_out_notes(runs, results, split)]
+
+
+def left_out_notes(runs: Sequence[Run], kept: Collection[str], split: str) -> list[str]:
+    """Attacks that ran on some of the runs, and are not among those that are `kept`."""
+    said = []
     extra: dict[str, list[str]] = {}
     for run in runs:
         for attack in run.on(split):
-            if attack not in results:
+            if attack not in kept:
                 extra.setdefault(attack, []).append(run.model)
     for attack, models in extra.items():
         everywhere = len(models) == len(runs)

@@ -61,6 +61,15 @@ class Entry:
         results = [run.on(split).get(attack) for run in self.runs]
         return [result for result in results if result is not None] if None not in results else []
 
+    def attacks(self, split: str) -> list[str]:
+        """Those that all of its runs have."""
+        return [name for name in self.runs[0].on(split) if all(name in run.on(split) for run in self.runs)]
+
+    def on(self, split: str) -> list[dict[str, AttackResult]]:
+        """Attack → result of each run, of the attacks that all of them have."""
+        attacks = self.attacks(split)
+        return [{name: run.on(split)[name] for name in attacks} for run in self.runs]
+
 
 @dataclass(frozen=True)
 class Frontier:
@@ -129,9 +138,9 @@ class Group:
 
     @property
     def splits(self) -> list[str]:
-        """Every split that all runs of at least one of the entries were attacked on."""
+        """Every split on which all runs of at least one of the entries have an attack in common."""
         named = dict.fromkeys(split for run in self.runs for split in run.splits)
-        return [name for name in named if any(all(name in run.splits for run in entry.runs) for entry in self.entries)]
+        return [name for name in named if any(entry.attacks(name) for entry in self.entries)]
 
 
 def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Group:

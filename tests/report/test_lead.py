@@ -96,6 +96,25 @@ def test_students_of_one_arm_on_different_texts_are_warned_of(write_output, draw
     assert any("different texts" in warning for warning in page.warnings)
 
 
+@pytest.mark.parametrize("fuller", [0, 1])
+def test_an_attack_that_not_all_students_of_an_arm_have_is_named_and_left_out(write_output, draw, tmp_path, fuller):
+    labels, scores = draw(np.random.default_rng(4), 60)
+    for number in (0, 1):
+        more = {"mink": 9.0 * labels} if number == fuller else {}  # it would be the strongest
+        write_output(tmp_path / str(number), labels, {"loss": scores, **more}, f"s{number}")
+    page = build(read_group([f"arm={tmp_path / '0'}", f"arm={tmp_path / '1'}"]))
+    assert "The strongest attack on arm is loss (mean over 2 students" in page.statements[0].sentence
+    assert f"arm: mink is left out: it ran on arm, run {fuller + 1} only." in page.warnings
+
+
+def test_students_of_an_arm_without_an_attack_in_common_have_no_figures(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 60)
+    for attack in ("loss", "mink"):
+        write_output(tmp_path / attack, labels, {attack: scores}, attack)
+    with pytest.raises(InputError, match=r"no split on which all seeds of a model have figures \(made\)"):
+        build(read_group([f"arm={tmp_path / 'loss'}", f"arm={tmp_path / 'mink'}"]))
+
+
 def test_a_split_that_not_all_seeds_of_an_arm_have_is_named_and_left_out(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(4), 60)
     write_output(tmp_path / "s" / "0", labels, {"loss": scores}, "s")

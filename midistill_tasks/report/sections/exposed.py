@@ -42,7 +42,7 @@ def exposed(findings: Findings) -> Section:
         ("rank", "name" if named else "id", "text", f"non-members below it ({strongest})", "found by", "also found in"),
         tuple(_row(member, len(results), others, show_texts) for member in members[:TEXTS]),
     )
-    leaks = strongest_on(first.name, [run.on(findings.split) for run in first.runs]).leaks
+    leaks = strongest_on(first.name, first.on(findings.split)).leaks
     shown = ((findings.of_split(table), _note(results, others, show_texts)),)
     return Section(
         f"The most exposed texts of {findings.split}",
