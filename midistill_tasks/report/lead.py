@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midistill_tasks.compare.pairs import Comparison, noted
-from midistill_tasks.compare.verdict import ALPHA, alone, holm
-from midistill_tasks.compare.wording import not_among
 from midistill_tasks.report.findings import Findings, area, interval
 from midistill_tasks.report.page import Statement
 from midistill_tasks.results.matching import left_out_notes, option_notes, skip_notes, version_notes
@@ -42,18 +40,12 @@ def _said(comparison: Comparison, findings: Findings) -> str:
 
 
 def _alone(splits: Sequence[Findings]) -> tuple[Statement, ...]:
-    """Of each model on each split, those undecided that do not hold among all of them (Holm)."""
-    about = [(findings, entry) for findings in splits for _, entry in findings.entries]
-    said = [alone(entry.name, entry.on(findings.split)) for findings, entry in about]
-    adjusted = holm([one.p for one in said])
-    made = []
-    for (findings, entry), one, among in zip(about, said, adjusted, strict=True):
-        lost = one.word == "leaks" and among > ALPHA
-        more = not_among(one.p, among, len(said), one.word) if lost else ""
-        name = entry.name + _of_split(findings, splits)
-        opening = "" if lost else one.opening
-        made.append(Statement(name, "undecided" if lost else one.word, one.sentence + more, opening))
-    return tuple(made)
+    """Of each model on each split."""
+    return tuple(
+        Statement(name + _of_split(findings, splits), one.word, one.sentence, one.opening)
+        for findings in splits
+        for name, one in findings.alone.items()
+    )
 
 
 def _of_split(findings: Findings, splits: Sequence[Findings]) -> str:

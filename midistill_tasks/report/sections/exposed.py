@@ -42,7 +42,7 @@ def exposed(findings: Findings) -> Section:
         ("rank", "name" if named else "id", "text", f"non-members below it ({strongest})", "found by", "also found in"),
         tuple(_row(member, len(results), others, show_texts) for member in members[:TEXTS]),
     )
-    leaks = strongest_on(first.name, first.on(findings.split)).leaks
+    leaks = _leaks(findings, first)
     shown = ((findings.of_split(table), _note(results, others, show_texts)),)
     return Section(
         f"The most exposed texts of {findings.split}",
@@ -51,6 +51,13 @@ def exposed(findings: Findings) -> Section:
         folded=() if leaks else shown,
         files=(findings.of_split(_every_member(members, results, others, leaks)),),
     )
+
+
+def _leaks(findings: Findings, entry: Entry) -> bool:
+    """As the page's answer says; beside a teacher, of which no answer is given alone, by the same rule."""
+    if entry.name in findings.alone:
+        return findings.alone[entry.name].word == "leaks"
+    return strongest_on(entry.name, entry.on(findings.split)).leaks
 
 
 def _note(results: Sequence[AttackResult], others: Mapping[str, Set[str]], show_texts: bool) -> str:

@@ -41,3 +41,15 @@ def test_the_file_alone_says_in_each_row_whether_a_leak_was_found(shift, found, 
     assert len(rows) == 200
     assert {row["leak_found"] for row in rows} == {found}
     assert any(row["found_by"] for row in rows)
+
+
+def test_no_leak_is_in_the_file_where_the_page_s_answer_does_not_hold_among_all(draw, write_output, tmp_path):
+    labels, scores = draw(np.random.default_rng(10), 400, 0.21)  # p 0.034 alone
+    silent = np.random.default_rng(11).normal(size=400)
+    for name, each in (("a", scores), ("b", silent)):
+        write_output(tmp_path / name, labels, {"loss": each}, name, independent_coins=True)
+    for models, word, found in ((["a"], "leaks", "yes"), (["a", "b"], "undecided", "no")):
+        page = build(read_group([tmp_path / name for name in models]))
+        write(page, tmp_path / "report")
+        rows = list(csv.DictReader((tmp_path / "report" / "exposed-made.csv").open(encoding="utf-8")))
+        assert (page.statements[0].word, {row["leak_found"] for row in rows}) == (word, {found})
