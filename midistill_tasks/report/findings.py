@@ -16,6 +16,7 @@ from midistill_tasks.compare.frontier.against import Against, against_frontier
 from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles
 from midistill_tasks.compare.verdict import alone
 from midistill_tasks.compare.wording import Alone
+from midistill_tasks.metrics.blind import shifted
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval, share
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.results.roles import Entry, Group
@@ -106,6 +107,11 @@ class Findings:
         """Whether the classifier does at least as well as an attack of this AUROC, where coins did not choose."""
         coins = self.first.metadata["independent_coins"]
         return not coins and self.blind.value - 0.5 >= abs(value - 0.5)
+
+    @property
+    def words_tell(self) -> bool:
+        """Whether the classifier tells the sides apart beyond its error, where coins did not choose the members."""
+        return not self.first.metadata["independent_coins"] and shifted(self.blind)
 
     def of_split(self, table: Table) -> Table:
         """The table under a name of its own, for a page of several splits."""

@@ -48,6 +48,19 @@ def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_p
     assert again.statements[0].word == "leaks"
 
 
+@pytest.mark.parametrize("coins", [False, True])
+def test_other_non_members_are_advised_only_where_coins_did_not_choose_them(write_output, tmp_path, coins):
+    rng, labels = np.random.default_rng(3), np.arange(200) % 2
+    for name in ("t", "s"):
+        path = write_output(tmp_path / name, labels, {"loss": rng.normal(size=200)}, name, independent_coins=coins)
+        content = json.loads(path.read_text())
+        content["results"]["mia_loss_made"] |= {"blind_auroc,none": 0.62, "blind_auroc_stderr,none": 0.05}
+        path.write_text(json.dumps(content))
+    page = build(read_group([tmp_path], "t"))
+    assert page.statements[0].word == "undecided"
+    assert any("Words alone tell the two sides apart" in advice for advice in page.next) is not coins
+
+
 @pytest.mark.parametrize(("blind", "word"), [(0.6, "leaks"), (0.68, "undecided"), (0.99, "undecided")])
 def test_a_model_leaks_only_where_an_attack_beats_the_words_by_more_than_the_errors(
     write_output, draw, tmp_path, blind, word
