@@ -22,7 +22,7 @@ class Table:
     """A table whose cells are of one type a column.
 
     Attributes:
-        name: of its CSV file.
+        name: of its CSV file, see `file`.
         title: one line above it.
         columns: their names.
         rows: a cell a column; an Estimate is a value with its standard error, an Interval a value with its limits.
@@ -32,6 +32,11 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def file(self) -> str:
+        """Of its CSV: the name, which may hold that of a split out of somebody else's results, in no other folder."""
+        return re.sub(r"[/\\:\x00-\x1f]", "_", self.name) + ".csv"
 
     def markdown(self) -> str:
         """Title and table; "–" stands for NaN."""
