@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 from itertools import chain
 
@@ -57,7 +58,7 @@ class Table:
         )
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(chain.from_iterable(names))
+        writer.writerow(map(_plain, chain.from_iterable(names)))
         writer.writerows([_plain(value) for cell in row for value in _parts(cell)] for row in self.rows)
         return out.getvalue()
 
@@ -123,7 +124,10 @@ def _parts(cell: Cell) -> tuple[str | int | float, ...]:
 def _plain(value: str | int | float) -> str | int | float:
     if isinstance(value, str):
         text = re.sub(r"\r\n?", "\n", value)  # a bare \r ends a row for many readers, and `csv` does not quote it
-        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text  # which spreadsheets run
+        begins = unicodedata.normalize("NFKC", text.lstrip()[:1])[
+            :1
+        ]  # some spreadsheets skip blanks, some read ＝ as =
+        return f"'{text}" if begins and begins in "=+-@" else text  # which spreadsheets run
     return "" if math.isnan(value) else value
 
 

@@ -39,3 +39,12 @@ def test_a_cell_of_a_csv_stays_one_whatever_ends_its_lines():
     texts = ("one\r=1+1", "two\r\nlines", "three\nlines", "=2+2")
     read = list(csv.reader(io.StringIO(Table("t", "t", ("text",), tuple((text,) for text in texts)).csv(), newline="")))
     assert read == [["text"], ["one\n=1+1"], ["two\nlines"], ["three\nlines"], ["'=2+2"]]
+
+
+def test_what_a_spreadsheet_would_run_is_text_in_a_csv_also_behind_blanks_and_in_the_header():
+    runs = ("=1+1", "+1", "-1", "@x", "\t=1+1", " =1+1", "\r=1+1", "\n@x", "\uff1d1+1", "\uff20x")
+    written = Table("t", "t", runs, (runs, tuple(f"a {text}" for text in runs))).csv()
+    header, first, second = csv.reader(io.StringIO(written, newline=""))
+    assert header == first
+    assert all(cell.startswith("'") for cell in first)
+    assert [cell.replace("\n", "\r") for cell in second] == [f"a {text}".replace("\n", "\r") for text in runs]
