@@ -132,6 +132,11 @@ def write_json(page: Page, group: Group, folder: Path) -> Path:
     return folder / JSON
 
 
+def keep_json(page: Page, group: Group, folder: Path, wanted: bool = False) -> Path | None:
+    """Writes it where it is wanted, or where there is one: that of an earlier page would have other figures."""
+    return write_json(page, group, folder) if wanted or (folder / JSON).exists() else None
+
+
 def read_report(path: str | Path) -> Report:
     """What `midistill report --json` wrote.
 
