@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help="the model that the others are compared with: its name or folder")
     parser.add_argument("--utility", metavar="TASK/METRIC", help="of the chart of privacy and utility")
     parser.add_argument("--show-texts", action="store_true", help="show the most exposed texts as they are")
-    parser.add_argument("--json", action="store_true", help="write report.json as well: all that the page says")
+    parser.add_argument("--json", action="store_true", help="write report.json as well: answers, figures and tables")
     parser.add_argument("--output", default="report", help="folder to write to (default: report)")
 
 

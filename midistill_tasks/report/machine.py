@@ -1,4 +1,4 @@
-"""The page for programs: report.json, with everything that the page says, numbers as numbers."""
+"""The page for programs: report.json, with its answers, warnings and tables, numbers as numbers."""
 
 from __future__ import annotations
 
