@@ -48,6 +48,18 @@ def test_the_blind_baseline_is_warned_of_where_it_wins(write_output, draw, tmp_p
     assert again.statements[0].word == "leaks"
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_beside_a_tpr_of_nothing_it_is_said_that_an_attacker_turns_the_score(write_output, draw, tmp_path, sign):
+    labels, scores = draw(np.random.default_rng(3), 400, 2.0)
+    write_output(tmp_path / "m", labels, {"loss": sign * scores, "mink": 0.0 * scores})
+    page = build(read_group([tmp_path]))
+    assert page.statements[0].opening.startswith("Yes: at 2 false accusations in 200 non-members")
+    (_, note) = page.sections[0].tables[0]
+    assert note.endswith("where members score lower (loss), an attacker turns the sign, and these say little.") is (
+        sign < 0
+    )
+
+
 @pytest.mark.parametrize("coins", [False, True])
 def test_other_non_members_are_advised_only_where_coins_did_not_choose_them(write_output, tmp_path, coins):
     rng, labels = np.random.default_rng(3), np.arange(200) % 2
