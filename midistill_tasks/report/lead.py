@@ -54,10 +54,11 @@ def _of_split(findings: Findings, splits: Sequence[Findings]) -> str:
 
 def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement]) -> str:
     """The first paragraph: the answers counted, on what they rest, and what they do not say."""
+    compared = [findings for findings in splits if findings.comparisons]
     texts = "; ".join(
         f"{findings.first.labels.sum()} members and {(~findings.first.labels).sum()} non-members of {findings.split}, "
         f"{_count(len(findings.attacks), 'attack')}"
-        for findings in splits
+        for findings in compared or splits
     )
     said = _counted([(answer.about, answer.word) for answer in answers])
     if len(answers) == 1 and answers[0].opening:
@@ -120,6 +121,9 @@ def warnings(group: Group, splits: Sequence[Findings]) -> tuple[str, ...]:
         said += noted(findings.comparisons)
         if not findings.comparisons:
             said += [*_of_some_seeds(findings), *option_notes(findings.runs, findings.split)]
+    apart = [findings.split for findings in splits if not findings.comparisons]
+    if len(apart) < len(splits):
+        said += [f"{split} has figures and no comparison: not all models were attacked on it" for split in apart]
     left_out = dict.fromkeys(split for run in group.runs for split in run.splits if split not in group.splits)
     said += [f"{split} is left out: no model, or not all seeds of one, have figures on it" for split in left_out]
     said += [*version_notes(group.runs), *skip_notes(group.runs)]

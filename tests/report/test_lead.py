@@ -140,6 +140,22 @@ def test_students_of_an_arm_without_an_attack_in_common_have_no_figures(write_ou
         build(read_group([f"arm={tmp_path / 'loss'}", f"arm={tmp_path / 'mink'}"]))
 
 
+def test_a_split_without_a_comparison_is_named_and_is_not_what_the_answers_rest_on(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 60)
+    for name in ("t", "s"):
+        path = write_output(tmp_path / name, labels, {"loss": scores}, name)
+        if name == "t":
+            with_another_split = json.loads(path.read_text())
+            other = write_output(tmp_path / name, labels[:40], {"loss": scores[:40]}, name, split="other")
+            for key, value in json.loads(other.read_text()).items():
+                with_another_split[key] = {**with_another_split[key], **value} if isinstance(value, dict) else value
+            path.write_text(json.dumps(with_another_split))
+    page = build(read_group([tmp_path], str(tmp_path / "t")))
+    assert [statement.about for statement in page.statements] == ["s on made"]
+    assert "Measured on 30 members and 30 non-members of made, 1 attack, with 95 % intervals" in page.lead
+    assert "other has figures and no comparison: not all models were attacked on it." in page.warnings
+
+
 def test_a_split_that_not_all_seeds_of_an_arm_have_is_named_and_left_out(write_output, draw, tmp_path):
     labels, scores = draw(np.random.default_rng(4), 60)
     write_output(tmp_path / "s" / "0", labels, {"loss": scores}, "s")
