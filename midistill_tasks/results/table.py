@@ -12,7 +12,16 @@ from itertools import chain
 
 from midistill_tasks.metrics.estimate import Estimate, Interval
 
-_ENTITIES = {"\\": "&#92;", "<": "&lt;", "](": "]&#40;", "*": "&#42;", "`": "&#96;", "://": "&#58;//"}
+_ENTITIES = {
+    "\\": "&#92;",
+    "<": "&lt;",
+    "](": "]&#40;",
+    "*": "&#42;",
+    "`": "&#96;",
+    "~": "&#126;",
+    "://": "&#58;//",
+    "www.": "www&#46;",
+}
 """What begins something in Markdown → how it is written to mean itself (a cell defines no link: ``[a][b]`` is text)."""
 
 Cell = str | int | float | Estimate | Interval
@@ -96,7 +105,7 @@ def markdown_safe(text: str) -> str:
     line = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
     for mark, entity in _ENTITIES.items():
         line = line.replace(mark, entity)
-    return line
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", "&#95;", line)  # within a word it is no emphasis
 
 
 def shown(cell: Cell) -> str:

@@ -19,6 +19,9 @@ ALIVE = [
     "`code` and **bold** and *so*",
     r"\| | a cell more \\| and",
     "&lt;b&gt; &#60;b&#62;",
+    "_so_ and __so__, my_model and _",
+    "~~gone~~ and ~so~",
+    "www.example.org and (www.example.org",
     "[a][b]\n\n[b]: http://example.org",
     "two\nlines",
 ]
@@ -27,11 +30,12 @@ ALIVE = [
 @pytest.mark.parametrize("text", ALIVE)
 def test_nothing_comes_alive_when_the_markdown_is_rendered(text):
     table = Table(text, text, ("text", "other"), ((text, "next"),))
-    parser = MarkdownIt("commonmark", {"linkify": False}).enable("table")
+    parser = MarkdownIt("commonmark", {"linkify": False}).enable(["table", "strikethrough"])
     cells = [token for token in parser.parse(table.markdown()) if token.type == "inline"]
     assert len(cells) == 5  # the title, two columns, two cells
     for token in (cells[0], cells[3]):
         assert {child.type for child in token.children} <= {"text", "text_special", "strong_open", "strong_close"}
+        assert "www." not in table.markdown(), "GitHub makes a link of it"
         assert "".join(child.content for child in token.children) == " ".join(text.split())
 
 
