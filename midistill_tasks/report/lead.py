@@ -120,7 +120,7 @@ def warnings(group: Group, splits: Sequence[Findings]) -> tuple[str, ...]:
             )
         said += noted(findings.comparisons)
         if not findings.comparisons:
-            said += [*_of_some_seeds(findings), *option_notes(findings.runs, findings.split)]
+            said += [*_without_attacks(findings), *option_notes(findings.runs, findings.split)]
     apart = [findings.split for findings in splits if not findings.comparisons]
     if len(apart) < len(splits):
         said += [f"{split} has figures and no comparison: not all models were attacked on it" for split in apart]
@@ -130,12 +130,12 @@ def warnings(group: Group, splits: Sequence[Findings]) -> tuple[str, ...]:
     return tuple(warning if warning.endswith(".") else f"{warning}." for warning in dict.fromkeys(said))
 
 
-def _of_some_seeds(findings: Findings) -> list[str]:
-    """Attacks that not all students of an arm have, so that its answer is made without them."""
+def _without_attacks(findings: Findings) -> list[str]:
+    """Attacks that not all students of an arm have, or of few texts, so that the answer is made without them."""
     return [
-        f"{entry.name}: {note}"
+        f"{entry.name}: in its answer {note}"
         for _, entry in findings.entries
-        for note in left_out_notes(entry.runs, entry.attacks(findings.split), findings.split)
+        for note in left_out_notes(entry.runs, entry.on(findings.split)[0], findings.split)
     ]
 
 

@@ -18,6 +18,11 @@ MISSING = 0.5
 """Share of the texts without a score in one of the runs beyond which an attack is left out of a comparison."""
 
 
+def mostly_scored(result: AttackResult) -> bool:
+    """Whether the attack has a score for half of the texts or more."""
+    return float(np.isnan(result.scores).mean()) <= MISSING
+
+
 def common_attacks(runs: Sequence[Run], split: str) -> list[str]:
     """The attacks that every run has on the split, in the order of the first.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.results.matching import mostly_scored
 from midistill_tasks.results.reader import read_run, read_runs
 from midistill_tasks.results.run import AttackResult, Run
 
@@ -66,8 +67,11 @@ class Entry:
         return [name for name in self.runs[0].on(split) if all(name in run.on(split) for run in self.runs)]
 
     def on(self, split: str) -> list[dict[str, AttackResult]]:
-        """Attack → result of each run, of the attacks that all of them have."""
-        attacks = self.attacks(split)
+        """Attack → result of each run, of the attacks that all of them have; but those that lack a score for more than
+        half of the texts stand back where there are others, as in comparisons: a few texts would hide what many show.
+        """
+        by_attack = {name: self.results(split, name) for name in self.attacks(split)}
+        attacks = [name for name, results in by_attack.items() if all(map(mostly_scored, results))] or list(by_attack)
         return [{name: run.on(split)[name] for name in attacks} for run in self.runs]
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from made_page import Tags
 
+from midistill_tasks.compare.pareto import strongest_leak
 from midistill_tasks.errors import InputError
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.report.build import build
+from midistill_tasks.results.reader import read_run
 from midistill_tasks.results.roles import read_group
 
 
@@ -129,7 +131,21 @@ def test_an_attack_that_not_all_students_of_an_arm_have_is_named_and_left_out(wr
         write_output(tmp_path / str(number), labels, {"loss": scores, **more}, f"s{number}")
     page = build(read_group([f"arm={tmp_path / '0'}", f"arm={tmp_path / '1'}"]))
     assert "The strongest attack on arm is loss (mean over 2 students" in page.statements[0].sentence
-    assert f"arm: mink is left out: it ran on arm, run {fuller + 1} only." in page.warnings
+    assert f"arm: in its answer mink is left out: it ran on arm, run {fuller + 1} only." in page.warnings
+
+
+def test_an_attack_of_few_texts_does_not_hide_what_another_shows_of_all(write_output, draw, tmp_path):
+    labels, scores = draw(np.random.default_rng(4), 200)
+    few = np.where(np.arange(200) < 40, 9.0 * labels, np.nan)  # it would be the strongest
+    write_output(tmp_path / "m", labels, {"loss": scores, "ref": few})
+    assert strongest_leak(read_run(tmp_path / "m"), "made")[0] == "loss"
+    page = build(read_group([tmp_path]))
+    assert (page.statements[0].word, dict(page.statements[0].figures)["strongest attack"]) == ("leaks", "loss")
+    assert page.sections[0].tables[0][0].rows[0][1] == "loss"
+    assert "a-model: in its answer ref is left out: more than half of the texts lack a score." in page.warnings
+    write_output(tmp_path / "alone" / "m", labels, {"ref": few})
+    figures = dict(build(read_group([tmp_path / "alone"])).statements[0].figures)
+    assert figures["strongest attack"] == "ref", "there is no other"
 
 
 def test_students_of_an_arm_without_an_attack_in_common_have_no_figures(write_output, draw, tmp_path):
