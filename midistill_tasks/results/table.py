@@ -121,6 +121,8 @@ def shown(cell: Cell) -> str:
 def _digits(value: float) -> str:
     if math.isnan(value):
         return "–"
+    if 1e9 <= abs(value) < math.inf:
+        return f"{value:.3g}"  # the perplexity of a model that has learnt nothing may have 300 digits
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"

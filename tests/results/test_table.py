@@ -8,7 +8,7 @@ import io
 import pytest
 from markdown_it import MarkdownIt
 
-from midistill_tasks.results.table import Table
+from midistill_tasks.results.table import Table, shown
 
 ALIVE = [
     "![i](http://example.org/pixel.png)",
@@ -52,3 +52,9 @@ def test_what_a_spreadsheet_would_run_is_text_in_a_csv_also_behind_blanks_and_in
     assert header == first
     assert all(cell.startswith("'") for cell in first)
     assert [cell.replace("\n", "\r") for cell in second] == [f"a {text}".replace("\n", "\r") for text in runs]
+
+
+def test_a_figure_of_any_size_fits_a_cell():
+    assert [shown(value) for value in (1e308, -2.5e12, 12345678.0, float("inf"))] == [
+        *("1e+308", "-2.5e+12", "12,345,678", "inf"),
+    ]
