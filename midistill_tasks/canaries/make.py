@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from midistill_tasks import __version__
 from midistill_tasks.canaries import kinds
+from midistill_tasks.canaries.verify import Index
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.files import whole_folder
 from midistill_tasks.locks import held_beside
@@ -67,11 +68,14 @@ def make(wanted: Wanted, folder: Path) -> Plan:
         raise InputError(f"--output: '{folder}' is there, and a model may be trained on it; give another folder")
     seed = secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
     like = dict(_like(wanted))
-    texts, tokenizer = _texts(wanted, seed, [text for of_file in like.values() for text in of_file])
+    own = [text for of_file in like.values() for text in of_file]
+    texts, tokenizer = _texts(wanted, seed, own)
     groups = [wanted.repeats[number % len(wanted.repeats)] for number in range(wanted.n)]
     random.Random(f"groups {seed}").shuffle(groups)
     names = (f"canary-{number:0{len(str(wanted.n - 1))}d}" for number in range(wanted.n))
     canaries = [Canary(*row) for row in zip(names, texts, groups, strict=True)]
+    if wanted.kind in USES_LIKE:
+        _check_apart(canaries, own)
     coins = toss(wanted.n, seed)
     inserted = [canary for canary, coin in zip(canaries, coins, strict=True) if coin for _ in range(canary.repeats)]
     held_out = [canary for canary, coin in zip(canaries, coins, strict=True) if not coin]
@@ -156,6 +160,18 @@ def _different(stream: Iterable[str], n: int) -> list[str]:
     raise InputError(
         f"only {len(found)} different canaries of {n} can be made of these texts; give more texts or less --n"
     )
+
+
+def _check_apart(canaries: Sequence[Canary], own: Sequence[str]) -> None:
+    """That no canary stands in another one or in a text of the user's, where its coin would not decide alone."""
+    index = Index(canaries)
+    others = [found for canary in canaries for found in index.within(canary.text) if found is not canary]
+    others += [found for text in tqdm(own, "looking for canaries", disable=None) for found in index.within(text)]
+    if others:
+        raise InputError(
+            f"{len(set(others))} of {len(canaries)} canaries of these texts stand within another one or within a text"
+            " of --like, so that their coins alone would not decide; give more texts or less --n"
+        )
 
 
 def _lines(canaries: Sequence[Canary], wanted: Wanted, seed: int) -> bytes:

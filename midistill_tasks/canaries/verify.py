@@ -76,7 +76,7 @@ def verify(planted: Planted, source: Source, column: str | None = None) -> Verif
     Raises:
         InputError: a file cannot be read, or has no such column.
     """
-    index = _Index([*planted.inserted, *planted.held_out])
+    index = Index([*planted.inserted, *planted.held_out])
     counts: Counter[Canary] = Counter()
     rows = 0
     for text in tqdm(_texts(source, column or planted.plan.column), "looking for canaries", unit="row", disable=None):
@@ -90,7 +90,7 @@ def _texts(source: Source, column: str) -> Iterator[str]:
         yield from pick_texts(table, column, where)
 
 
-class _Index:
+class Index:
     """Canaries by their first characters from their first word on, so that each row is gone through once."""
 
     def __init__(self, canaries: Iterable[Canary]) -> None:

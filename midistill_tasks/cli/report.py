@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", help="the model that the others are compared with: its name or folder")
     parser.add_argument("--utility", metavar="TASK/METRIC", help="of the chart of privacy and utility")
     parser.add_argument("--show-texts", action="store_true", help="show the most exposed texts as they are")
-    parser.add_argument("--json", action="store_true", help="write report.json as well: all that the page says")
+    parser.add_argument("--json", action="store_true", help="write report.json as well: answers, figures and tables")
     parser.add_argument("--output", default="report", help="folder to write to (default: report)")
 
 
@@ -35,13 +35,13 @@ def run(args: argparse.Namespace) -> int:
 
     from midistill_tasks.locks import held
     from midistill_tasks.report.build import build, write
-    from midistill_tasks.report.machine import write_json
+    from midistill_tasks.report.machine import keep_json
     from midistill_tasks.results.roles import read_group
 
     with held(Path(args.output), "--output"):
         group = read_group(args.results, args.teacher)
         page = build(group, args.show_texts, args.utility)
         print(f"{page.summary}\n\nThe page: {write(page, Path(args.output)).resolve()}")
-        if args.json:
-            print(f"For programs: {write_json(page, group, Path(args.output)).resolve()}")
+        if file := keep_json(page, group, Path(args.output), args.json):
+            print(f"For programs: {file.resolve()}")
     return 0

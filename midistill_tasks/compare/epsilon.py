@@ -74,10 +74,20 @@ def epsilon(result: AttackResult, confidence: float = 0.95, part: Sequence[Score
     at_delta = epsilon_lower_bound(correct, guesses, confidence, DELTA, texts)
     ceiling = epsilon_lower_bound(guesses, guesses, confidence)
     found = f"{correct} of {guesses} guesses are right"
-    said = f"ε ≥ {value:.2f} at δ = 0 ({found}, {confidence:.2%} confidence)" if value else f"no evidence ({found})"
+    said = (
+        f"ε ≥ {rounded_down(value)} at δ = 0 ({found}, {confidence:.2%} confidence)"
+        if value
+        else f"no evidence ({found})"
+    )
     if correct == guesses:
         said += "; saturated: so many guesses cannot show more"
     return Epsilon(result.name, value, at_delta, ceiling, confidence, correct, guesses, said + _if_reference(result))
+
+
+def rounded_down(bound: float) -> str:
+    """A bound in words, never above what is proven; with more digits where two would say 0."""
+    digits = 2 if bound >= 0.01 else 5
+    return f"{math.floor(10**digits * bound) / 10**digits:.{digits}f}"
 
 
 def _if_reference(result: AttackResult) -> str:

@@ -39,13 +39,28 @@ def settled(
 def _against(against: Against, adjusted: float, answers: int) -> Against:
     if not adjusted > ALPHA or against.word == "undecided":
         return against
-    said = against.sentence + wording.not_among(against.p, adjusted, answers, against.word)
-    return against._replace(word="undecided", sentence=said)
+    said = wording.not_among(against.p, adjusted, answers, against.word)
+    figures = wording.against_frontier(against.arm, "undecided", against.reduction)
+    return against._replace(word="undecided", sentence=f"{figures} {said}")
 
 
 def _compared(comparison: Comparison, adjusted: float, answers: int) -> Comparison:
     verdict = comparison.verdict
     if adjusted <= ALPHA or verdict.word == "undecided":
         return comparison
-    said = verdict.sentence + wording.not_among(verdict.p, adjusted, answers, verdict.word)
-    return replace(comparison, verdict=verdict._replace(word="undecided", sentence=said))
+    said = wording.not_among(verdict.p, adjusted, answers, verdict.word)
+    sentence = f"{said} {wording.without_answer(verdict.sentence)}"
+    return replace(comparison, verdict=verdict._replace(word="undecided", sentence=sentence))
+
+
+def settled_alone(said: Sequence[wording.Alone]) -> list[wording.Alone]:
+    """The same answers on models alone, those undecided that do not hold among all of them (Holm)."""
+    adjusted = holm([one.p for one in said])
+    return [_alone(one, p, len(said)) for one, p in zip(said, adjusted, strict=True)]
+
+
+def _alone(one: wording.Alone, adjusted: float, answers: int) -> wording.Alone:
+    if one.word != "leaks" or adjusted <= ALPHA:
+        return one
+    said = wording.not_among(one.p, adjusted, answers, one.word)
+    return wording.Alone("undecided", "", f"{said} {wording.without_answer(one.sentence)}", one.p)

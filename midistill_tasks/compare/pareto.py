@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.metrics.estimate import Estimate
+from midistill_tasks.results.matching import mostly_scored
 from midistill_tasks.results.run import Run, Utility
 
 PERPLEXITIES = ("byte_perplexity", "word_perplexity", "perplexity", "bits_per_byte")
@@ -69,12 +70,14 @@ def points(runs: Sequence[Run], split: str, utility: str) -> list[Point]:
 
 
 def strongest_leak(run: Run, split: str) -> tuple[str, Estimate]:
-    """The attack of the largest |AUROC − 0.5| on a split, and that leak with its standard error.
+    """The attack of the largest |AUROC − 0.5| on a split, and that leak with its standard error; as `Entry.on` chooses.
 
     Raises:
         InputError: if no attack ran on the split.
     """
-    areas = {attack: task.measured["auroc"] for attack, task in run.on(split).items()}
+    results = run.on(split)
+    judged = {attack: result for attack, result in results.items() if mostly_scored(result)} or results
+    areas = {attack: result.measured["auroc"] for attack, result in judged.items()}
     if not areas:
         raise InputError(f"{run.model} was not attacked on {split}{nearest(split, run.splits)}; run its mia_… tasks")
     attack = max(areas, key=lambda name: abs(areas[name].value - 0.5))

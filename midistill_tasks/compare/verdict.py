@@ -274,10 +274,16 @@ def _covariance_with_words(results: Sequence[AttackResult]) -> float:
 
 def judge(reduction: StrongestReduction, before: Strongest, after: Strongest) -> tuple[Word, float]:
     """The word and its p, from the reduction of the leak and from the strongest attack before and after."""
-    if not (before.beats_words or after.beats_words) or min(before.documents, after.documents) < FEWEST:
+    if not can_be_compared(before, after):
         return "undecided", 1.0
     word, p = reduction.word()
     return ("leaks less, still leaks" if word == "safer" and after.leaks else word), p
+
+
+def can_be_compared(before: Strongest, after: Strongest) -> bool:
+    """Whether anything was measured on both, on texts enough, and beyond what words alone tell on one of them."""
+    measured = not (before.constant or after.constant) and min(before.documents, after.documents) >= FEWEST
+    return measured and (before.beats_words or after.beats_words)
 
 
 def holm(p: Sequence[float]) -> list[float]:

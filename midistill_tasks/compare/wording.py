@@ -15,6 +15,9 @@ NEGLIGIBLE = 0.02
 FEWEST = 10
 """Documents that a class must have for any answer."""
 
+STRONGEST = "The strongest attack on "
+"""How the figures behind an answer begin."""
+
 Word = Literal["safer", "leaks less, still leaks", "not safer", "undecided"]
 FrontierWord = Literal[
     "leaks less",
@@ -139,7 +142,7 @@ def _figures(figures: Compared) -> str:
     chosen = "" if attacks == 1 else f" and the choice among {attacks} attacks"
     mean = "" if seeds == 1 else "mean "
     return (
-        f"The strongest attack on {teacher.name} is {teacher.attack} (AUROC {teacher.area.value:.3f}), on "
+        f"{STRONGEST}{teacher.name} is {teacher.attack} (AUROC {teacher.area.value:.3f}), on "
         f"{student.name} {student.attack} ({mean}AUROC {student.area.value:.3f}): the leak |AUROC − 0.5| goes "
         f"from {teacher.leak:.3f} to {student.leak:.3f}, a reduction of {reduction.value:.3f} "
         f"(95 % interval {reduction.lower:.3f} to {reduction.upper:.3f}, for {covers}{chosen})."
@@ -204,18 +207,23 @@ def alone(word: AloneWord, found: Strongest, seeds: int, attacks: int) -> str:
     mean = f"mean over {seeds} students, " if seeds > 1 else ""
     chosen = "" if attacks == 1 else f" and the choice among {attacks} attacks"
     return (
-        f"{opening(word, found)}. The strongest attack on {found.name} is {found.attack} ({mean}AUROC "
+        f"{opening(word, found)}. {STRONGEST}{found.name} is {found.attack} ({mean}AUROC "
         f"{found.area.value:.3f}, 95 % interval {found.area.lower:.3f} to {found.area.upper:.3f} for other texts"
         f"{chosen})."
     )
 
 
 def not_among(p: float, adjusted: float, answers: int, word: str) -> str:
-    """What is added to an answer that does not hold among all answers of a page."""
+    """What is said first of an answer that does not hold among all answers of a page."""
     return (
-        f" Undecided among the {answers} answers of this page: alone it would be '{word}' (p {p:.3f}), but with so "
+        f"Undecided among the {answers} answers of this page: alone it would be '{word}' (p {p:.3f}), but with so "
         f"many one such is to be expected by chance (Holm's p {adjusted:.2f})."
     )
+
+
+def without_answer(sentence: str) -> str:
+    """The figures of `compared` or `alone`, without the answer that stands before them."""
+    return f"{STRONGEST}{sentence.partition(f'. {STRONGEST}')[2]}"
 
 
 DEFENCES = {"stopped": "stopping early", "fewer": "training on fewer texts"}

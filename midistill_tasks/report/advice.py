@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midistill_tasks.attacks import ATTACKS
-from midistill_tasks.metrics.blind import shifted
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Statement
 
@@ -40,7 +39,7 @@ def advice(splits: Sequence[Findings], statements: Sequence[Statement]) -> tuple
         said.append(LEAKS)
     if "leaks less, still leaks" in words:
         said.append(STILL)
-    if "undecided" in words and any(shifted(findings.blind) for findings in splits):
+    if "undecided" in words and any(findings.words_tell for findings in splits):
         said.append(SHIFT)
     if "no leak found" in words:
         said.append(NONE)

@@ -102,7 +102,7 @@ def _compared(comparison: Comparison) -> tuple[tuple[str, Cell], ...]:
 
 
 def _alone(entry: Entry, split: str) -> tuple[tuple[str, Cell], ...]:
-    found = strongest_on(entry.name, [run.on(split) for run in entry.runs])
+    found = strongest_on(entry.name, entry.on(split))
     return (("strongest attack", found.attack), ("AUROC", found.area), ("blind baseline AUROC", interval(found.blind)))
 
 

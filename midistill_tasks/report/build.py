@@ -81,7 +81,7 @@ def write(page: Page, folder: Path) -> Path:
     body = "\n".join(table.markdown() for table in page.tables)
     write_atomically(folder / MARKDOWN, "\n\n".join(head) + "\n\n" + body)
     for table in page.files:
-        write_atomically(folder / f"{table.name}.csv", table.csv())
+        write_atomically(folder / table.file, table.csv())
     return folder / HTML
 
 

@@ -113,7 +113,7 @@ def write(assessment: Assessment, folder: Path) -> None:
     write_atomically(folder / "comparison.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     write_atomically(folder / "comparison.md", assessment.markdown)
     for table in assessment.tables:
-        write_atomically(folder / f"{table.name}.csv", table.csv())
+        write_atomically(folder / table.file, table.csv())
 
 
 def _plain(value: Any) -> Any:

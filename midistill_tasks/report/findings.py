@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from midistill_tasks.attacks import ATTACKS
 from midistill_tasks.compare.controls import Controlled, against_controls
-from midistill_tasks.compare.family import settled
+from midistill_tasks.compare.family import settled, settled_alone
 from midistill_tasks.compare.frontier.against import Against, against_frontier
 from midistill_tasks.compare.pairs import Comparison, compare, compare_ensembles
+from midistill_tasks.compare.verdict import alone
+from midistill_tasks.compare.wording import Alone
+from midistill_tasks.metrics.blind import shifted
 from midistill_tasks.metrics.estimate import Z95, Estimate, Interval, share
 from midistill_tasks.metrics.roc import auroc
 from midistill_tasks.results.roles import Entry, Group
@@ -50,6 +53,7 @@ class Findings:
         ensembles: the teacher against each arm of several students together.
         group: all models of the page, on all splits.
         settings: what was asked of the page.
+        alone: the answer on each of the entries, by name, on a page without comparisons; it holds among all answers.
     """
 
     split: str
@@ -62,6 +66,7 @@ class Findings:
     group: Group
     settings: Settings
     against: tuple[Against, ...] = ()
+    alone: Mapping[str, Alone] = field(default_factory=dict)
 
     @property
     def named(self) -> list[tuple[int, str]]:
@@ -94,14 +99,20 @@ class Findings:
         return self.strongest_on(self.entries[0][1])
 
     def strongest_on(self, entry: Entry) -> str:
-        """The attack with the largest |AUROC − 0.5|, of the mean over an arm's students."""
-        leaks = {name: abs(area(entry.results(self.split, name)) - 0.5) for name in self.attacks}
+        """The attack with the largest |AUROC − 0.5|, of the mean over an arm's students and of those in `Entry.on`."""
+        judged = [name for name in self.attacks if name in entry.on(self.split)[0]] or self.attacks
+        leaks = {name: abs(area(entry.results(self.split, name)) - 0.5) for name in judged}
         return max(leaks, key=lambda name: -1.0 if math.isnan(leaks[name]) else leaks[name])
 
     def blind_wins(self, value: float) -> bool:
         """Whether the classifier does at least as well as an attack of this AUROC, where coins did not choose."""
         coins = self.first.metadata["independent_coins"]
         return not coins and self.blind.value - 0.5 >= abs(value - 0.5)
+
+    @property
+    def words_tell(self) -> bool:
+        """Whether the classifier tells the sides apart beyond its error, where coins did not choose the members."""
+        return not self.first.metadata["independent_coins"] and shifted(self.blind)
 
     def of_split(self, table: Table) -> Table:
         """The table under a name of its own, for a page of several splits."""
@@ -115,10 +126,12 @@ class Answers(NamedTuple):
     controlled: Sequence[Controlled]
     ensembles: Sequence[Comparison]
     against: Sequence[Against] = ()
+    alone: Mapping[str, Mapping[str, Alone]] = {}
+    """By split and name."""
 
 
 def answer(group: Group) -> Answers:
-    """Teacher and arms, arms and controls, teacher and ensembles, arms and the frontier.
+    """Teacher and arms, arms and controls, teacher and ensembles, arms and the frontier; else each model alone.
 
     Raises:
         InputError: where runs cannot be compared, see `compare`.
@@ -130,12 +143,26 @@ def answer(group: Group) -> Answers:
     controlled = [each for split in group.splits for each in against_controls(group, split)]
     frontier = [each for split in group.splits for each in against_frontier(group, split)]
     said, beside, against = settled([*compared, *ensembles], controlled, frontier)
-    return Answers(said[: len(compared)], beside, said[len(compared) :], against)
+    return Answers(said[: len(compared)], beside, said[len(compared) :], against, {} if compared else _alone(group))
+
+
+def _alone(group: Group) -> dict[str, dict[str, Alone]]:
+    about = [(split, entry) for split in group.splits for _, entry in _present(group, split)]
+    said = settled_alone([alone(entry.name, entry.on(split)) for split, entry in about])
+    by_split: dict[str, dict[str, Alone]] = {}
+    for (split, entry), one in zip(about, said, strict=True):
+        by_split.setdefault(split, {})[entry.name] = one
+    return by_split
+
+
+def _present(group: Group, split: str) -> list[tuple[int, Entry]]:
+    """The entries that were attacked on a split, each with its position in the page's list."""
+    return [(n, entry) for n, entry in enumerate(group.entries) if entry.attacks(split)]
 
 
 def find(group: Group, split: str, answers: Answers, settings: Settings) -> Findings:
     """Everything about one split; `answers` are those of all splits."""
-    present = [(n, entry) for n, entry in enumerate(group.entries) if all(split in run.splits for run in entry.runs)]
+    present = _present(group, split)
     results = [result for _, entry in present for run in entry.runs for result in run.on(split).values()]
     ran = {result.attack for result in results}
     known = [name for name in ATTACKS if name in ran]
@@ -150,6 +177,7 @@ def find(group: Group, split: str, answers: Answers, settings: Settings) -> Find
         group=group,
         settings=settings,
         against=tuple(against for against in answers.against if against.split == split),
+        alone=answers.alone.get(split, {}),
     )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midistill_tasks.compare.pairs import Comparison, noted
-from midistill_tasks.compare.verdict import ALPHA, alone, holm
-from midistill_tasks.compare.wording import not_among
 from midistill_tasks.report.findings import Findings, area, interval
 from midistill_tasks.report.page import Statement
-from midistill_tasks.results.matching import option_notes, skip_notes, version_notes
+from midistill_tasks.results.matching import left_out_notes, option_notes, skip_notes, version_notes
 from midistill_tasks.results.roles import Group
 from midistill_tasks.results.table import shown
 
@@ -42,18 +40,12 @@ def _said(comparison: Comparison, findings: Findings) -> str:
 
 
 def _alone(splits: Sequence[Findings]) -> tuple[Statement, ...]:
-    """Of each model on each split, those undecided that do not hold among all of them (Holm)."""
-    about = [(findings, entry) for findings in splits for _, entry in findings.entries]
-    said = [alone(entry.name, [run.on(findings.split) for run in entry.runs]) for findings, entry in about]
-    adjusted = holm([one.p for one in said])
-    made = []
-    for (findings, entry), one, among in zip(about, said, adjusted, strict=True):
-        lost = one.word == "leaks" and among > ALPHA
-        more = not_among(one.p, among, len(said), one.word) if lost else ""
-        name = entry.name + _of_split(findings, splits)
-        opening = "" if lost else one.opening
-        made.append(Statement(name, "undecided" if lost else one.word, one.sentence + more, opening))
-    return tuple(made)
+    """Of each model on each split."""
+    return tuple(
+        Statement(name + _of_split(findings, splits), one.word, one.sentence, one.opening)
+        for findings in splits
+        for name, one in findings.alone.items()
+    )
 
 
 def _of_split(findings: Findings, splits: Sequence[Findings]) -> str:
@@ -62,10 +54,11 @@ def _of_split(findings: Findings, splits: Sequence[Findings]) -> str:
 
 def lead(group: Group, splits: Sequence[Findings], answers: Sequence[Statement]) -> str:
     """The first paragraph: the answers counted, on what they rest, and what they do not say."""
+    compared = [findings for findings in splits if findings.comparisons]
     texts = "; ".join(
         f"{findings.first.labels.sum()} members and {(~findings.first.labels).sum()} non-members of {findings.split}, "
         f"{_count(len(findings.attacks), 'attack')}"
-        for findings in splits
+        for findings in compared or splits
     )
     said = _counted([(answer.about, answer.word) for answer in answers])
     if len(answers) == 1 and answers[0].opening:
@@ -127,11 +120,23 @@ def warnings(group: Group, splits: Sequence[Findings]) -> tuple[str, ...]:
             )
         said += noted(findings.comparisons)
         if not findings.comparisons:
-            said += option_notes(findings.runs, findings.split)
+            said += [*_without_attacks(findings), *option_notes(findings.runs, findings.split)]
+    apart = [findings.split for findings in splits if not findings.comparisons]
+    if len(apart) < len(splits):
+        said += [f"{split} has figures and no comparison: not all models were attacked on it" for split in apart]
     left_out = dict.fromkeys(split for run in group.runs for split in run.splits if split not in group.splits)
     said += [f"{split} is left out: no model, or not all seeds of one, have figures on it" for split in left_out]
     said += [*version_notes(group.runs), *skip_notes(group.runs)]
     return tuple(warning if warning.endswith(".") else f"{warning}." for warning in dict.fromkeys(said))
+
+
+def _without_attacks(findings: Findings) -> list[str]:
+    """Attacks that not all students of an arm have, or of few texts, so that the answer is made without them."""
+    return [
+        f"{entry.name}: in its answer {note}"
+        for _, entry in findings.entries
+        for note in left_out_notes(entry.runs, entry.on(findings.split)[0], findings.split)
+    ]
 
 
 def _blind_wins(findings: Findings) -> list[str]:

@@ -1,4 +1,4 @@
-"""The page for programs: report.json, with everything that the page says, numbers as numbers."""
+"""The page for programs: report.json, with its answers, warnings and tables, numbers as numbers."""
 
 from __future__ import annotations
 
@@ -130,6 +130,11 @@ def write_json(page: Page, group: Group, folder: Path) -> Path:
     """Writes `JSON` into the folder."""
     write_atomically(folder / JSON, report_of(page, group).model_dump_json(indent=1) + "\n")
     return folder / JSON
+
+
+def keep_json(page: Page, group: Group, folder: Path, wanted: bool = False) -> Path | None:
+    """Writes it where it is wanted, or where there is one: that of an earlier page would have other figures."""
+    return write_json(page, group, folder) if wanted or (folder / JSON).exists() else None
 
 
 def read_report(path: str | Path) -> Report:

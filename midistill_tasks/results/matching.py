@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,6 +16,11 @@ from midistill_tasks.results.run import AttackResult, Run
 
 MISSING = 0.5
 """Share of the texts without a score in one of the runs beyond which an attack is left out of a comparison."""
+
+
+def mostly_scored(result: AttackResult) -> bool:
+    """Whether the attack has a score for half of the texts or more."""
+    return float(np.isnan(result.scores).mean()) <= MISSING
 
 
 def common_attacks(runs: Sequence[Run], split: str) -> list[str]:
@@ -158,10 +163,16 @@ def notes(runs: Sequence[Run], results: Mapping[str, AttackResult], split: str) 
             f"{unscored} of the {len(first.items)} texts lack a score in one of the models, so verdict, paired tests "
             "and matrices leave them out"
         )
+    return [*said, *left_out_notes(runs, results, split)]
+
+
+def left_out_notes(runs: Sequence[Run], kept: Collection[str], split: str) -> list[str]:
+    """Attacks that ran on some of the runs, and are not among those that are `kept`."""
+    said = []
     extra: dict[str, list[str]] = {}
     for run in runs:
         for attack in run.on(split):
-            if attack not in results:
+            if attack not in kept:
                 extra.setdefault(attack, []).append(run.model)
     for attack, models in extra.items():
         everywhere = len(models) == len(runs)

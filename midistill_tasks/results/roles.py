@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from midistill_tasks.errors import InputError, nearest
+from midistill_tasks.results.matching import mostly_scored
 from midistill_tasks.results.reader import read_run, read_runs
 from midistill_tasks.results.run import AttackResult, Run
 
@@ -60,6 +61,18 @@ class Entry:
         """Of each run; empty where one of the runs lacks the attack."""
         results = [run.on(split).get(attack) for run in self.runs]
         return [result for result in results if result is not None] if None not in results else []
+
+    def attacks(self, split: str) -> list[str]:
+        """Those that all of its runs have."""
+        return [name for name in self.runs[0].on(split) if all(name in run.on(split) for run in self.runs)]
+
+    def on(self, split: str) -> list[dict[str, AttackResult]]:
+        """Attack → result of each run, of the attacks that all of them have; but those that lack a score for more than
+        half of the texts stand back where there are others, as in comparisons: a few texts would hide what many show.
+        """
+        by_attack = {name: self.results(split, name) for name in self.attacks(split)}
+        attacks = [name for name, results in by_attack.items() if all(map(mostly_scored, results))] or list(by_attack)
+        return [{name: run.on(split)[name] for name in attacks} for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -129,9 +142,9 @@ class Group:
 
     @property
     def splits(self) -> list[str]:
-        """Every split that all runs of at least one of the entries were attacked on."""
+        """Every split on which all runs of at least one of the entries have an attack in common."""
         named = dict.fromkeys(split for run in self.runs for split in run.splits)
-        return [name for name in named if any(all(name in run.splits for run in entry.runs) for entry in self.entries)]
+        return [name for name in named if any(entry.attacks(name) for entry in self.entries)]
 
 
 def read_group(places: Sequence[str | Path], teacher: str | None = None) -> Group:

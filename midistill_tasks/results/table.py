@@ -6,12 +6,22 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 from itertools import chain
 
 from midistill_tasks.metrics.estimate import Estimate, Interval
 
-_ENTITIES = {"\\": "&#92;", "<": "&lt;", "](": "]&#40;", "*": "&#42;", "`": "&#96;", "://": "&#58;//"}
+_ENTITIES = {
+    "\\": "&#92;",
+    "<": "&lt;",
+    "](": "]&#40;",
+    "*": "&#42;",
+    "`": "&#96;",
+    "~": "&#126;",
+    "://": "&#58;//",
+    "www.": "www&#46;",
+}
 """What begins something in Markdown → how it is written to mean itself (a cell defines no link: ``[a][b]`` is text)."""
 
 Cell = str | int | float | Estimate | Interval
@@ -22,7 +32,7 @@ class Table:
     """A table whose cells are of one type a column.
 
     Attributes:
-        name: of its CSV file.
+        name: of its CSV file, see `file`.
         title: one line above it.
         columns: their names.
         rows: a cell a column; an Estimate is a value with its standard error, an Interval a value with its limits.
@@ -32,6 +42,11 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def file(self) -> str:
+        """Of its CSV: the name, which may hold that of a split out of somebody else's results, in no other folder."""
+        return re.sub(r"[/\\:\x00-\x1f]", "_", self.name) + ".csv"
 
     def markdown(self) -> str:
         """Title and table; "–" stands for NaN."""
@@ -52,7 +67,7 @@ class Table:
         )
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(chain.from_iterable(names))
+        writer.writerow(map(_plain, chain.from_iterable(names)))
         writer.writerows([_plain(value) for cell in row for value in _parts(cell)] for row in self.rows)
         return out.getvalue()
 
@@ -90,7 +105,7 @@ def markdown_safe(text: str) -> str:
     line = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
     for mark, entity in _ENTITIES.items():
         line = line.replace(mark, entity)
-    return line
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", "&#95;", line)  # within a word it is no emphasis
 
 
 def shown(cell: Cell) -> str:
@@ -106,6 +121,8 @@ def shown(cell: Cell) -> str:
 def _digits(value: float) -> str:
     if math.isnan(value):
         return "–"
+    if 1e9 <= abs(value) < math.inf:
+        return f"{value:.3g}"  # the perplexity of a model that has learnt nothing may have 300 digits
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"
@@ -118,7 +135,10 @@ def _parts(cell: Cell) -> tuple[str | int | float, ...]:
 def _plain(value: str | int | float) -> str | int | float:
     if isinstance(value, str):
         text = re.sub(r"\r\n?", "\n", value)  # a bare \r ends a row for many readers, and `csv` does not quote it
-        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text  # which spreadsheets run
+        begins = unicodedata.normalize("NFKC", text.lstrip()[:1])[
+            :1
+        ]  # some spreadsheets skip blanks, some read ＝ as =
+        return f"'{text}" if begins and begins in "=+-@" else text  # which spreadsheets run
     return "" if math.isnan(value) else value
 
 

@@ -18,6 +18,7 @@ from midistill_tasks.models.sharded import check_launcher, refuse_under_fsdp
 from midistill_tasks.processes import by_first, first_alone, from_first, processes
 from midistill_tasks.recipes.file import dump_recipe, find_recipe, read_yaml
 from midistill_tasks.report.build import build, write
+from midistill_tasks.report.machine import keep_json
 from midistill_tasks.report.page import Page
 from midistill_tasks.results.roles import MANIFEST, Trained, read_group
 from midistill_tasks.study.check import HASHES, STUDY, check, check_output, hashes
@@ -119,7 +120,9 @@ def _report(study: Study, failed: Mapping[str, str], only: str | None, show_text
     check_output(study)  # one part alone may have been run by another recipe meanwhile
     root = Path(study.output)
     write_atomically(root / MANIFEST, json.dumps(_manifest(study, failed), indent=2) + "\n")
-    page = build(read_group([root]), show_texts)
+    group = read_group([root])
+    page = build(group, show_texts)
+    keep_json(page, group, root / "report")
     return Outcome(page, write(page, root / "report"), failed)
 
 

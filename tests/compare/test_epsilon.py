@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from midistill_tasks.compare.epsilon import epsilon, epsilons
+from midistill_tasks.compare.epsilon import epsilon, epsilons, rounded_down
 from midistill_tasks.metrics.epsilon import chance, epsilon_lower, epsilon_lower_bound
 from midistill_tasks.report.comparison import assess
 
@@ -111,7 +111,7 @@ def test_it_holds_on_randomised_response(coin_task, true: float) -> None:
 def test_it_comes_near_on_randomised_response_of_many_texts(coin_task, true: float) -> None:
     found = epsilon(coin_task(np.random.default_rng(3), 40_000, response(true)))
     assert true - 0.25 < found.value <= true
-    assert found.reason.startswith(f"ε ≥ {found.value:.2f} at δ = 0 (")
+    assert found.reason.startswith(f"ε ≥ {rounded_down(found.value)} at δ = 0 (")
 
 
 def test_the_counts_of_the_embedded_split_are_those_of_its_coins(make_task) -> None:
@@ -225,3 +225,11 @@ def test_the_metric_of_the_table_is_the_pages_bound(coin_task) -> None:
     assert epsilon(task).value > 1
     assert math.isnan(epsilon_lower(task.items[:99]))
     assert math.isnan(epsilon_lower([item._replace(cluster=item.id[:-1]) for item in task.items]))
+
+
+def test_a_bound_in_words_is_never_above_the_one_that_is_proven() -> None:
+    assert [rounded_down(bound) for bound in (1.996, 2.0, 0.0199, 0.01)] == ["1.99", "2.00", "0.01", "0.01"]
+    least = epsilon_lower_bound(320, 598)  # right guesses that hardly prove anything
+    assert rounded_down(least) == "0.00263"
+    for right in range(320, 599, 7):
+        assert float(rounded_down(epsilon_lower_bound(right, 598))) <= epsilon_lower_bound(right, 598)

@@ -240,6 +240,15 @@ def test_a_few_texts_and_equal_scores_say_nothing(make_task) -> None:
     assert verdict({"loss": flat}, [{"loss": flat}], ("T", "S")).sentence.startswith("Undecided: all scores of T are")
 
 
+def test_a_student_of_which_nothing_was_measured_is_not_safer(make_task, draw) -> None:
+    labels, scores = draw(np.random.default_rng(0), 200, 1.0)
+    leaking, flat = make_task(labels, scores), make_task(labels, 0.0 * scores)
+    found = verdict({"loss": leaking}, [{"loss": flat}], ("T", "S"))
+    assert (found.word, found.p) == ("undecided", 1.0)
+    assert found.sentence.startswith("Undecided: all scores of S are equal, so nothing was measured")
+    assert verdict({"loss": flat}, [{"loss": leaking}], ("T", "S")).word == "undecided"
+
+
 def test_a_words_p_is_where_it_stops_to_hold(make_task) -> None:
     teacher, student = family(make_task, 12, {"loss": 1.0}, {"loss": 0.6})
     found = verdict(teacher, [student], ("T", "S"))

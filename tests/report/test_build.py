@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 
 import numpy as np
 import pytest
@@ -88,6 +89,21 @@ def test_texts_without_a_score_or_without_words_leave_no_hole(write_output, draw
     assert "(the run kept no texts)" in words
     assert "Up to 29 of these texts have no score under an attack and do not count there." in words
     assert "nan" not in words
+
+
+@pytest.mark.parametrize("split", ["../../elsewhere", "..\\elsewhere", "a/b", "a\0b"])
+def test_the_name_of_a_split_leads_to_no_other_folder(write_output, draw, tmp_path, split):
+    labels, scores = draw(np.random.default_rng(1), 60)
+    path = write_output(tmp_path / "r", labels, {"loss": scores})
+    content = json.loads(path.read_text())
+    content["configs"]["mia_loss_made"]["metadata"]["midistill"]["split"] = split
+    path.write_text(json.dumps(content))
+    before = set(tmp_path.rglob("*"))
+    page = build(read_group([tmp_path / "r"]))
+    write(page, tmp_path / "out" / "page")
+    made = set(tmp_path.rglob("*")) - before - {tmp_path / "out", tmp_path / "out" / "page"}
+    assert {file.parent for file in made} == {tmp_path / "out" / "page"}
+    assert len(made) == 2 + len({table.name for table in page.files})
 
 
 @pytest.mark.slow

@@ -62,6 +62,17 @@ def test_words_and_tables_of_the_page_are_in_it(folder):
     assert isinstance(tables["figures-made"].rows[0][column].value, float)
 
 
+def test_one_of_an_earlier_page_is_written_again_with_the_page(study, tmp_path):
+    one, other = (str(study / "results" / name) for name in ("teacher", "nonorm0"))
+    assert main(["report", one, "--output", str(tmp_path)]) == 0
+    assert not (tmp_path / "report.json").exists()
+    assert main(["report", one, "--output", str(tmp_path), "--json"]) == 0
+    earlier = read_report(tmp_path)
+    assert main(["report", other, "--output", str(tmp_path)]) == 0
+    assert read_report(tmp_path).title != earlier.title
+    assert read_report(tmp_path).lead in (tmp_path / "report.md").read_text().replace("&#42;", "*")
+
+
 def test_another_file_and_a_later_version_are_refused(folder, tmp_path):
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(InputError, match=r"other.json is no report.json"):

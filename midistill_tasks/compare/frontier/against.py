@@ -34,8 +34,8 @@ from midistill_tasks.compare.frontier.interpolation import (
     measure,
     texts_of,
 )
-from midistill_tasks.compare.verdict import ALPHA, Reduction, StrongestReduction, strongest_on
-from midistill_tasks.compare.wording import FEWEST, FrontierWord
+from midistill_tasks.compare.verdict import ALPHA, Reduction, StrongestReduction, can_be_compared, strongest_on
+from midistill_tasks.compare.wording import FrontierWord
 from midistill_tasks.metrics.estimate import Interval
 from midistill_tasks.metrics.scored import FloatArray
 from midistill_tasks.results.likelihoods import Heldout, read_heldout
@@ -187,7 +187,7 @@ def judge(arm: str, seeds: Sequence[Seed], texts: Texts, sides: Sides) -> Agains
     reduction = LeastReduction(list(found.values()))
     before, after = (strongest_on("", side) for side in sides)
     said, p = "undecided", 1.0
-    if (before.beats_words or after.beats_words) and min(before.documents, after.documents) >= FEWEST:
+    if can_be_compared(before, after):
         said, p = reduction.word()
     interval, defence = reduction.at(), min(found, key=lambda name: found[name].value)
     word: FrontierWord = "leaks less" if said == "safer" else NO_BETTER[defence] if said == "not safer" else "undecided"

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from midistill_tasks.compare.canaries import Group, by_repeats, repeats_of
-from midistill_tasks.compare.epsilon import IF_REFERENCE, Epsilon, epsilons, why_no_bound
+from midistill_tasks.compare.epsilon import IF_REFERENCE, Epsilon, epsilons, rounded_down, why_no_bound
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
 from midistill_tasks.report.sections import section
@@ -87,7 +87,7 @@ def _proven(name: str, bound: Epsilon) -> str:
     more += f" This is {IF_REFERENCE}." if IF_REFERENCE in bound.reason else ""
     return (
         f"Proven of {name}: with 95 % confidence, no training of this kind can be (ε, 0)-differentially private with ε "
-        f"below {math.floor(100 * bound.value) / 100:.2f}, since {guesses}, which canaries it was trained on and which "
+        f"below {rounded_down(bound.value)}, since {guesses}, which canaries it was trained on and which "
         f"not, are right.{more}"
     )
 

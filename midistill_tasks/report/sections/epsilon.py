@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from midistill_tasks.compare.epsilon import Epsilon, epsilons
+from midistill_tasks.compare.epsilon import Epsilon, epsilons, rounded_down
 from midistill_tasks.report import tables
 from midistill_tasks.report.findings import Findings
 from midistill_tasks.report.page import Section
@@ -52,7 +52,8 @@ def _largest(bounds: Sequence[tuple[str, Epsilon]]) -> str:
     said = ", ".join(f"{name} {_said(bound)}" for name, bound in best.items())
     return (
         f"Largest bound of each model at δ = 0, all at {first.confidence:.2%} confidence, which is 95 % over all "
-        f"models, seeds and attacks of this split: {said}. If all guesses were right it would be {first.ceiling:.2f}."
+        f"models, seeds and attacks of this split: {said}. If all guesses were right it would be "
+        f"{rounded_down(first.ceiling)}."
     )
 
 
@@ -60,4 +61,4 @@ def _said(bound: Epsilon) -> str:
     guesses = f"{bound.task}, {bound.correct} of {bound.guesses}"
     if not bound.value:
         return f"no evidence ({guesses})"
-    return f"{bound.value:.2f} ({guesses}{', saturated' if bound.correct == bound.guesses else ''})"
+    return f"{rounded_down(bound.value)} ({guesses}{', saturated' if bound.correct == bound.guesses else ''})"

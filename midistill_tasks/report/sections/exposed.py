@@ -33,38 +33,52 @@ def exposed(findings: Findings) -> Section:
     _, first = findings.entries[0]
     strongest = findings.strongest
     results = list(first.runs[0].on(findings.split).values())
-    others = {entry.name: _found_in(entry, findings.split) for _, entry in findings.entries[1:][:COLOURS]}
+    others = {entry.name: _found_in(entry, findings.split) for _, entry in findings.entries[1:]}
     members = most_exposed(results, strongest)
     named = any(member.name for member in members)
+    on_page = dict(list(others.items())[:COLOURS])
     table = Table(
         "most-exposed",
-        f"The {min(TEXTS, len(members))} most exposed members under {first.name}",
+        f"The {min(TEXTS, len(members))} most exposed members under {first.runs[0].model}",
         ("rank", "name" if named else "id", "text", f"non-members below it ({strongest})", "found by", "also found in"),
-        tuple(_row(member, len(results), others, show_texts) for member in members[:TEXTS]),
+        tuple(_row(member, len(results), on_page, show_texts) for member in members[:TEXTS]),
     )
-    leaks = strongest_on(first.name, [run.on(findings.split) for run in first.runs]).leaks
-    shown = ((findings.of_split(table), _note(results, others, show_texts)),)
+    leaks = _leaks(findings, first)
+    every_member = findings.of_split(_every_member(members, results, others, leaks))
+    note = _note(results, on_page, len(others) - len(on_page), every_member.file, show_texts)
+    shown = ((findings.of_split(table), note),)
     return Section(
         f"The most exposed texts of {findings.split}",
         text=() if leaks else (NO_LEAK,),
         tables=shown if leaks else (),
         folded=() if leaks else shown,
-        files=(findings.of_split(_every_member(members, results, others, leaks)),),
+        files=(every_member,),
     )
 
 
-def _note(results: Sequence[AttackResult], others: Mapping[str, Set[str]], show_texts: bool) -> str:
+def _leaks(findings: Findings, entry: Entry) -> bool:
+    """As the page's answer says; beside a teacher, of which no answer is given alone, by the same rule."""
+    if entry.name in findings.alone:
+        return findings.alone[entry.name].word == "leaks"
+    return strongest_on(entry.name, entry.on(findings.split)).leaks
+
+
+def _note(
+    results: Sequence[AttackResult], others: Mapping[str, Set[str]], more: int, file: str, show_texts: bool
+) -> str:
     judged = {item.id for item in results[0].items if item.label == 1}
     shares = ", ".join(f"{len(ids & judged) / len(judged):.0%} in {name}" for name, ids in others.items())
     left_out = len(results[0].metadata.get("members_left_out", ())) + int(
         results[0].metadata.get("members_left_out_more", 0)
     )
     not_judged = f" {left_out} members were not judged: the file names them, with the reason." if left_out else ""
+    which = f"of the first {COLOURS} other models those" if more else "models"
+    found = f"; of all members these are {shares}" if shares else ""
+    with_all = f", with all {len(others) + more} other models" if more else ""
     return (
         "Rank: by the share of non-members below it under the strongest attack, then by the number of attacks that "
-        "call it a member. Also found in: models in which at least half of the attacks (over all seeds) call it one"
-        f"{f'; of all members these are {shares}' if shares else ''}. Every member stands in exposed-….csv beside this "
-        f"page.{not_judged}"
+        f"call it a member. Also found in: {which} in which at least half of the attacks (over all seeds) call it one"
+        f"{found}. Every member stands in {file} beside this page{with_all}.{not_judged}"
     ) + ("" if show_texts else " Letters and digits are hidden; --show-texts shows them.")
 
 

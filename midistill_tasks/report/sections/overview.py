@@ -136,7 +136,24 @@ def _note(findings: Findings) -> str:
         "leak, and 0.3 leaks as much as 0.7. Accuracies by a threshold chosen on the "
         "other half of the texts. A rate needs 1/FPR non-members, else it is –, and five times as many for an "
         f"interval; {_chance(findings)}. "
-        f"{labels.sum()} members, {(~labels).sum()} non-members.{unscored}"
+        f"{labels.sum()} members, {(~labels).sum()} non-members.{unscored}{_turned(findings)}"
+    )
+
+
+def _turned(findings: Findings) -> str:
+    """Of attacks whose members score lower, which a TPR of nothing would hide."""
+    names = [
+        name
+        for name in findings.attacks
+        for _, entry in findings.entries
+        if (results := entry.results(findings.split, name)) and over_seeds(results, "auroc").upper < 0.5
+    ]
+    if not names:
+        return ""
+    attacks = ", ".join(dict.fromkeys(names))
+    return (
+        f" TPRs and ROC curves are of the scores as they are: where members score lower ({attacks}), an attacker turns"
+        " the sign, and these say little."
     )
 
 
