@@ -135,10 +135,9 @@ def _parts(cell: Cell) -> tuple[str | int | float, ...]:
 def _plain(value: str | int | float) -> str | int | float:
     if isinstance(value, str):
         text = re.sub(r"\r\n?", "\n", value)  # a bare \r ends a row for many readers, and `csv` does not quote it
-        begins = unicodedata.normalize("NFKC", text.lstrip()[:1])[
-            :1
-        ]  # some spreadsheets skip blanks, some read ＝ as =
-        return f"'{text}" if begins and begins in "=+-@" else text  # which spreadsheets run
+        # Spreadsheets run what begins so; some skip blanks before it, some read a full-width mark as the plain one.
+        first = unicodedata.normalize("NFKC", text.lstrip()[:1])
+        return f"'{text}" if first.startswith(("=", "+", "-", "@")) else text
     return "" if math.isnan(value) else value
 
 
