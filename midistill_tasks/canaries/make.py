@@ -68,14 +68,11 @@ def make(wanted: Wanted, folder: Path) -> Plan:
         raise InputError(f"--output: '{folder}' is there, and a model may be trained on it; give another folder")
     seed = secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
     like = dict(_like(wanted))
-    own = [text for of_file in like.values() for text in of_file]
-    texts, tokenizer = _texts(wanted, seed, own)
+    texts, tokenizer = _texts(wanted, seed, [text for of_file in like.values() for text in of_file])
     groups = [wanted.repeats[number % len(wanted.repeats)] for number in range(wanted.n)]
     random.Random(f"groups {seed}").shuffle(groups)
     names = (f"canary-{number:0{len(str(wanted.n - 1))}d}" for number in range(wanted.n))
     canaries = [Canary(*row) for row in zip(names, texts, groups, strict=True)]
-    if wanted.kind in USES_LIKE:
-        _check_apart(canaries, own)
     coins = toss(wanted.n, seed)
     inserted = [canary for canary, coin in zip(canaries, coins, strict=True) if coin for _ in range(canary.repeats)]
     held_out = [canary for canary, coin in zip(canaries, coins, strict=True) if not coin]
@@ -136,25 +133,30 @@ def _texts(wanted: Wanted, seed: int, like: Sequence[str]) -> tuple[list[str], T
     """n different texts of the kind, and of kind `rare` what their last tokens are."""
     rng = random.Random(f"texts {seed}")
     if wanted.kind == "bios":
-        return _different(kinds.people(seed, wanted.n), wanted.n), None
+        return _apart(kinds.people(seed, wanted.n), wanted.n), None
     if wanted.kind == "random":
-        return _different(kinds.random_words(rng), wanted.n), None
+        return _apart(kinds.random_words(rng), wanted.n), None
     beginnings = kinds.Recombined(like, rng)
     if wanted.kind == "like":
-        return _different(beginnings, wanted.n), None
+        return _apart(beginnings, wanted.n, like), None
     from midistill_tasks.canaries.rare import Rare  # torch and transformers
 
     rare = Rare(str(wanted.tokenizer), like, beginnings, rng)
-    return _different(rare, wanted.n), rare.about()
+    return _apart(rare, wanted.n, like), rare.about()
 
 
-def _different(stream: Iterable[str], n: int) -> list[str]:
-    """The first n different ones: two canaries of one text would not have a coin each."""
+def _apart(stream: Iterable[str], n: int, own: Sequence[str] = ()) -> list[str]:
+    """The first n different ones, but those that stand within another or within a text of the user's: a coin of each
+    decides alone whether its text is trained on."""
+    candidates = islice(stream, kinds.TRIES * n)
     found: dict[str, None] = {}
     with tqdm(total=n, desc="making canaries", unit="canary", disable=None) as bar:
-        for text in islice(stream, kinds.TRIES * n):
-            bar.update(text not in found)
+        for text in candidates:
             found[text] = None
+            if len(found) == n:
+                for inside in _within(found, own):
+                    del found[inside]
+            bar.update(len(found) - bar.n)
             if len(found) == n:
                 return list(found)
     raise InputError(
@@ -162,16 +164,12 @@ def _different(stream: Iterable[str], n: int) -> list[str]:
     )
 
 
-def _check_apart(canaries: Sequence[Canary], own: Sequence[str]) -> None:
-    """That no canary stands in another one or in a text of the user's, where its coin would not decide alone."""
+def _within(texts: Iterable[str], own: Sequence[str]) -> set[str]:
+    """Which of the texts stand within another one or within one of the user's."""
+    canaries = [Canary("", text, 1) for text in texts]
     index = Index(canaries)
-    others = [found for canary in canaries for found in index.within(canary.text) if found is not canary]
-    others += [found for text in tqdm(own, "looking for canaries", disable=None) for found in index.within(text)]
-    if others:
-        raise InputError(
-            f"{len(set(others))} of {len(canaries)} canaries of these texts stand within another one or within a text"
-            " of --like, so that their coins alone would not decide; give more texts or less --n"
-        )
+    in_others = {found.text for canary in canaries for found in index.within(canary.text) if found.text != canary.text}
+    return in_others | {found.text for text in own for found in index.within(text)}
 
 
 def _lines(canaries: Sequence[Canary], wanted: Wanted, seed: int) -> bytes:
