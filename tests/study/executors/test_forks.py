@@ -46,8 +46,8 @@ if __name__ == "__main__":
     forks.start_server({"OF_THE_SERVER": "this"})
     for name in sys.argv[1:]:
         part = forks.begin([], Path(name), {})
-        print(forkserver._forkserver._forkserver_pid, flush=True)
-        try:
+        try:  # a test that has read this line may signal at once
+            print(forkserver._forkserver._forkserver_pid, flush=True)
             print("ended with", child.wait(part), flush=True)
         except KeyboardInterrupt:
             print("asked to stop, ended with", part.returncode, flush=True)
