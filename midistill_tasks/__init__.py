@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from midistill_tasks.views import TokenStats as TokenStats
     from midistill_tasks.views import View as View
 
-__version__ = "0.2.0"
+__version__ = "0.2.1"
 
 _HOMES = {
     "ATTACKS": "midistill_tasks.attacks",
