@@ -146,10 +146,13 @@ class Data:
         return "; ".join(f"**{word}**: {', '.join(arms)}" for word, arms in by_word.items()) or "no verdict"
 
     def tally(self, arm: str, kind: str) -> str:
-        """How often each word was said of an arm, in all studies but null controls: ``undecided (6 of 7)``."""
+        """How often each word was said of an arm, in all studies but null controls: ``undecided (6 of 7)``.
+
+        A collected study of one seed is another one's first seed again, and is not counted twice.
+        """
         words = [
             row["word"]
-            for study in (*self.studies(), EARLIER)
+            for study in (*(study for study in self.studies() if self.fact(study, "seeds") != "1"), EARLIER)
             for row in self.rows(study, "verdicts", arm=arm, kind=kind)
         ]
         counted = [f"**{word}** ({words.count(word)} of {len(words)})" for word in dict.fromkeys(words)]
