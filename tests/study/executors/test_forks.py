@@ -42,7 +42,8 @@ def stop(*_):
     raise KeyboardInterrupt
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in what a shell put into the background
+        signal.signal(number, stop)
     forks.start_server({"OF_THE_SERVER": "this"})
     for name in sys.argv[1:]:
         part = forks.begin([], Path(name), {})
