@@ -10,7 +10,7 @@ from midistill_tasks.compare import wording
 from midistill_tasks.compare.controls import Controlled
 from midistill_tasks.compare.frontier.against import Against
 from midistill_tasks.compare.pairs import Comparison
-from midistill_tasks.compare.verdict import ALPHA, holm
+from midistill_tasks.compare.verdict import ALPHA, Verdict, holm
 
 
 def settled(
@@ -48,8 +48,7 @@ def _compared(comparison: Comparison, adjusted: float, answers: int) -> Comparis
     verdict = comparison.verdict
     if adjusted <= ALPHA or verdict.word == "undecided":
         return comparison
-    said = wording.not_among(verdict.p, adjusted, answers, verdict.word)
-    sentence = f"{said} {wording.without_answer(verdict.sentence)}"
+    sentence = _taken_back(verdict, adjusted, answers)
     return replace(comparison, verdict=verdict._replace(word="undecided", sentence=sentence))
 
 
@@ -62,5 +61,9 @@ def settled_alone(said: Sequence[wording.Alone]) -> list[wording.Alone]:
 def _alone(one: wording.Alone, adjusted: float, answers: int) -> wording.Alone:
     if one.word != "leaks" or adjusted <= ALPHA:
         return one
-    said = wording.not_among(one.p, adjusted, answers, one.word)
-    return wording.Alone("undecided", "", f"{said} {wording.without_answer(one.sentence)}", one.p)
+    return wording.Alone("undecided", "", _taken_back(one, adjusted, answers), one.p)
+
+
+def _taken_back(answer: Verdict | wording.Alone, adjusted: float, answers: int) -> str:
+    said = wording.not_among(answer.p, adjusted, answers, answer.word)
+    return f"{said} {wording.without_answer(answer.sentence)}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from midistill_tasks.errors import InputError, nearest
 from midistill_tasks.metrics.estimate import Estimate
-from midistill_tasks.results.matching import mostly_scored
+from midistill_tasks.results.roles import Entry
 from midistill_tasks.results.run import Run, Utility
 
 PERPLEXITIES = ("byte_perplexity", "word_perplexity", "perplexity", "bits_per_byte")
@@ -75,8 +75,7 @@ def strongest_leak(run: Run, split: str) -> tuple[str, Estimate]:
     Raises:
         InputError: if no attack ran on the split.
     """
-    results = run.on(split)
-    judged = {attack: result for attack, result in results.items() if mostly_scored(result)} or results
+    (judged,) = Entry(run.model, (run,)).on(split)
     areas = {attack: result.measured["auroc"] for attack, result in judged.items()}
     if not areas:
         raise InputError(f"{run.model} was not attacked on {split}{nearest(split, run.splits)}; run its mia_… tasks")

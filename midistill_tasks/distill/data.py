@@ -36,7 +36,7 @@ class Texts:
     counts: dict[str, int] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     """What ``distil_on`` must not hold beside these: every member, whether ``n`` drew it or not, and the shots."""
-    undrawn: tuple[str, ...] = ()
+    undrawn: frozenset[str] = frozenset()
     """Members that ``n`` did not draw, of which a teacher may have learnt, too."""
 
     @cached_property
@@ -69,6 +69,11 @@ def load_texts(data: Data) -> Texts:
         return texts_of(documents(split, options), data)
 
 
+def all_texts(data: Data) -> Texts:
+    """As `load_texts`, without ``n``, which is for the student and for what is measured: a teacher learns from all."""
+    return load_texts(data.model_copy(update={"n": None}))
+
+
 def _members_alone(data: Data) -> Texts:
     given = read_texts(data.members or [], data.column)
     members = distinct(given)
@@ -77,8 +82,8 @@ def _members_alone(data: Data) -> Texts:
     if data.n is not None and data.n > len(members):
         raise InputError(f"data.n is {data.n}, but {data.members} has {len(members)} members: use at most so many")
     drawn = draw(members, data.n or len(members), data.seed, label=1)
-    undrawn = tuple(sorted(set(members).difference(drawn)))
-    return Texts(drawn, [], {"left_out": len(given) - len(members)}, frozenset(members), undrawn)
+    known = frozenset(members)
+    return Texts(drawn, [], {"left_out": len(given) - len(members)}, known, known.difference(drawn))
 
 
 def texts_of(documents: Documents, data: Data) -> Texts:
@@ -87,8 +92,7 @@ def texts_of(documents: Documents, data: Data) -> Texts:
     left_out = {name: documents.counts[name] for name in ("empty", "duplicates", "both_sides")}
     counts = {"members": len(members), "nonmembers": len(documents.nonmembers), **left_out}
     known = frozenset((*documents.all_members, *documents.shots))
-    undrawn = tuple(sorted(set(documents.all_members).difference(members)))
-    return Texts(members, documents.nonmembers, counts, known, undrawn)
+    return Texts(members, documents.nonmembers, counts, known, frozenset(documents.all_members).difference(members))
 
 
 def distinct(texts: Sequence[str]) -> list[str]:

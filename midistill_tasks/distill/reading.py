@@ -23,10 +23,10 @@ from midistill_tasks.distill.callbacks.leakage import Sample
 from midistill_tasks.distill.data import (
     Encoded,
     Texts,
+    all_texts,
     encode,
     fingerprint,
     given_texts,
-    load_texts,
     said_of_cut,
     text_id,
 )
@@ -193,8 +193,7 @@ def _teacher_name(recipe: Recipe) -> str | None:
     teacher = recipe.teacher
     if teacher.fine_tune is None:
         return teacher.model
-    everyone = load_texts(recipe.data.model_copy(update={"n": None}))  # `n` is for the student and the measurements
-    return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, everyone, recipe.student))
+    return str(fine_tuned_teacher(teacher, teacher.fine_tune, recipe.data, all_texts(recipe.data), recipe.student))
 
 
 def pool_of(

@@ -21,12 +21,7 @@ from midistill_tasks.distill.callbacks.leakage import LeakageCallback
 from midistill_tasks.distill.callbacks.milestones import Milestones
 from midistill_tasks.distill.callbacks.stopping import stops_after_a_step
 from midistill_tasks.distill.card import write_card
-from midistill_tasks.distill.data import (
-    Texts,
-    fingerprint,
-    kept_members,
-    load_texts,
-)
+from midistill_tasks.distill.data import Texts, fingerprint, kept_members, load_texts
 from midistill_tasks.distill.dp.guarantee import check_run
 from midistill_tasks.distill.loader import TextDataset
 from midistill_tasks.distill.lora import ADAPTER, save_adapter

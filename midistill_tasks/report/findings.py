@@ -100,7 +100,8 @@ class Findings:
 
     def strongest_on(self, entry: Entry) -> str:
         """The attack with the largest |AUROC − 0.5|, of the mean over an arm's students and of those in `Entry.on`."""
-        judged = [name for name in self.attacks if name in entry.on(self.split)[0]] or self.attacks
+        of_entry = entry.on(self.split)[0]
+        judged = [name for name in self.attacks if name in of_entry] or self.attacks
         leaks = {name: abs(area(entry.results(self.split, name)) - 0.5) for name in judged}
         return max(leaks, key=lambda name: -1.0 if math.isnan(leaks[name]) else leaks[name])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -47,11 +48,10 @@ def generated(lm: Any, requests: Sequence[GenerationRequest]) -> list[Generated 
 def _long_enough(lm: Any, requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
     """With as many tokens as the text's own rest has, where by words too few were allowed: names and numbers take many,
     and what is cut short can never be the text. Texts that begin alike are asked alike."""
-    needed: dict[tuple[str, str, int], int] = {}
-    for request in requests:
-        tokens = 0 if request.skip else _tokens(lm, request.prompt.rest)
-        needed[_call(request, 0)] = max(needed.get(_call(request, 0), 0), tokens)
-    return [_with_room(request, needed[_call(request, 0)]) for request in requests]
+    calls, needed = [_call(request, 0) for request in requests], defaultdict[Any, int](int)
+    for call, request in zip(calls, requests, strict=True):
+        needed[call] = max(needed[call], 0 if request.skip else _tokens(lm, request.prompt.rest))
+    return [_with_room(request, needed[call]) for call, request in zip(calls, requests, strict=True)]
 
 
 def _with_room(request: GenerationRequest, tokens: int) -> GenerationRequest:
@@ -74,7 +74,7 @@ def _tokens(lm: Any, text: str) -> int:
 def _no_room(lm: Any, request: GenerationRequest) -> str:
     """Why the continuation does not fit into a model of this process, which would end the run; "" where it does."""
     room, wanted = getattr(lm, "max_length", None), int(request.prompt.gen_kwargs.get("max_gen_toks", 0))
-    if room is None or hasattr(lm, "_create_payload") or wanted < room:  # what a server has room for, it says itself
+    if room is None or _is_server(lm) or wanted < room:  # what a server has room for, it says itself
         return ""
     return f"to go on with it may take {wanted} tokens, and the model reads {room} at once"
 
@@ -82,7 +82,12 @@ def _no_room(lm: Any, request: GenerationRequest) -> str:
 def _kwargs(lm: Any, request: GenerationRequest, number: int) -> dict[str, Any]:
     """Of the how-manieth sample: the harness asks servers with one seed, by which they would all be the same."""
     kwargs = dict(request.prompt.gen_kwargs)
-    return kwargs | {"seed": number} if kwargs["do_sample"] and hasattr(lm, "_create_payload") else kwargs
+    return kwargs | {"seed": number} if kwargs["do_sample"] and _is_server(lm) else kwargs
+
+
+def _is_server(lm: Any) -> bool:
+    """Whether the harness asks it by HTTP."""
+    return hasattr(lm, "_create_payload")
 
 
 def _samples(request: GenerationRequest) -> range:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from midistill_tasks.distill.data import Texts, load_texts, read_texts
+from midistill_tasks.distill.data import Texts, all_texts, read_texts
 from midistill_tasks.errors import InputError
 from midistill_tasks.files import write_atomically
 from midistill_tasks.models.loading import load_tokenizer
@@ -60,7 +60,7 @@ def teachers_texts(study: Study) -> Texts:
         sides = divided_texts(study, study.documents)
         judged = Texts(sides["members"], sides["nonmembers"])
         return Texts(sides["train"], judged.members + judged.nonmembers) if "train" in sides else judged
-    texts = load_texts(data.model_copy(update={"n": None}))
+    texts = all_texts(data)
     if data.distil_on is None or not study.documents:  # a user's distil_on keeps the members from the students only
         return texts
     return Texts(read_texts(data.distil_on, data.column), texts.members + texts.nonmembers)

@@ -17,6 +17,7 @@ from midistill_tasks.distill.costs.timing import Pace, padded_tokens, peak_memor
 from midistill_tasks.distill.data import (
     Encoded,
     Texts,
+    all_texts,
     encode,
     fingerprint,
     given_texts,
@@ -222,7 +223,7 @@ def forecast(recipe: Recipe, resume: bool = False) -> Forecast:
     texts = load_texts(recipe.data)
     teacher, tokenizer, tuning = None, None, None
     if recipe.teacher.model or recipe.teacher.config:
-        everyone = load_texts(recipe.data.model_copy(update={"n": None})) if recipe.teacher.fine_tune else texts
+        everyone = all_texts(recipe.data) if recipe.teacher.fine_tune else texts
         teacher, tokenizer, to_tune = drawn_teacher(recipe.teacher, recipe.data, everyone)
         if to_tune:
             tuning = fine_tuning(recipe.teacher, teacher, tokenizer, recipe.data, everyone)
